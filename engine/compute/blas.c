@@ -1,0 +1,316 @@
+/* Convolutions in f32 on OpenBLAS: Winograd for 3x3 where the channel counts allow, else a matrix product for each tap.
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "compute.h"
+#include "vector.h"
+#include "winograd.h"
+
+#include <cblas.h>
+
+/* One direction of a convolution, its weights laid out for it.  The gradient by the data is a convolution too (with the taps turned
+ * round and the channels exchanged), so both directions are the same code. */
+typedef struct
+{
+  ConvShape shape;
+  float    *taps;     /* [kh][kw][c_in][c_out], or Winograd's [36][c_in][c_out] */
+  gboolean  winograd;
+} Kernel;
+
+typedef struct
+{
+  Conv     conv;
+  Kernel   forward, backward; /* backward.taps: NULL unless for training */
+  float   *bias;
+} BlasConv;
+
+static gboolean
+blas_is_available (void)
+{
+  static gsize once;
+
+  /* The pool's threads each call OpenBLAS on their own piece: its own threads would only be in their way. */
+  if (g_once_init_enter (&once))
+    {
+      openblas_set_num_threads (1);
+      g_once_init_leave (&once, 1);
+    }
+  return TRUE;
+}
+
+/* ---- kernels ---- */
+
+static gboolean
+kernel_init (Kernel *kernel, ConvShape shape, GError **error)
+{
+  kernel->shape = shape;
+  kernel->winograd = shape.kind == CONV_SAME3 && winograd_can (shape.c_in, shape.c_out);
+  kernel->taps = core_alloc0 (kernel->winograd ? 36 * (gsize) shape.c_in * (gsize) shape.c_out : conv_shape_count_weights (&shape),
+                              sizeof (float), error);
+  return kernel->taps != NULL;
+}
+
+static void
+kernel_set (Kernel *kernel, const float *weights)
+{
+  if (kernel->winograd)
+    winograd_transform_weights (weights, kernel->shape.c_in, kernel->shape.c_out, kernel->taps);
+  else
+    memcpy (kernel->taps, weights, conv_shape_count_weights (&kernel->shape) * sizeof (float));
+}
+
+/* y += bias, or y = bias. */
+MULTIVERSION static void
+start_rows (float *restrict y, gsize pixels, int channels, const float *restrict bias, gboolean add)
+{
+  for (gsize p = 0; p < pixels; p++, y += channels)
+    for (int c = 0; c < channels; c++)
+      y[c] = (add ? y[c] : 0.0f) + (bias ? bias[c] : 0.0f);
+}
+
+MULTIVERSION static void
+silu_rows (float *y, gsize count)
+{
+  for (gsize i = 0; i < count; i++)
+    y[i] *= sigmoid (y[i]);
+}
+
+static void
+multiply_add (gsize m, int n, int k, const float *a, int a_step, const float *b, float *c, int c_step)
+{
+  cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) m, n, k, 1.0f, a, a_step, b, n, 1.0f, c, c_step);
+}
+
+/* The 2x2 kinds: each tap is one product per row, the pixels of its corner being every second one of the finer picture. */
+static void
+kernel_forward_2x2 (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y, ConvEpilogue epilogue)
+{
+  int      c_in = kernel->shape.c_in, c_out = kernel->shape.c_out;
+  gboolean down = kernel->shape.kind == CONV_DOWN2;
+  gsize    width = (gsize) piece->width, rows = (gsize) piece->n * (gsize) piece->rows;
+  gsize    pixels = rows * width * (down ? 1 : 4);
+
+  start_rows (y, pixels, c_out, bias, epilogue == EPILOGUE_ADD);
+  for (gsize r = 0; r < rows; r++)
+    for (gsize p = 0; p < 2; p++)
+      for (gsize q = 0; q < 2; q++)
+        {
+          const float *w = kernel->taps + (p * 2 + q) * (gsize) c_in * (gsize) c_out;
+          gsize        coarse = r * width, fine = (r * 2 + p) * width * 2 + q;
+
+          if (down)
+            multiply_add (width, c_out, c_in, x + fine * (gsize) c_in, 2 * c_in, w, y + coarse * (gsize) c_out, c_out);
+          else
+            multiply_add (width, c_out, c_in, x + coarse * (gsize) c_in, c_in, w, y + fine * (gsize) c_out, 2 * c_out);
+        }
+  if (epilogue == EPILOGUE_SILU)
+    silu_rows (y, pixels * (gsize) c_out);
+}
+
+/* Copies a piece's rows into rows of width + 2 with zeros around, one sample. */
+static void
+pad_rows (const float *x, int channels, int width, int rows, int top, int bottom, float *padded)
+{
+  gsize pitch = (gsize) (width + 2) * (gsize) channels, row = (gsize) width * (gsize) channels;
+
+  memset (padded, 0, (gsize) (rows + top + bottom) * pitch * sizeof (float));
+  for (int r = 0; r < rows; r++)
+    memcpy (padded + (gsize) (r + top) * pitch + channels, x + (gsize) r * row, row * sizeof (float));
+}
+
+/* 3x3 without an im2col: with zeros around each row a tap is a shift of the whole piece, so it is one product.  The two columns of
+ * padding give products that nobody reads. */
+static gboolean
+kernel_forward_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y,
+                    ConvEpilogue epilogue, Scratch *scratch, GError **error)
+{
+  int    c_in = kernel->shape.c_in, c_out = kernel->shape.c_out;
+  int    rows_in = conv_piece_rows_in (&kernel->shape, piece);
+  gsize  pitch = (gsize) piece->width + 2;
+  gsize  in_size = (gsize) (piece->rows + 2) * pitch * (gsize) c_in, out_size = (gsize) piece->rows * pitch * (gsize) c_out;
+  gsize  row = (gsize) piece->width * (gsize) c_out;
+  float *padded = scratch_get (scratch, (in_size + out_size) * sizeof (float), error), *out;
+
+  if (! padded)
+    return FALSE;
+  out = padded + in_size;
+  for (int n = 0; n < piece->n; n++)
+    {
+      pad_rows (x + (gsize) n * (gsize) rows_in * (gsize) piece->width * (gsize) c_in, c_in, piece->width, rows_in, piece->top,
+                piece->bottom, padded);
+      start_rows (out, (gsize) piece->rows * pitch, c_out, bias, FALSE);
+      for (gsize p = 0; p < 3; p++)
+        for (gsize q = 0; q < 3; q++)
+          multiply_add ((gsize) piece->rows * pitch - 2, c_out, c_in, padded + (p * pitch + q) * (gsize) c_in, c_in,
+                        kernel->taps + (p * 3 + q) * (gsize) c_in * (gsize) c_out, out, c_out);
+      if (epilogue == EPILOGUE_SILU)
+        silu_rows (out, out_size);
+      for (int r = 0; r < piece->rows; r++)
+        {
+          float *to = y + ((gsize) n * (gsize) piece->rows + (gsize) r) * row, *from = out + (gsize) r * pitch * (gsize) c_out;
+
+          if (epilogue == EPILOGUE_ADD)
+            pointwise_add (ELEMENT_F32, row, from, to);
+          else
+            memcpy (to, from, row * sizeof (float));
+        }
+    }
+  return TRUE;
+}
+
+static gboolean
+kernel_forward (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y, ConvEpilogue epilogue,
+                Scratch *scratch, GError **error)
+{
+  if (kernel->winograd)
+    return winograd_forward (kernel->taps, bias, kernel->shape.c_in, kernel->shape.c_out, piece, x, y, epilogue, scratch, error);
+  if (kernel->shape.kind == CONV_SAME3)
+    return kernel_forward_3x3 (kernel, bias, piece, x, y, epilogue, scratch, error);
+  kernel_forward_2x2 (kernel, bias, piece, x, y, epilogue);
+  return TRUE;
+}
+
+/* ---- the back end ---- */
+
+static Conv *
+blas_conv_new (const ConvShape *shape, gboolean training, GError **error)
+{
+  static const ConvKind turned[] = { [CONV_SAME3] = CONV_SAME3, [CONV_DOWN2] = CONV_UP2, [CONV_UP2] = CONV_DOWN2 };
+  BlasConv             *conv = g_new0 (BlasConv, 1);
+
+  conv->conv = (Conv) { &compute_blas, *shape };
+  conv->bias = core_alloc0 ((gsize) shape->c_out, sizeof (float), error);
+  if (! conv->bias || ! kernel_init (&conv->forward, *shape, error)
+      || (training && ! kernel_init (&conv->backward, (ConvShape) { turned[shape->kind], shape->c_out, shape->c_in }, error)))
+    {
+      compute_blas.conv_free (&conv->conv);
+      return NULL;
+    }
+  return &conv->conv;
+}
+
+static void
+blas_conv_free (Conv *conv)
+{
+  BlasConv *self = (BlasConv *) conv;
+
+  core_free (self->forward.taps);
+  core_free (self->backward.taps);
+  core_free (self->bias);
+  g_free (self);
+}
+
+static gboolean
+blas_conv_set_weights (Conv *conv, const float *weights, const float *bias, Scratch *scratch, GError **error)
+{
+  BlasConv *self = (BlasConv *) conv;
+  gsize     c_in = (gsize) conv->shape.c_in, c_out = (gsize) conv->shape.c_out;
+  gsize     taps = conv->shape.kind == CONV_SAME3 ? 9 : 4;
+  float    *turned;
+
+  memcpy (self->bias, bias, c_out * sizeof (float));
+  kernel_set (&self->forward, weights);
+  if (! self->backward.taps)
+    return TRUE;
+  turned = scratch_get (scratch, conv_shape_count_weights (&conv->shape) * sizeof (float), error);
+  if (! turned)
+    return FALSE;
+  for (gsize t = 0; t < taps; t++)
+    for (gsize i = 0; i < c_in; i++)
+      for (gsize o = 0; o < c_out; o++)
+        turned[((conv->shape.kind == CONV_SAME3 ? taps - 1 - t : t) * c_out + o) * c_in + i] = weights[(t * c_in + i) * c_out + o];
+  kernel_set (&self->backward, turned);
+  return TRUE;
+}
+
+static gboolean
+blas_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue, Scratch *scratch,
+                   GError **error)
+{
+  const BlasConv *self = (const BlasConv *) conv;
+
+  return kernel_forward (&self->forward, self->bias, piece, x, y, epilogue, scratch, error);
+}
+
+static gboolean
+blas_conv_backward_data (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch, GError **error)
+{
+  const BlasConv *self = (const BlasConv *) conv;
+
+  return kernel_forward (&self->backward, NULL, piece, dy, dx, EPILOGUE_NONE, scratch, error);
+}
+
+/* c (m x n) += a^T b, over `count` pixels. */
+static void
+multiply_transposed_add (int m, int n, gsize count, const float *a, int a_step, const float *b, int b_step, float *c)
+{
+  cblas_sgemm (CblasRowMajor, CblasTrans, CblasNoTrans, m, n, (blasint) count, 1.0f, a, a_step, b, b_step, 1.0f, c, n);
+}
+
+static gboolean
+backward_weights_3x3 (const ConvShape *shape, const ConvPiece *piece, const float *x, const float *dy, float *d_weights,
+                      Scratch *scratch, GError **error)
+{
+  gsize  c_in = (gsize) shape->c_in, c_out = (gsize) shape->c_out;
+  gsize  pitch = (gsize) piece->width + 2, pixels = (gsize) piece->rows * (gsize) piece->width;
+  gsize  in_size = (gsize) (piece->rows + 2) * pitch * c_in, out_size = (gsize) piece->rows * pitch * c_out;
+  float *padded = scratch_get (scratch, (in_size + out_size) * sizeof (float), error), *d_padded;
+
+  if (! padded)
+    return FALSE;
+  d_padded = padded + in_size;
+  for (gsize n = 0; n < (gsize) piece->n; n++)
+    {
+      pad_rows (x + n * pixels * c_in, shape->c_in, piece->width, piece->rows, 1, 1, padded);
+      pad_rows (dy + n * pixels * c_out, shape->c_out, piece->width, piece->rows, 0, 0, d_padded);
+      /* Padding puts a pixel of dy one column to the right; its centre tap lies there in x too. */
+      for (gsize p = 0; p < 3; p++)
+        for (gsize q = 0; q < 3; q++)
+          multiply_transposed_add (shape->c_in, shape->c_out, (gsize) piece->rows * pitch - 2, padded + (p * pitch + q) * c_in,
+                                   shape->c_in, d_padded + c_out, shape->c_out, d_weights + (p * 3 + q) * c_in * c_out);
+    }
+  return TRUE;
+}
+
+static void
+backward_weights_2x2 (const ConvShape *shape, const ConvPiece *piece, const float *x, const float *dy, float *d_weights)
+{
+  gsize c_in = (gsize) shape->c_in, c_out = (gsize) shape->c_out, width = (gsize) piece->width;
+  gsize rows = (gsize) piece->n * (gsize) piece->rows;
+
+  for (gsize r = 0; r < rows; r++)
+    for (gsize p = 0; p < 2; p++)
+      for (gsize q = 0; q < 2; q++)
+        {
+          float *d = d_weights + (p * 2 + q) * c_in * c_out;
+          gsize  coarse = r * width, fine = (r * 2 + p) * width * 2 + q;
+
+          if (shape->kind == CONV_DOWN2)
+            multiply_transposed_add (shape->c_in, shape->c_out, width, x + fine * c_in, 2 * shape->c_in, dy + coarse * c_out,
+                                     shape->c_out, d);
+          else
+            multiply_transposed_add (shape->c_in, shape->c_out, width, x + coarse * c_in, shape->c_in, dy + fine * c_out,
+                                     2 * shape->c_out, d);
+        }
+}
+
+static gboolean
+blas_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const void *x, const void *dy, float *d_weights,
+                            float *d_bias, Scratch *scratch, GError **error)
+{
+  gsize pixels = (gsize) piece->n * (gsize) piece->rows * (gsize) piece->width * (conv->shape.kind == CONV_UP2 ? 4 : 1);
+
+  pointwise_sum (ELEMENT_F32, pixels, conv->shape.c_out, dy, d_bias);
+  if (conv->shape.kind == CONV_SAME3)
+    return backward_weights_3x3 (&conv->shape, piece, x, dy, d_weights, scratch, error);
+  backward_weights_2x2 (&conv->shape, piece, x, dy, d_weights);
+  return TRUE;
+}
+
+const ComputeBackend compute_blas = { "blas",
+                                      ELEMENT_F32,
+                                      blas_is_available,
+                                      blas_conv_new,
+                                      blas_conv_set_weights,
+                                      blas_conv_free,
+                                      blas_conv_forward,
+                                      blas_conv_backward_data,
+                                      blas_conv_backward_weights };

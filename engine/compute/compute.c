@@ -1,0 +1,49 @@
+/* Which back ends there are, and which one runs.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "compute.h"
+
+/* From the fastest to the slowest. */
+static const ComputeBackend *const backends[] = {
+#ifdef HAVE_ONEDNN
+  &compute_onednn,
+#endif
+  &compute_blas,
+  &compute_reference,
+};
+
+const ComputeBackend *
+compute_get (const char *name, GError **error)
+{
+  g_autoptr (GString) names = g_string_new (NULL);
+
+  for (gsize i = 0; i < G_N_ELEMENTS (backends); i++)
+    {
+      if (! backends[i]->is_available ())
+        continue;
+      if (! name || strcmp (name, backends[i]->name) == 0)
+        return backends[i];
+      g_string_append_printf (names, "%s%s", names->len ? ", " : "", backends[i]->name);
+    }
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+               "DIFFUSION_COMPUTE names the compute back end \"%s\", which this build or this processor lacks; it has: %s.", name, names->str);
+  return NULL;
+}
+
+const ComputeBackend *
+compute_get_default (GError **error)
+{
+  const char *name = g_getenv ("DIFFUSION_COMPUTE");
+
+  return compute_get (name && *name ? name : NULL, error);
+}
+
+const ComputeBackend **
+compute_list (void)
+{
+  const ComputeBackend **list = g_new0 (const ComputeBackend *, G_N_ELEMENTS (backends) + 1);
+  gsize                  count = 0;
+
+  for (gsize i = 0; i < G_N_ELEMENTS (backends); i++)
+    if (backends[i]->is_available ())
+      list[count++] = backends[i];
+  return list;
+}

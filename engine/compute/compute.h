@@ -1,0 +1,139 @@
+/* The arithmetic of the network: one interface, several back ends.  SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * A tensor is a run of rows in NHWC order: [n][h][w][c], no padding, of the back end's element type.  Every kernel here runs on
+ * the calling thread alone, on as many rows as it is given: whoever calls splits samples or rows over a Pool.
+ *
+ * A new back end is one file that fills a ComputeBackend and one line in compute.c.
+ */
+#pragma once
+
+#include "core/core.h"
+
+typedef enum
+{
+  ELEMENT_F32,
+  ELEMENT_BF16 /* the upper half of an f32, rounded to nearest even */
+} Element;
+
+static inline gsize
+element_size (Element element)
+{
+  return element == ELEMENT_F32 ? 4 : 2;
+}
+
+/* ---- convolutions ---- */
+
+typedef enum
+{
+  CONV_SAME3, /* 3x3, stride 1, one pixel of zeros around the picture */
+  CONV_DOWN2, /* 2x2, stride 2: halves the resolution */
+  CONV_UP2    /* 2x2 transposed, stride 2: doubles it */
+} ConvKind;
+
+/* Weights are [kh][kw][c_in][c_out] in f32, the bias [c_out]. */
+typedef struct
+{
+  ConvKind kind;
+  int      c_in, c_out;
+} ConvShape;
+
+static inline gsize
+conv_shape_count_weights (const ConvShape *shape)
+{
+  return (gsize) (shape->kind == CONV_SAME3 ? 9 : 4) * (gsize) shape->c_in * (gsize) shape->c_out;
+}
+
+/* The piece of a picture that one call works on: n samples of `rows` x `width` pixels at the coarser of input and output
+ * resolution (they are equal for CONV_SAME3).  For CONV_SAME3 the input has one more row above and below these rows, but for the
+ * rows that `top` and `bottom` say to be outside the picture: those are zeros and not in memory. */
+typedef struct
+{
+  int n, rows, width;
+  int top, bottom; /* 0 or 1; both 1 for a whole picture */
+} ConvPiece;
+
+static inline int
+conv_piece_rows_in (const ConvShape *shape, const ConvPiece *piece)
+{
+  switch (shape->kind)
+    {
+    case CONV_SAME3:
+      return piece->rows + 2 - piece->top - piece->bottom;
+    case CONV_DOWN2:
+      return piece->rows * 2;
+    default:
+      return piece->rows;
+    }
+}
+
+/* What happens to conv + bias on its way into y. */
+typedef enum
+{
+  EPILOGUE_NONE, /* y = conv + bias */
+  EPILOGUE_SILU, /* y = silu (conv + bias) */
+  EPILOGUE_ADD   /* y = y + conv + bias */
+} ConvEpilogue;
+
+typedef struct _ComputeBackend ComputeBackend;
+
+/* A convolution whose weights are laid out as its back end likes them.  May be used by several threads at once, but for
+ * set_weights ().  Back ends extend it. */
+typedef struct
+{
+  const ComputeBackend *backend;
+  ConvShape             shape;
+} Conv;
+
+struct _ComputeBackend
+{
+  const char *name;
+  Element     element;
+  gboolean (*is_available) (void);
+
+  Conv *(*conv_new) (const ConvShape *shape, gboolean training, GError **error);
+  /* Takes a copy of the weights and bias, in the back end's own layout. */
+  gboolean (*conv_set_weights) (Conv *conv, const float *weights, const float *bias, Scratch *scratch, GError **error);
+  void (*conv_free) (Conv *conv);
+
+  gboolean (*conv_forward) (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue,
+                            Scratch *scratch, GError **error);
+  /* Gradients of whole pictures (top = bottom = 1).  dx is overwritten; d_weights and d_bias (f32, canonical layout) are added
+   * to. */
+  gboolean (*conv_backward_data) (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch,
+                                  GError **error);
+  gboolean (*conv_backward_weights) (const Conv *conv, const ConvPiece *piece, const void *x, const void *dy, float *d_weights,
+                                     float *d_bias, Scratch *scratch, GError **error);
+};
+
+extern const ComputeBackend compute_reference; /* plain loops: what the others are held against */
+extern const ComputeBackend compute_blas;      /* f32 on OpenBLAS, Winograd for 3x3 */
+#ifdef HAVE_ONEDNN
+extern const ComputeBackend compute_onednn; /* bf16 on AMX or AVX512-BF16 */
+#endif
+
+/* The fastest back end of this machine, or the one that $DIFFUSION_COMPUTE names. */
+const ComputeBackend *compute_get_default (GError **error);
+/* By name; fails when the processor or the build lacks it. */
+const ComputeBackend *compute_get (const char *name, GError **error);
+/* All that work here, NULL-terminated. */
+const ComputeBackend **compute_list (void);
+
+/* ---- pointwise layers ----
+ * Each works on `pixels` x `channels` values and is the same for every back end but for the element type.  x and y may be the
+ * same memory. */
+
+/* y = x / sqrt (mean over channels of x^2 + 1e-4) * gain: the RMS norm over the channels of each pixel. */
+void pointwise_norm (Element element, gsize pixels, int channels, const void *x, const float *gain, void *y);
+/* dx += the gradient by x; d_gain (f32) += the gradient by the gain. */
+void pointwise_norm_backward (Element element, gsize pixels, int channels, const void *x, const float *gain, const void *dy,
+                              void *dx, float *d_gain);
+/* y = x * sigmoid (x) */
+void pointwise_silu (Element element, gsize count, const void *x, void *y);
+/* dx = dy * silu' (x); dx may be dy */
+void pointwise_silu_backward (Element element, gsize count, const void *x, const void *dy, void *dx);
+/* y = y + x */
+void pointwise_add (Element element, gsize count, const void *x, void *y);
+/* sums += the sum over the pixels of x */
+void pointwise_sum (Element element, gsize pixels, int channels, const void *x, float *sums);
+void pointwise_from_f32 (Element element, gsize count, const float *x, void *y);
+void pointwise_to_f32 (Element element, gsize count, const void *x, float *y);

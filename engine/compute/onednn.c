@@ -1,0 +1,687 @@
+/* Convolutions in bf16 on oneDNN, for processors with AMX or AVX512-BF16.  SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * oneDNN plans one primitive for each exact shape and compiles it at run time, so primitives are kept.  It runs each on the calling
+ * thread alone (OpenMP is told so): the pool has already split the work.  The C interface changed between versions 2 and 3; the
+ * differences are the section "oneDNN 2 and 3" and nowhere else. */
+#include "compute.h"
+
+#include <oneapi/dnnl/dnnl.h>
+#include <omp.h>
+
+/* Different shapes kept per convolution; a picture needs some ten, and each is some 100 kB of code. */
+#define KEPT_MAX 48
+
+typedef enum
+{
+  PASS_FORWARD,
+  PASS_BACKWARD_DATA,
+  PASS_BACKWARD_WEIGHTS
+} Pass;
+
+typedef struct
+{
+  Pass         pass;
+  ConvEpilogue epilogue;
+  ConvPiece    piece;
+} PlanKey;
+
+/* Weights in one of oneDNN's own layouts. */
+typedef struct
+{
+  dnnl_memory_t memory;
+  gpointer      data;
+} Weights;
+
+typedef struct
+{
+  gint                  references; /* atomic */
+  PlanKey               key;
+  dnnl_primitive_desc_t desc;
+  dnnl_primitive_t      primitive;
+  dnnl_primitive_t      reorder; /* PASS_BACKWARD_WEIGHTS: from oneDNN's layout to ours */
+  Weights              *weights; /* the other passes: owned by the convolution */
+  gsize                 scratch_size;
+} Plan;
+
+typedef struct
+{
+  Conv           conv;
+  float         *weights, *bias; /* canonical, f32 */
+  GMutex         lock;           /* of the two arrays */
+  GPtrArray     *plans;          /* Plan, the newest last */
+  GPtrArray     *layouts;        /* Weights */
+} OnednnConv;
+
+/* ---- oneDNN 2 and 3 ---- */
+
+#if DNNL_VERSION_MAJOR >= 3
+typedef const_dnnl_memory_desc_t MemoryDesc;
+typedef dnnl_memory_desc_t       OwnedDesc;
+#define DESC(owned)       (owned)
+#define DESC_CLEAR(owned) g_clear_pointer (&(owned), dnnl_memory_desc_destroy)
+#else
+typedef const dnnl_memory_desc_t *MemoryDesc;
+typedef dnnl_memory_desc_t        OwnedDesc;
+#define DESC(owned)       (&(owned))
+#define DESC_CLEAR(owned) ((void) (owned))
+#endif
+
+/* The tensors of a convolution as oneDNN is told of them. */
+typedef struct
+{
+  OwnedDesc   x, weights, bias, y;
+  dnnl_dims_t strides, pad_low, pad_high;
+  gboolean    transposed;
+} Problem;
+
+static dnnl_status_t
+desc_init (OwnedDesc *desc, int dims, const dnnl_dims_t sizes, dnnl_data_type_t type, dnnl_format_tag_t tag)
+{
+#if DNNL_VERSION_MAJOR >= 3
+  return dnnl_memory_desc_create_with_tag (desc, dims, sizes, type, tag);
+#else
+  return dnnl_memory_desc_init_by_tag (desc, dims, sizes, type, tag);
+#endif
+}
+
+static dnnl_status_t
+desc_init_strides (OwnedDesc *desc, int dims, const dnnl_dims_t sizes, dnnl_data_type_t type, const dnnl_dims_t strides)
+{
+#if DNNL_VERSION_MAJOR >= 3
+  return dnnl_memory_desc_create_with_strides (desc, dims, sizes, type, strides);
+#else
+  return dnnl_memory_desc_init_by_strides (desc, dims, sizes, type, strides);
+#endif
+}
+
+static dnnl_status_t
+attributes_set_epilogue (dnnl_primitive_attr_t attributes, ConvEpilogue epilogue)
+{
+  dnnl_post_ops_t operations = NULL;
+  dnnl_status_t   status = dnnl_post_ops_create (&operations);
+
+#if DNNL_VERSION_MAJOR >= 3
+  if (status == dnnl_success && epilogue == EPILOGUE_SILU)
+    status = dnnl_post_ops_append_eltwise (operations, dnnl_eltwise_swish, 1.0f, 0.0f);
+  if (status == dnnl_success && epilogue == EPILOGUE_ADD)
+    status = dnnl_post_ops_append_sum (operations, 1.0f, 0, dnnl_data_type_undef);
+#else
+  if (status == dnnl_success && epilogue == EPILOGUE_SILU)
+    status = dnnl_post_ops_append_eltwise (operations, 1.0f, dnnl_eltwise_swish, 1.0f, 0.0f);
+  if (status == dnnl_success && epilogue == EPILOGUE_ADD)
+    status = dnnl_post_ops_append_sum (operations, 1.0f);
+#endif
+  if (status == dnnl_success)
+    status = dnnl_primitive_attr_set_post_ops (attributes, operations);
+  dnnl_post_ops_destroy (operations);
+  return status;
+}
+
+static dnnl_status_t
+desc_create_forward (dnnl_primitive_desc_t *desc, Problem *p, dnnl_prop_kind_t kind, dnnl_primitive_attr_t attributes, dnnl_engine_t engine)
+{
+#if DNNL_VERSION_MAJOR >= 3
+  if (p->transposed)
+    return dnnl_deconvolution_forward_primitive_desc_create (desc, engine, kind, dnnl_deconvolution_direct, p->x, p->weights, p->bias,
+                                                             p->y, p->strides, NULL, p->pad_low, p->pad_high, attributes);
+  return dnnl_convolution_forward_primitive_desc_create (desc, engine, kind, dnnl_convolution_direct, p->x, p->weights, p->bias, p->y,
+                                                         p->strides, NULL, p->pad_low, p->pad_high, attributes);
+#else
+  dnnl_convolution_desc_t operation;
+  dnnl_status_t           status;
+
+  status = (p->transposed ? dnnl_deconvolution_forward_desc_init : dnnl_convolution_forward_desc_init) (
+      &operation, kind, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->bias, &p->y,
+      p->strides, p->pad_low, p->pad_high);
+  return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, NULL) : status;
+#endif
+}
+
+static dnnl_status_t
+desc_create_backward (dnnl_primitive_desc_t *desc, Problem *p, Pass pass, dnnl_primitive_attr_t attributes, dnnl_engine_t engine,
+                      dnnl_primitive_desc_t hint)
+{
+#if DNNL_VERSION_MAJOR >= 3
+  if (pass == PASS_BACKWARD_DATA)
+    return (p->transposed ? dnnl_deconvolution_backward_data_primitive_desc_create
+                          : dnnl_convolution_backward_data_primitive_desc_create) (
+        desc, engine, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, p->x, p->weights, p->y, p->strides, NULL,
+        p->pad_low, p->pad_high, hint, attributes);
+  return (p->transposed ? dnnl_deconvolution_backward_weights_primitive_desc_create
+                        : dnnl_convolution_backward_weights_primitive_desc_create) (
+      desc, engine, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, p->x, p->weights, p->bias, p->y, p->strides,
+      NULL, p->pad_low, p->pad_high, hint, attributes);
+#else
+  dnnl_convolution_desc_t operation;
+  dnnl_status_t           status;
+
+  if (pass == PASS_BACKWARD_DATA)
+    status = (p->transposed ? dnnl_deconvolution_backward_data_desc_init : dnnl_convolution_backward_data_desc_init) (
+        &operation, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->y, p->strides, p->pad_low,
+        p->pad_high);
+  else
+    status = (p->transposed ? dnnl_deconvolution_backward_weights_desc_init : dnnl_convolution_backward_weights_desc_init) (
+        &operation, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->bias, &p->y, p->strides,
+        p->pad_low, p->pad_high);
+  return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, hint) : status;
+#endif
+}
+
+/* ---- plans ---- */
+
+static dnnl_engine_t
+get_engine (void)
+{
+  static gsize engine;
+
+  if (g_once_init_enter (&engine))
+    {
+      dnnl_engine_t new_engine = NULL;
+
+      if (dnnl_engine_create (&new_engine, dnnl_cpu, 0) != dnnl_success)
+        new_engine = NULL;
+      g_once_init_leave (&engine, new_engine ? (gsize) new_engine : 1);
+    }
+  return engine == 1 ? NULL : (dnnl_engine_t) engine;
+}
+
+static gboolean
+check (dnnl_status_t status, const char *what, GError **error)
+{
+  if (status == dnnl_success)
+    return TRUE;
+  if (status == dnnl_out_of_memory)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "There is not enough memory for the bf16 convolutions.");
+  else
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                 "oneDNN could not %s (status %d); DIFFUSION_COMPUTE=blas does without it.", what, (int) status);
+  return FALSE;
+}
+
+static gboolean
+run_primitive (dnnl_primitive_t primitive, int count, const dnnl_exec_arg_t *arguments, GError **error)
+{
+  dnnl_stream_t stream = NULL;
+  dnnl_status_t status = dnnl_stream_create (&stream, get_engine (), dnnl_stream_default_flags);
+
+  if (status == dnnl_success)
+    status = dnnl_primitive_execute (primitive, stream, count, arguments);
+  if (stream)
+    dnnl_stream_destroy (stream);
+  return check (status, "run a convolution", error);
+}
+
+static dnnl_status_t
+create_reorder (MemoryDesc from, MemoryDesc to, dnnl_primitive_t *reorder)
+{
+  dnnl_primitive_desc_t desc = NULL;
+  dnnl_status_t         status = dnnl_reorder_primitive_desc_create (&desc, from, get_engine (), to, get_engine (), NULL);
+
+  if (status == dnnl_success)
+    status = dnnl_primitive_create (reorder, desc);
+  if (desc)
+    dnnl_primitive_desc_destroy (desc);
+  return status;
+}
+
+static void
+plan_unref (gpointer data)
+{
+  Plan *plan = data;
+
+  if (! g_atomic_int_dec_and_test (&plan->references))
+    return;
+  if (plan->primitive)
+    dnnl_primitive_destroy (plan->primitive);
+  if (plan->reorder)
+    dnnl_primitive_destroy (plan->reorder);
+  if (plan->desc)
+    dnnl_primitive_desc_destroy (plan->desc);
+  g_free (plan);
+}
+
+static void
+weights_free (gpointer data)
+{
+  Weights *weights = data;
+
+  if (weights->memory)
+    dnnl_memory_destroy (weights->memory);
+  core_free (weights->data);
+  g_free (weights);
+}
+
+/* The canonical layout [kh][kw][c_in][c_out] in oneDNN's terms. */
+static dnnl_status_t
+init_canonical_weights (const ConvShape *shape, dnnl_data_type_t type, dnnl_format_tag_t tag, OwnedDesc *desc)
+{
+  int               edge = shape->kind == CONV_SAME3 ? 3 : 2;
+  const dnnl_dims_t sizes = { shape->c_out, shape->c_in, edge, edge };
+
+  return desc_init (desc, 4, sizes, type, tag);
+}
+
+/* The gradient of a transposed convolution by its weights is that of the plain one with input and output exchanged, for which oneDNN has
+ * a four times faster kernel. */
+static gboolean
+is_exchanged (const ConvShape *shape, Pass pass)
+{
+  return shape->kind == CONV_UP2 && pass == PASS_BACKWARD_WEIGHTS;
+}
+
+static ConvShape
+get_planned_shape (const ConvShape *shape, Pass pass)
+{
+  return is_exchanged (shape, pass) ? (ConvShape) { CONV_DOWN2, shape->c_out, shape->c_in } : *shape;
+}
+
+static dnnl_status_t
+problem_init (Problem *problem, const ConvShape *shape, const ConvPiece *piece, gboolean weights_in_f32)
+{
+  int               fine_rows = piece->rows * 2, fine_width = piece->width * 2;
+  gboolean          same = shape->kind == CONV_SAME3, down = shape->kind == CONV_DOWN2, up = shape->kind == CONV_UP2;
+  const dnnl_dims_t x = { piece->n, shape->c_in, down ? fine_rows : conv_piece_rows_in (shape, piece), down ? fine_width : piece->width };
+  const dnnl_dims_t y = { piece->n, shape->c_out, up ? fine_rows : piece->rows, up ? fine_width : piece->width };
+  const dnnl_dims_t bias = { shape->c_out };
+  dnnl_status_t     status;
+
+  *problem = (Problem) { .transposed = up };
+  problem->strides[0] = problem->strides[1] = same ? 1 : 2;
+  if (same)
+    {
+      problem->pad_low[0] = piece->top;
+      problem->pad_high[0] = piece->bottom;
+      problem->pad_low[1] = problem->pad_high[1] = 1;
+    }
+  status = desc_init (&problem->x, 4, x, dnnl_bf16, dnnl_nhwc);
+  if (status == dnnl_success)
+    status = desc_init (&problem->y, 4, y, dnnl_bf16, dnnl_nhwc);
+  if (status == dnnl_success)
+    status = desc_init (&problem->bias, 1, bias, dnnl_f32, dnnl_a);
+  if (status == dnnl_success)
+    status = init_canonical_weights (shape, weights_in_f32 ? dnnl_f32 : dnnl_bf16, dnnl_format_tag_any, &problem->weights);
+  return status;
+}
+
+static void
+problem_clear (Problem *problem)
+{
+  DESC_CLEAR (problem->x);
+  DESC_CLEAR (problem->y);
+  DESC_CLEAR (problem->bias);
+  DESC_CLEAR (problem->weights);
+}
+
+/* The gradient by the weights in our layout, as the reorder from oneDNN's is told of it. */
+static dnnl_status_t
+init_gradient (const ConvShape *shape, OwnedDesc *desc)
+{
+  const dnnl_dims_t sizes = { shape->c_in, shape->c_out, 2, 2 };
+  const dnnl_dims_t strides = { shape->c_out, 1, 2 * shape->c_in * shape->c_out, shape->c_in * shape->c_out };
+
+  if (is_exchanged (shape, PASS_BACKWARD_WEIGHTS))
+    return desc_init_strides (desc, 4, sizes, dnnl_f32, strides);
+  return init_canonical_weights (shape, dnnl_f32, dnnl_hwio, desc);
+}
+
+/* Brings the canonical weights into the layout of `weights`. */
+static gboolean
+weights_fill (OnednnConv *self, Weights *weights, GError **error)
+{
+  dnnl_memory_t    canonical = NULL;
+  dnnl_primitive_t reorder = NULL;
+  OwnedDesc        desc;
+  MemoryDesc       to;
+  dnnl_status_t    status;
+  gboolean         success;
+
+  status = init_canonical_weights (&self->conv.shape, dnnl_f32, dnnl_hwio, &desc);
+  if (status != dnnl_success)
+    return check (status, "describe weights", error);
+  status = dnnl_memory_get_memory_desc (weights->memory, &to);
+  if (status == dnnl_success)
+    status = dnnl_memory_create (&canonical, DESC (desc), get_engine (), self->weights);
+  if (status == dnnl_success)
+    status = create_reorder (DESC (desc), to, &reorder);
+  success = check (status, "lay out weights", error);
+  if (success)
+    {
+      const dnnl_exec_arg_t arguments[] = { { DNNL_ARG_FROM, canonical }, { DNNL_ARG_TO, weights->memory } };
+
+      success = run_primitive (reorder, 2, arguments, error);
+    }
+  if (reorder)
+    dnnl_primitive_destroy (reorder);
+  if (canonical)
+    dnnl_memory_destroy (canonical);
+  DESC_CLEAR (desc);
+  return success;
+}
+
+/* The weights in layout `desc`, made when no plan had them so far. */
+static Weights *
+get_weights (OnednnConv *self, MemoryDesc desc, GError **error)
+{
+  Weights *weights;
+
+  for (guint i = 0; i < self->layouts->len; i++)
+    {
+      MemoryDesc has;
+
+      weights = g_ptr_array_index (self->layouts, i);
+      if (dnnl_memory_get_memory_desc (weights->memory, &has) == dnnl_success && dnnl_memory_desc_equal (has, desc))
+        return weights;
+    }
+  weights = g_new0 (Weights, 1);
+  weights->data = core_alloc0 (dnnl_memory_desc_get_size (desc), 1, error);
+  if (! weights->data || ! check (dnnl_memory_create (&weights->memory, desc, get_engine (), weights->data), "hold weights", error)
+      || ! weights_fill (self, weights, error))
+    {
+      weights_free (weights);
+      return NULL;
+    }
+  g_ptr_array_add (self->layouts, weights);
+  return weights;
+}
+
+static dnnl_status_t
+plan_create_desc (Plan *plan, const ConvShape *of_conv)
+{
+  const ConvShape       planned = get_planned_shape (of_conv, plan->key.pass), *shape = &planned;
+  dnnl_primitive_attr_t attributes = NULL;
+  dnnl_primitive_desc_t hint = NULL;
+  Problem               problem;
+  dnnl_status_t         status = problem_init (&problem, shape, &plan->key.piece, plan->key.pass == PASS_BACKWARD_WEIGHTS);
+
+  if (status == dnnl_success)
+    status = dnnl_primitive_attr_create (&attributes);
+  if (status == dnnl_success)
+    status = dnnl_primitive_attr_set_scratchpad_mode (attributes, dnnl_scratchpad_mode_user);
+  if (status == dnnl_success && plan->key.pass == PASS_FORWARD)
+    {
+      status = attributes_set_epilogue (attributes, plan->key.epilogue);
+      if (status == dnnl_success)
+        status = desc_create_forward (&plan->desc, &problem, dnnl_forward_inference, attributes, get_engine ());
+    }
+  else if (status == dnnl_success)
+    {
+      Problem forward;
+
+      /* The hint must be the same problem as a forward pass: with bf16 weights. */
+      status = problem_init (&forward, shape, &plan->key.piece, FALSE);
+      if (status == dnnl_success)
+        status = desc_create_forward (&hint, &forward, dnnl_forward_training, NULL, get_engine ());
+      if (status == dnnl_success)
+        status = desc_create_backward (&plan->desc, &problem, plan->key.pass, attributes, get_engine (), hint);
+      problem_clear (&forward);
+    }
+  if (hint)
+    dnnl_primitive_desc_destroy (hint);
+  if (attributes)
+    dnnl_primitive_attr_destroy (attributes);
+  problem_clear (&problem);
+  return status;
+}
+
+static Plan *
+plan_new (OnednnConv *self, const PlanKey *key, GError **error)
+{
+  Plan         *plan = g_new0 (Plan, 1);
+  OwnedDesc     canonical;
+  dnnl_status_t status;
+
+  plan->references = 1;
+  plan->key = *key;
+  status = plan_create_desc (plan, &self->conv.shape);
+  if (status == dnnl_success)
+    status = dnnl_primitive_create (&plan->primitive, plan->desc);
+  if (status == dnnl_success && key->pass == PASS_BACKWARD_WEIGHTS)
+    {
+      status = init_gradient (&self->conv.shape, &canonical);
+      if (status == dnnl_success)
+        {
+          status = create_reorder (dnnl_primitive_desc_query_md (plan->desc, dnnl_query_diff_weights_md, 0), DESC (canonical), &plan->reorder);
+          DESC_CLEAR (canonical);
+        }
+    }
+  if (! check (status, "plan a convolution", error))
+    {
+      plan_unref (plan);
+      return NULL;
+    }
+  plan->scratch_size = dnnl_memory_desc_get_size (dnnl_primitive_desc_query_md (plan->desc, dnnl_query_scratchpad_md, 0));
+  if (key->pass != PASS_BACKWARD_WEIGHTS)
+    {
+      plan->weights = get_weights (self, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 0), error);
+      if (! plan->weights)
+        {
+          plan_unref (plan);
+          return NULL;
+        }
+    }
+  return plan;
+}
+
+/* A reference to the plan for a key; the oldest go when there are many. */
+static Plan *
+get_plan (const OnednnConv *const_self, Pass pass, const ConvPiece *piece, ConvEpilogue epilogue, GError **error)
+{
+  OnednnConv   *self = (OnednnConv *) const_self; /* the cache is no part of what const promises */
+  const PlanKey key = { pass, epilogue, *piece };
+  Plan         *plan = NULL;
+
+  /* Primitives are planned for, and run on, as many threads as OpenMP allows this thread: one. */
+  omp_set_num_threads (1);
+  g_mutex_lock (&self->lock);
+  for (guint i = self->plans->len; i > 0 && ! plan; i--)
+    {
+      Plan *kept = g_ptr_array_index (self->plans, i - 1);
+
+      if (memcmp (&kept->key, &key, sizeof key) == 0)
+        plan = kept;
+    }
+  if (! plan)
+    {
+      plan = plan_new (self, &key, error);
+      if (plan)
+        {
+          if (self->plans->len >= KEPT_MAX)
+            g_ptr_array_remove_index (self->plans, 0);
+          g_ptr_array_add (self->plans, plan);
+        }
+    }
+  if (plan)
+    g_atomic_int_inc (&plan->references);
+  g_mutex_unlock (&self->lock);
+  return plan;
+}
+
+/* ---- running ---- */
+
+typedef struct
+{
+  dnnl_exec_arg_t list[8];
+  int             count;
+  dnnl_status_t   status;
+} Arguments;
+
+static void
+arguments_add (Arguments *arguments, int which, MemoryDesc desc, gpointer data)
+{
+  dnnl_memory_t memory = NULL;
+
+  if (arguments->status == dnnl_success)
+    arguments->status = dnnl_memory_create (&memory, desc, get_engine (), data);
+  if (arguments->status == dnnl_success)
+    arguments->list[arguments->count++] = (dnnl_exec_arg_t) { which, memory };
+}
+
+static gboolean
+arguments_run (Arguments *arguments, dnnl_primitive_t primitive, GError **error)
+{
+  gboolean success = check (arguments->status, "describe its data", error)
+                     && run_primitive (primitive, arguments->count, arguments->list, error);
+
+  for (int i = 0; i < arguments->count; i++)
+    dnnl_memory_destroy (arguments->list[i].memory);
+  return success;
+}
+
+#define QUERY(plan, what) dnnl_primitive_desc_query_md ((plan)->desc, dnnl_query_##what##_md, 0)
+
+static gboolean
+onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue, Scratch *scratch,
+                     GError **error)
+{
+  const OnednnConv *self = (const OnednnConv *) conv;
+  Plan             *plan = get_plan (self, PASS_FORWARD, piece, epilogue, error);
+  gpointer          work = plan ? scratch_get (scratch, MAX (plan->scratch_size, 1), error) : NULL;
+  Arguments         arguments = { .status = dnnl_success };
+  gboolean          success = FALSE;
+
+  if (work)
+    {
+      arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) x);
+      arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (plan, weights), plan->weights->data);
+      arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 1), self->bias);
+      arguments_add (&arguments, DNNL_ARG_DST, QUERY (plan, dst), y);
+      arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), work);
+      success = arguments_run (&arguments, plan->primitive, error);
+    }
+  if (plan)
+    plan_unref (plan);
+  return success;
+}
+
+static gboolean
+onednn_conv_backward_data (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch, GError **error)
+{
+  Plan     *plan = get_plan ((const OnednnConv *) conv, PASS_BACKWARD_DATA, piece, EPILOGUE_NONE, error);
+  gpointer  work = plan ? scratch_get (scratch, MAX (plan->scratch_size, 1), error) : NULL;
+  Arguments arguments = { .status = dnnl_success };
+  gboolean  success = FALSE;
+
+  if (work)
+    {
+      arguments_add (&arguments, DNNL_ARG_DIFF_DST, QUERY (plan, diff_dst), (gpointer) dy);
+      arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (plan, weights), plan->weights->data);
+      arguments_add (&arguments, DNNL_ARG_DIFF_SRC, QUERY (plan, diff_src), dx);
+      arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), work);
+      success = arguments_run (&arguments, plan->primitive, error);
+    }
+  if (plan)
+    plan_unref (plan);
+  return success;
+}
+
+static gboolean
+onednn_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const void *x, const void *dy, float *d_weights,
+                              float *d_bias, Scratch *scratch, GError **error)
+{
+  Plan     *plan = get_plan ((const OnednnConv *) conv, PASS_BACKWARD_WEIGHTS, piece, EPILOGUE_NONE, error);
+  gsize     count = conv_shape_count_weights (&conv->shape), c_out = (gsize) conv->shape.c_out;
+  Arguments arguments = { .status = dnnl_success }, reordering = { .status = dnnl_success };
+  OwnedDesc canonical;
+  gsize     blocked_size, bias_size = (MAX (c_out, (gsize) conv->shape.c_in) * sizeof (float) + 63) / 64 * 64;
+  gboolean  success = FALSE;
+  char     *work;
+
+  if (! plan)
+    return FALSE;
+  blocked_size = (dnnl_memory_desc_get_size (QUERY (plan, diff_weights)) + 63) / 64 * 64;
+  work = scratch_get (scratch, plan->scratch_size + blocked_size + bias_size + count * sizeof (float) + 64, error);
+  if (work && check (init_gradient (&conv->shape, &canonical), "describe weights", error))
+    {
+      gboolean exchanged = is_exchanged (&conv->shape, PASS_BACKWARD_WEIGHTS);
+      float *bias = (float *) (work + blocked_size), *plain = (float *) (work + blocked_size + bias_size);
+      char  *scratchpad = work + blocked_size + bias_size + (count * sizeof (float) + 63) / 64 * 64;
+
+      arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) (exchanged ? dy : x));
+      arguments_add (&arguments, DNNL_ARG_DIFF_DST, QUERY (plan, diff_dst), (gpointer) (exchanged ? x : dy));
+      arguments_add (&arguments, DNNL_ARG_DIFF_WEIGHTS, QUERY (plan, diff_weights), work);
+      arguments_add (&arguments, DNNL_ARG_DIFF_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_diff_weights_md, 1), bias);
+      arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), scratchpad);
+      success = arguments_run (&arguments, plan->primitive, error);
+      if (success)
+        {
+          arguments_add (&reordering, DNNL_ARG_FROM, QUERY (plan, diff_weights), work);
+          arguments_add (&reordering, DNNL_ARG_TO, DESC (canonical), plain);
+          success = arguments_run (&reordering, plan->reorder, error);
+        }
+      if (success)
+        {
+          pointwise_add (ELEMENT_F32, count, plain, d_weights);
+          if (exchanged)
+            pointwise_sum (ELEMENT_BF16, (gsize) piece->n * (gsize) piece->rows * (gsize) piece->width * 4, conv->shape.c_out, dy, d_bias);
+          else
+            pointwise_add (ELEMENT_F32, c_out, bias, d_bias);
+        }
+      DESC_CLEAR (canonical);
+    }
+  plan_unref (plan);
+  return success;
+}
+
+/* ---- the back end ---- */
+
+static gboolean
+onednn_is_available (void)
+{
+  return dnnl_get_effective_cpu_isa () >= dnnl_cpu_isa_avx512_core_bf16 && get_engine ();
+}
+
+static void
+onednn_conv_free (Conv *conv)
+{
+  OnednnConv *self = (OnednnConv *) conv;
+
+  g_ptr_array_unref (self->plans);
+  g_ptr_array_unref (self->layouts);
+  core_free (self->weights);
+  core_free (self->bias);
+  g_mutex_clear (&self->lock);
+  g_free (self);
+}
+
+static Conv *
+onednn_conv_new (const ConvShape *shape, gboolean training, GError **error)
+{
+  OnednnConv *self = g_new0 (OnednnConv, 1);
+
+  self->conv = (Conv) { &compute_onednn, *shape };
+  g_mutex_init (&self->lock);
+  self->plans = g_ptr_array_new_with_free_func (plan_unref);
+  self->layouts = g_ptr_array_new_with_free_func (weights_free);
+  self->weights = core_alloc0 (conv_shape_count_weights (shape), sizeof (float), error);
+  self->bias = self->weights ? core_alloc0 ((gsize) shape->c_out, sizeof (float), error) : NULL;
+  if (! self->bias)
+    {
+      onednn_conv_free (&self->conv);
+      return NULL;
+    }
+  return &self->conv;
+}
+
+static gboolean
+onednn_conv_set_weights (Conv *conv, const float *weights, const float *bias, Scratch *scratch, GError **error)
+{
+  OnednnConv *self = (OnednnConv *) conv;
+
+  memcpy (self->weights, weights, conv_shape_count_weights (&conv->shape) * sizeof (float));
+  memcpy (self->bias, bias, (gsize) conv->shape.c_out * sizeof (float));
+  omp_set_num_threads (1);
+  for (guint i = 0; i < self->layouts->len; i++)
+    if (! weights_fill (self, g_ptr_array_index (self->layouts, i), error))
+      return FALSE;
+  return TRUE;
+}
+
+const ComputeBackend compute_onednn = { "onednn",
+                                        ELEMENT_BF16,
+                                        onednn_is_available,
+                                        onednn_conv_new,
+                                        onednn_conv_set_weights,
+                                        onednn_conv_free,
+                                        onednn_conv_forward,
+                                        onednn_conv_backward_data,
+                                        onednn_conv_backward_weights };

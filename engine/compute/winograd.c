@@ -1,0 +1,228 @@
+/* Winograd's F(4x4, 3x3).  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "winograd.h"
+#include "vector.h"
+
+#include <cblas.h>
+
+#define LANES WINOGRAD_LANES
+
+/* Tiles per round: the 36 input and 36 output matrices of a round should stay in a core's L2 cache. */
+#define ROUND_BYTES (1024 * 1024)
+#define ROUND_MIN   16
+#define ROUND_MAX   128
+
+/* G g G^T for one pair of channels. */
+static void
+transform_filter (const float *weights, gsize step, float out[36])
+{
+  static const double G[6][3] = { { 1.0 / 4, 0, 0 },
+                                  { -1.0 / 6, -1.0 / 6, -1.0 / 6 },
+                                  { -1.0 / 6, 1.0 / 6, -1.0 / 6 },
+                                  { 1.0 / 24, 1.0 / 12, 1.0 / 6 },
+                                  { 1.0 / 24, -1.0 / 12, 1.0 / 6 },
+                                  { 0, 0, 1 } };
+  double              half[6][3];
+
+  for (int a = 0; a < 6; a++)
+    for (int q = 0; q < 3; q++)
+      {
+        half[a][q] = 0;
+        for (int p = 0; p < 3; p++)
+          half[a][q] += G[a][p] * (double) weights[(gsize) (p * 3 + q) * step];
+      }
+  for (int a = 0; a < 6; a++)
+    for (int b = 0; b < 6; b++)
+      out[a * 6 + b] = (float) (half[a][0] * G[b][0] + half[a][1] * G[b][1] + half[a][2] * G[b][2]);
+}
+
+void
+winograd_transform_weights (const float *weights, int c_in, int c_out, float *transformed)
+{
+  gsize pairs = (gsize) c_in * (gsize) c_out;
+  float filter[36];
+
+  for (gsize i = 0; i < pairs; i++)
+    {
+      transform_filter (weights + i, pairs, filter);
+      for (gsize k = 0; k < 36; k++)
+        transformed[k * pairs + i] = filter[k];
+    }
+}
+
+/* V = B^T d B of one 6x6 patch: pixels[36] point to its pixels' channels, v to this tile's row of matrix 0; matrices are
+ * `step` floats apart. */
+MULTIVERSION static void
+transform_patch (const float *const pixels[36], int channels, float *restrict v, gsize step)
+{
+  for (int c = 0; c < channels; c += LANES)
+    {
+      float t[6][6][LANES];
+
+      for (int j = 0; j < 6; j++)
+        {
+          const float *d0 = pixels[j] + c, *d1 = pixels[6 + j] + c, *d2 = pixels[12 + j] + c;
+          const float *d3 = pixels[18 + j] + c, *d4 = pixels[24 + j] + c, *d5 = pixels[30 + j] + c;
+
+          for (int l = 0; l < LANES; l++)
+            {
+              float a = d4[l] - 4.0f * d2[l], b = d3[l] - 4.0f * d1[l];
+              float e = d4[l] - d2[l], f = 2.0f * (d3[l] - d1[l]);
+
+              t[0][j][l] = 4.0f * d0[l] - 5.0f * d2[l] + d4[l];
+              t[1][j][l] = a + b;
+              t[2][j][l] = a - b;
+              t[3][j][l] = e + f;
+              t[4][j][l] = e - f;
+              t[5][j][l] = 4.0f * d1[l] - 5.0f * d3[l] + d5[l];
+            }
+        }
+      for (int i = 0; i < 6; i++)
+        {
+          float *o = v + (gsize) (i * 6) * step + c;
+
+          for (int l = 0; l < LANES; l++)
+            {
+              float d0 = t[i][0][l], d1 = t[i][1][l], d2 = t[i][2][l], d3 = t[i][3][l], d4 = t[i][4][l], d5 = t[i][5][l];
+              float a = d4 - 4.0f * d2, b = d3 - 4.0f * d1;
+              float e = d4 - d2, f = 2.0f * (d3 - d1);
+
+              o[l] = 4.0f * d0 - 5.0f * d2 + d4;
+              o[step + (gsize) l] = a + b;
+              o[2 * step + (gsize) l] = a - b;
+              o[3 * step + (gsize) l] = e + f;
+              o[4 * step + (gsize) l] = e - f;
+              o[5 * step + (gsize) l] = 4.0f * d1 - 5.0f * d3 + d5;
+            }
+        }
+    }
+}
+
+/* Y = A^T m A of one tile, with bias and epilogue, into up to 4x4 pixels; row i of the tile starts at rows[i]. */
+MULTIVERSION static void
+transform_tile (const float *restrict m, gsize step, int channels, const float *restrict bias, ConvEpilogue epilogue,
+                float *const rows[4], int n_rows, int n_columns)
+{
+  for (int c = 0; c < channels; c += LANES)
+    {
+      float t[4][6][LANES], o[4][4][LANES];
+
+      for (int j = 0; j < 6; j++)
+        {
+          const float *k = m + (gsize) j * step + c;
+
+          for (gsize l = 0; l < LANES; l++)
+            {
+              float s1 = k[6 * step + l] + k[12 * step + l], d1 = k[6 * step + l] - k[12 * step + l];
+              float s2 = k[18 * step + l] + k[24 * step + l], d2 = k[18 * step + l] - k[24 * step + l];
+
+              t[0][j][l] = k[l] + s1 + s2;
+              t[1][j][l] = d1 + 2.0f * d2;
+              t[2][j][l] = s1 + 4.0f * s2;
+              t[3][j][l] = d1 + 8.0f * d2 + k[30 * step + l];
+            }
+        }
+      for (int i = 0; i < 4; i++)
+        for (int l = 0; l < LANES; l++)
+          {
+            float s1 = t[i][1][l] + t[i][2][l], d1 = t[i][1][l] - t[i][2][l];
+            float s2 = t[i][3][l] + t[i][4][l], d2 = t[i][3][l] - t[i][4][l];
+            float b = bias ? bias[c + l] : 0.0f;
+
+            o[i][0][l] = t[i][0][l] + s1 + s2 + b;
+            o[i][1][l] = d1 + 2.0f * d2 + b;
+            o[i][2][l] = s1 + 4.0f * s2 + b;
+            o[i][3][l] = d1 + 8.0f * d2 + t[i][5][l] + b;
+          }
+      for (int i = 0; i < n_rows; i++)
+        for (int j = 0; j < n_columns; j++)
+          {
+            float *y = rows[i] + j * channels + c;
+
+            if (epilogue == EPILOGUE_SILU)
+              for (int l = 0; l < LANES; l++)
+                y[l] = o[i][j][l] * sigmoid (o[i][j][l]);
+            else if (epilogue == EPILOGUE_ADD)
+              for (int l = 0; l < LANES; l++)
+                y[l] += o[i][j][l];
+            else
+              for (int l = 0; l < LANES; l++)
+                y[l] = o[i][j][l];
+          }
+    }
+}
+
+/* Where tile `index` of a piece lies. */
+typedef struct
+{
+  int n, y, x; /* the sample, and the tile's first pixel in it */
+} Tile;
+
+static Tile
+find_tile (const ConvPiece *piece, gsize index)
+{
+  gsize across = (gsize) (piece->width + 3) / 4, down = (gsize) (piece->rows + 3) / 4;
+
+  return (Tile) { (int) (index / across / down), (int) (index / across % down) * 4, (int) (index % across) * 4 };
+}
+
+static void
+gather_patch (const ConvPiece *piece, int rows_in, const float *x, int channels, const float *zeros, Tile tile,
+              const float *pixels[36])
+{
+  for (int i = 0; i < 6; i++)
+    for (int j = 0; j < 6; j++)
+      {
+        int v = tile.y + i - piece->top, u = tile.x + j - 1;
+
+        if (v < 0 || v >= rows_in || u < 0 || u >= piece->width)
+          pixels[i * 6 + j] = zeros;
+        else
+          pixels[i * 6 + j] = x + (((gsize) tile.n * (gsize) rows_in + (gsize) v) * (gsize) piece->width + (gsize) u) * (gsize) channels;
+      }
+}
+
+gboolean
+winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece, const float *x, float *y,
+                  ConvEpilogue epilogue, Scratch *scratch, GError **error)
+{
+  const ConvShape shape = { CONV_SAME3, c_in, c_out };
+  int             rows_in = conv_piece_rows_in (&shape, piece);
+  gsize           tiles = (gsize) piece->n * (gsize) ((piece->rows + 3) / 4) * (gsize) ((piece->width + 3) / 4);
+  gsize           round = CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)), ROUND_MIN, ROUND_MAX);
+  gsize           v_step = round * (gsize) c_in, m_step = round * (gsize) c_out;
+  float          *v, *m, *zeros;
+
+  v = scratch_get (scratch, (36 * (v_step + m_step) + (gsize) c_in) * sizeof (float), error);
+  if (! v)
+    return FALSE;
+  m = v + 36 * v_step;
+  zeros = m + 36 * m_step;
+  memset (zeros, 0, (gsize) c_in * sizeof (float));
+
+  for (gsize first = 0; first < tiles; first += round)
+    {
+      gsize count = MIN (round, tiles - first);
+
+      for (gsize i = 0; i < count; i++)
+        {
+          const float *pixels[36];
+
+          gather_patch (piece, rows_in, x, c_in, zeros, find_tile (piece, first + i), pixels);
+          transform_patch (pixels, c_in, v + i * (gsize) c_in, v_step);
+        }
+      for (gsize k = 0; k < 36; k++)
+        cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) count, c_out, c_in, 1.0f, v + k * v_step, c_in,
+                     transformed + k * (gsize) c_in * (gsize) c_out, c_out, 0.0f, m + k * m_step, c_out);
+      for (gsize i = 0; i < count; i++)
+        {
+          Tile   tile = find_tile (piece, first + i);
+          float *rows[4];
+
+          for (int r = 0; r < 4; r++)
+            rows[r] = y + (((gsize) tile.n * (gsize) piece->rows + (gsize) (tile.y + r)) * (gsize) piece->width + (gsize) tile.x) * (gsize) c_out;
+          transform_tile (m + i * (gsize) c_out, m_step, c_out, bias, epilogue, rows, MIN (4, piece->rows - tile.y),
+                          MIN (4, piece->width - tile.x));
+        }
+    }
+  return TRUE;
+}
