@@ -1,0 +1,303 @@
+/* Models: weights, their file, their network.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "model.h"
+
+#include <string.h>
+
+#define FORMAT "gimp-diffusion 1"
+
+struct _DiffusionModel
+{
+  gint        references; /* atomic */
+  NetLayout  *layout;
+  float      *weights;
+  GHashTable *metadata;
+  GMutex      lock; /* of plan */
+  NetPlan    *plan;
+};
+
+/* ---- architecture in metadata ---- */
+
+char *
+model_numbers_to_text (const int *numbers, int count)
+{
+  GString *text = g_string_new (NULL);
+
+  for (int i = 0; i < count; i++)
+    g_string_append_printf (text, "%s%d", i ? "," : "", numbers[i]);
+  return g_string_free (text, FALSE);
+}
+
+gboolean
+model_numbers_from_text (const char *text, int *numbers, int *count)
+{
+  g_auto (GStrv) parts = text ? g_strsplit (text, ",", DIFFUSION_MAX_LEVELS + 1) : NULL;
+
+  *count = parts ? (int) g_strv_length (parts) : 0;
+  if (*count < 1 || *count > DIFFUSION_MAX_LEVELS)
+    return FALSE;
+  for (int i = 0; i < *count; i++)
+    {
+      guint64 number;
+
+      if (! g_ascii_string_to_unsigned (parts[i], 10, 0, G_MAXINT, &number, NULL))
+        return FALSE;
+      numbers[i] = (int) number;
+    }
+  return TRUE;
+}
+
+void
+model_describe_architecture (const DiffusionArchitecture *a, GHashTable *metadata)
+{
+  g_hash_table_insert (metadata, g_strdup ("format"), g_strdup (FORMAT));
+  g_hash_table_insert (metadata, g_strdup ("widths"), model_numbers_to_text (a->width, a->levels));
+  g_hash_table_insert (metadata, g_strdup ("blocks"), model_numbers_to_text (a->blocks, a->levels));
+}
+
+gboolean
+model_parse_architecture (GHashTable *metadata, const char *path, DiffusionArchitecture *a, GError **error)
+{
+  const char *format = g_hash_table_lookup (metadata, "format");
+  int         blocks;
+
+  *a = (DiffusionArchitecture) { 0 };
+  if (g_strcmp0 (format, FORMAT) == 0 && model_numbers_from_text (g_hash_table_lookup (metadata, "widths"), a->width, &a->levels)
+      && model_numbers_from_text (g_hash_table_lookup (metadata, "blocks"), a->blocks, &blocks) && blocks == a->levels)
+    return TRUE;
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+               "%s is not a model of this program, or one of another version: its metadata names the format \"%s\" instead of \"%s\", or no "
+               "architecture.",
+               path, format ? format : "", FORMAT);
+  return FALSE;
+}
+
+/* ---- parameters in files ---- */
+
+gboolean
+model_read_parameters (const TensorFile *file, const NetLayout *layout, const char *prefix, float *values, GError **error)
+{
+  for (int i = 0; i < layout->n_tensors; i++)
+    {
+      const NetTensor *tensor = &layout->tensors[i];
+      g_autofree char *name = g_strconcat (prefix, tensor->name, NULL);
+
+      if (! tensor_file_read (file, name, tensor->dims, tensor->n_dims, values + tensor->offset, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+void
+model_add_entries (const NetLayout *layout, const char *const *names, const float *values, TensorType type, TensorEntry *entries)
+{
+  for (int i = 0; i < layout->n_tensors; i++)
+    {
+      const NetTensor *tensor = &layout->tensors[i];
+
+      entries[i] = (TensorEntry) { names ? names[i] : tensor->name, tensor->dims, tensor->n_dims, tensor->count, values + tensor->offset, type };
+    }
+}
+
+/* ---- models ---- */
+
+static DiffusionModel *
+new_with_zeros (const DiffusionArchitecture *architecture, GError **error)
+{
+  g_autoptr (DiffusionModel) model = g_new0 (DiffusionModel, 1);
+
+  model->references = 1;
+  g_mutex_init (&model->lock);
+  model->metadata = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  model->layout = net_layout_new (architecture, error);
+  model->weights = model->layout ? core_alloc0 (model->layout->n_parameters, sizeof (float), error) : NULL;
+  if (! model->weights)
+    return NULL;
+  model_describe_architecture (architecture, model->metadata);
+  return g_steal_pointer (&model);
+}
+
+DiffusionModel *
+diffusion_model_new (const DiffusionArchitecture *architecture, guint64 seed, GError **error)
+{
+  DiffusionModel *model = new_with_zeros (architecture, error);
+
+  if (model)
+    net_layout_init_weights (model->layout, seed, model->weights);
+  return model;
+}
+
+DiffusionModel *
+diffusion_model_load (const char *path, GError **error)
+{
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (TensorFile)     file = tensor_file_open (path, error);
+  DiffusionArchitecture      architecture;
+  GHashTableIter             iter;
+  gpointer                   key, value;
+
+  if (! file || ! model_parse_architecture (tensor_file_get_metadata (file), path, &architecture, error))
+    return NULL;
+  model = new_with_zeros (&architecture, error);
+  if (! model || ! model_read_parameters (file, model->layout, "", model->weights, error))
+    return NULL;
+  if (tensor_file_count (file) != model->layout->n_tensors)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "%s has %d tensors where its architecture has %d: it is no model of this program.",
+                   path, tensor_file_count (file), model->layout->n_tensors);
+      return NULL;
+    }
+  g_hash_table_iter_init (&iter, tensor_file_get_metadata (file));
+  while (g_hash_table_iter_next (&iter, &key, &value))
+    diffusion_model_set_metadata (model, key, value);
+  return g_steal_pointer (&model);
+}
+
+gboolean
+diffusion_model_save (const DiffusionModel *model, const char *path, GError **error)
+{
+  g_autofree TensorEntry *entries = g_new0 (TensorEntry, (gsize) model->layout->n_tensors);
+
+  model_add_entries (model->layout, NULL, model->weights, TENSOR_F16, entries);
+  return tensors_write (path, entries, model->layout->n_tensors, model->metadata, error);
+}
+
+DiffusionModel *
+diffusion_model_ref (DiffusionModel *model)
+{
+  g_atomic_int_inc (&model->references);
+  return model;
+}
+
+void
+diffusion_model_unref (DiffusionModel *model)
+{
+  if (! model || ! g_atomic_int_dec_and_test (&model->references))
+    return;
+  net_plan_free (model->plan);
+  net_layout_free (model->layout);
+  core_free (model->weights);
+  g_clear_pointer (&model->metadata, g_hash_table_unref);
+  g_mutex_clear (&model->lock);
+  g_free (model);
+}
+
+const NetLayout *
+model_get_layout (const DiffusionModel *model)
+{
+  return model->layout;
+}
+
+float *
+model_get_weights (DiffusionModel *model)
+{
+  return model->weights;
+}
+
+const NetPlan *
+model_get_plan (const DiffusionModel *const_model, GError **error)
+{
+  DiffusionModel       *model = (DiffusionModel *) const_model; /* a cache is no change */
+  const ComputeBackend *backend = compute_get_default (error);
+
+  if (! backend)
+    return NULL;
+  g_mutex_lock (&model->lock);
+  if (! model->plan || model->plan->backend != backend)
+    {
+      g_autoptr (NetPlan) plan = net_plan_new (model->layout, backend, FALSE, error);
+
+      if (plan && net_plan_set_weights (plan, model->weights, NULL, error))
+        {
+          net_plan_free (model->plan);
+          model->plan = g_steal_pointer (&plan);
+        }
+      else
+        g_clear_pointer (&model->plan, net_plan_free);
+    }
+  g_mutex_unlock (&model->lock);
+  return model->plan;
+}
+
+const DiffusionArchitecture *
+diffusion_model_get_architecture (const DiffusionModel *model)
+{
+  return &model->layout->architecture;
+}
+
+const char *
+diffusion_model_get_metadata (const DiffusionModel *model, const char *key)
+{
+  return g_hash_table_lookup (model->metadata, key);
+}
+
+void
+diffusion_model_set_metadata (DiffusionModel *model, const char *key, const char *value)
+{
+  g_hash_table_insert (model->metadata, g_strdup (key), g_strdup (value));
+}
+
+char **
+diffusion_model_list_metadata (const DiffusionModel *model)
+{
+  g_autoptr (GList) keys = g_list_sort (g_hash_table_get_keys (model->metadata), (GCompareFunc) strcmp);
+  GStrvBuilder     *builder = g_strv_builder_new ();
+  char            **list;
+
+  for (GList *l = keys; l; l = l->next)
+    g_strv_builder_add (builder, l->data);
+  list = g_strv_builder_end (builder);
+  g_strv_builder_unref (builder);
+  return list;
+}
+
+gsize
+diffusion_model_count_parameters (const DiffusionModel *model)
+{
+  return model->layout->n_parameters;
+}
+
+double
+diffusion_model_count_macs (const DiffusionModel *model)
+{
+  return model->layout->macs;
+}
+
+int
+diffusion_model_get_margin (const DiffusionModel *model)
+{
+  return model->layout->margin;
+}
+
+/* ---- where models are ---- */
+
+char *
+diffusion_model_find (const char *name, GError **error)
+{
+  const char *const    *system = g_get_system_data_dirs ();
+  const char           *folder = g_getenv ("DIFFUSION_MODELS");
+  g_autofree char      *file = NULL;
+  g_autoptr (GPtrArray) folders = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char      *looked = NULL;
+
+  if (name && strchr (name, G_DIR_SEPARATOR))
+    return g_strdup (name);
+  file = g_strdup_printf ("%s.safetensors", name && *name ? name : "default");
+  if (folder && *folder)
+    g_ptr_array_add (folders, g_strdup (folder));
+  g_ptr_array_add (folders, g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL));
+  g_ptr_array_add (folders, g_strdup (MODELS_DIR));
+  for (gsize i = 0; system[i]; i++)
+    g_ptr_array_add (folders, g_build_filename (system[i], "gimp-diffusion", "models", NULL));
+  for (guint i = 0; i < folders->len; i++)
+    {
+      g_autofree char *path = g_build_filename (folders->pdata[i], file, NULL);
+
+      if (g_file_test (path, G_FILE_TEST_IS_REGULAR))
+        return g_steal_pointer (&path);
+    }
+  g_ptr_array_add (folders, NULL);
+  looked = g_strjoinv (", ", (char **) folders->pdata);
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "There is no model %s in any of %s: install the program again, or choose a model file.", file,
+               looked);
+  return NULL;
+}

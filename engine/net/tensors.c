@@ -1,0 +1,503 @@
+/* Reading and writing safetensors files.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "tensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <json-glib/json-glib.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Our headers are some 10 kB.  The bounds keep a lying file from costing memory or stack. */
+#define HEADER_MAX (8 * 1024 * 1024)
+#define DEPTH_MAX  8
+#define FILE_MAX   ((goffset) 1 << 32)
+#define DIMS_MAX   8
+
+/* ---- half precision ---- */
+
+static guint16
+half_from_float (float value)
+{
+  union
+  {
+    float   f;
+    guint32 i;
+  } bits = { value };
+  guint32 sign = bits.i >> 16 & 0x8000u;
+  float   magnitude = fabsf (value);
+
+  if (! (magnitude < 65520.0f))
+    return (guint16) (sign | (isnan (value) ? 0x7E00u : 0x7C00u));
+  if (magnitude < 0x1p-14f) /* subnormal: multiples of 2^-24 */
+    return (guint16) (sign | (guint32) lrintf (magnitude * 0x1p24f));
+  bits.f = magnitude;
+  bits.i += 0x0FFFu + (bits.i >> 13 & 1u); /* to nearest, ties to even */
+  return (guint16) (sign | ((bits.i - 0x38000000u) >> 13));
+}
+
+static float
+half_to_float (guint16 half)
+{
+  guint32 exponent = half >> 10 & 0x1Fu, fraction = half & 0x3FFu;
+  union
+  {
+    guint32 i;
+    float   f;
+  } bits;
+
+  if (exponent == 0)
+    bits.f = (float) fraction * 0x1p-24f;
+  else
+    bits.i = (exponent == 0x1F ? 0xFFu : exponent + 112u) << 23 | fraction << 13;
+  return half & 0x8000u ? -bits.f : bits.f;
+}
+
+/* ---- writing ---- */
+
+static const char *const type_names[] = { [TENSOR_F32] = "F32", [TENSOR_F16] = "F16" };
+static const gsize       type_sizes[] = { [TENSOR_F32] = 4, [TENSOR_F16] = 2 };
+
+static char *
+make_header (const TensorEntry *entries, int n_entries, GHashTable *metadata)
+{
+  g_autoptr (JsonBuilder)   builder = json_builder_new ();
+  g_autoptr (JsonGenerator) generator = json_generator_new ();
+  g_autoptr (JsonNode)      root = NULL;
+  gsize                     offset = 0;
+
+  json_builder_begin_object (builder);
+  if (metadata)
+    {
+      g_autoptr (GList) keys = g_list_sort (g_hash_table_get_keys (metadata), (GCompareFunc) strcmp);
+
+      json_builder_set_member_name (builder, "__metadata__");
+      json_builder_begin_object (builder);
+      for (GList *l = keys; l; l = l->next)
+        {
+          json_builder_set_member_name (builder, l->data);
+          json_builder_add_string_value (builder, g_hash_table_lookup (metadata, l->data));
+        }
+      json_builder_end_object (builder);
+    }
+  for (int i = 0; i < n_entries; i++)
+    {
+      json_builder_set_member_name (builder, entries[i].name);
+      json_builder_begin_object (builder);
+      json_builder_set_member_name (builder, "dtype");
+      json_builder_add_string_value (builder, type_names[entries[i].type]);
+      json_builder_set_member_name (builder, "shape");
+      json_builder_begin_array (builder);
+      for (int d = 0; d < entries[i].n_dims; d++)
+        json_builder_add_int_value (builder, entries[i].dims[d]);
+      json_builder_end_array (builder);
+      json_builder_set_member_name (builder, "data_offsets");
+      json_builder_begin_array (builder);
+      json_builder_add_int_value (builder, (gint64) offset);
+      offset += entries[i].count * type_sizes[entries[i].type];
+      json_builder_add_int_value (builder, (gint64) offset);
+      json_builder_end_array (builder);
+      json_builder_end_object (builder);
+    }
+  json_builder_end_object (builder);
+  root = json_builder_get_root (builder);
+  json_generator_set_root (generator, root);
+  return json_generator_to_data (generator, NULL);
+}
+
+/* errno tells why on FALSE. */
+static gboolean
+write_fully (int fd, const void *data, gsize size)
+{
+  const char *p = data;
+
+  while (size > 0)
+    {
+      gssize written = write (fd, p, size);
+
+      if (written < 0 && errno == EINTR)
+        continue;
+      if (written <= 0)
+        return FALSE;
+      p += written;
+      size -= (gsize) written;
+    }
+  return TRUE;
+}
+
+static gboolean
+write_entry (int fd, const TensorEntry *entry)
+{
+  guint16 halves[4096];
+
+  if (entry->type == TENSOR_F32)
+    return write_fully (fd, entry->values, entry->count * sizeof (float));
+  for (gsize first = 0; first < entry->count; first += G_N_ELEMENTS (halves))
+    {
+      gsize count = MIN (G_N_ELEMENTS (halves), entry->count - first);
+
+      for (gsize i = 0; i < count; i++)
+        halves[i] = GUINT16_TO_LE (half_from_float (entry->values[first + i]));
+      if (! write_fully (fd, halves, count * sizeof (guint16)))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* The new name of a file is on the disk only when its folder is. */
+static void
+sync_folder (const char *path)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  int              fd = g_open (folder, O_RDONLY | O_CLOEXEC, 0);
+
+  if (fd >= 0)
+    {
+      fsync (fd);
+      close (fd);
+    }
+}
+
+gboolean
+tensors_write (const char *path, const TensorEntry *entries, int n_entries, GHashTable *metadata, GError **error)
+{
+  g_autofree char *header = make_header (entries, n_entries, metadata);
+  g_autofree char *temporary = g_strdup_printf ("%s.XXXXXX", path);
+  gsize            length = strlen (header), padding = (8 - length % 8) % 8;
+  guint64          size = GUINT64_TO_LE ((guint64) (length + padding));
+  int              fd = g_mkstemp_full (temporary, O_RDWR | O_CLOEXEC, 0644);
+  gboolean         success = fd >= 0;
+  int              reason;
+
+  success = success && write_fully (fd, &size, sizeof size) && write_fully (fd, header, length) && write_fully (fd, "       ", padding);
+  for (int i = 0; i < n_entries && success; i++)
+    success = write_entry (fd, &entries[i]);
+  success = success && fsync (fd) == 0;
+  reason = errno;
+  if (fd >= 0 && close (fd) != 0 && success)
+    {
+      success = FALSE;
+      reason = errno;
+    }
+  if (success && g_rename (temporary, path) != 0)
+    {
+      success = FALSE;
+      reason = errno;
+    }
+  if (success)
+    sync_folder (path);
+  else
+    {
+      if (fd >= 0)
+        g_unlink (temporary);
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "The file %s could not be written: %s.", path, g_strerror (reason));
+    }
+  return success;
+}
+
+/* ---- reading ---- */
+
+typedef struct
+{
+  TensorType type;
+  gint64     dims[DIMS_MAX];
+  int        n_dims;
+  gsize      count;
+  gsize      begin, end; /* in the data */
+} TensorInfo;
+
+struct _TensorFile
+{
+  char       *path;
+  char       *contents;
+  const char *data; /* in contents, behind the header */
+  gsize       data_size;
+  GHashTable *tensors, *metadata;
+};
+
+static gboolean
+refuse (GError **error, const char *path, const char *reason)
+{
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+               "%s is not a model that can be used: %s.  Choose another model file, or install this one again.", path, reason);
+  return FALSE;
+}
+
+/* JSON parsers recurse: a header of a million brackets must not reach one. */
+static gboolean
+is_shallow (const char *json, gsize length)
+{
+  int      depth = 0;
+  gboolean quoted = FALSE;
+
+  for (gsize i = 0; i < length; i++)
+    {
+      if (quoted && json[i] == '\\')
+        i++;
+      else if (json[i] == '"')
+        quoted = ! quoted;
+      else if (! quoted && (json[i] == '{' || json[i] == '['))
+        {
+          if (++depth > DEPTH_MAX)
+            return FALSE;
+        }
+      else if (! quoted && (json[i] == '}' || json[i] == ']'))
+        depth--;
+    }
+  return TRUE;
+}
+
+static gboolean
+get_integer (JsonArray *array, guint index, gint64 *value)
+{
+  JsonNode *node = json_array_get_element (array, index);
+
+  if (! JSON_NODE_HOLDS_VALUE (node) || json_node_get_value_type (node) != G_TYPE_INT64)
+    return FALSE;
+  *value = json_node_get_int (node);
+  return *value >= 0;
+}
+
+static JsonArray *
+get_array (JsonObject *object, const char *name, guint most)
+{
+  JsonNode  *node = json_object_get_member (object, name);
+  JsonArray *array = node && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
+
+  return array && json_array_get_length (array) <= most ? array : NULL;
+}
+
+/* One member of the header; NULL when anything about it is wrong. */
+static TensorInfo *
+parse_tensor (JsonNode *node, gsize data_size)
+{
+  g_autofree TensorInfo *info = g_new0 (TensorInfo, 1);
+  JsonObject            *object = JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
+  JsonNode              *type = object ? json_object_get_member (object, "dtype") : NULL;
+  JsonArray             *shape = object ? get_array (object, "shape", DIMS_MAX) : NULL;
+  JsonArray             *offsets = object ? get_array (object, "data_offsets", 2) : NULL;
+  const char            *name = type && JSON_NODE_HOLDS_VALUE (type) ? json_node_get_string (type) : NULL;
+  gint64                 begin, end;
+
+  if (! name || ! shape || ! offsets || json_array_get_length (offsets) != 2)
+    return NULL;
+  if (strcmp (name, "F16") == 0)
+    info->type = TENSOR_F16;
+  else if (strcmp (name, "F32") == 0)
+    info->type = TENSOR_F32;
+  else
+    return NULL;
+  info->count = 1;
+  info->n_dims = (int) json_array_get_length (shape);
+  for (int d = 0; d < info->n_dims; d++)
+    if (! get_integer (shape, (guint) d, &info->dims[d]) || ! g_size_checked_mul (&info->count, info->count, (gsize) info->dims[d]))
+      return NULL;
+  if (! get_integer (offsets, 0, &begin) || ! get_integer (offsets, 1, &end) || begin > end || (guint64) end > data_size)
+    return NULL;
+  info->begin = (gsize) begin;
+  info->end = (gsize) end;
+  if (info->count > data_size || info->end - info->begin != info->count * type_sizes[info->type])
+    return NULL;
+  return g_steal_pointer (&info);
+}
+
+static int
+compare_begin (gconstpointer a, gconstpointer b)
+{
+  const TensorInfo *first = *(TensorInfo *const *) a, *second = *(TensorInfo *const *) b;
+
+  return first->begin < second->begin ? -1 : first->begin > second->begin;
+}
+
+static gboolean
+overlap (GHashTable *tensors)
+{
+  g_autoptr (GPtrArray) sorted = g_ptr_array_new ();
+  GHashTableIter        iter;
+  gpointer              info;
+
+  g_hash_table_iter_init (&iter, tensors);
+  while (g_hash_table_iter_next (&iter, NULL, &info))
+    g_ptr_array_add (sorted, info);
+  g_ptr_array_sort (sorted, compare_begin);
+  for (guint i = 1; i < sorted->len; i++)
+    if (((TensorInfo *) sorted->pdata[i - 1])->end > ((TensorInfo *) sorted->pdata[i])->begin)
+      return TRUE;
+  return FALSE;
+}
+
+static gboolean
+parse_header (TensorFile *file, const char *json, gsize length, GError **error)
+{
+  g_autoptr (JsonParser) parser = json_parser_new_immutable ();
+  g_autoptr (GList)      names = NULL;
+  JsonNode              *root;
+  JsonObject            *object;
+
+  if (! g_utf8_validate_len (json, length, NULL) || ! is_shallow (json, length)
+      || ! json_parser_load_from_data (parser, json, (gssize) length, NULL))
+    return refuse (error, file->path, "its header is damaged");
+  root = json_parser_get_root (parser);
+  if (! root || ! JSON_NODE_HOLDS_OBJECT (root))
+    return refuse (error, file->path, "its header is damaged");
+  object = json_node_get_object (root);
+  names = json_object_get_members (object);
+  for (GList *l = names; l; l = l->next)
+    {
+      JsonNode *node = json_object_get_member (object, l->data);
+
+      if (strcmp (l->data, "__metadata__") == 0)
+        {
+          g_autoptr (GList) keys = JSON_NODE_HOLDS_OBJECT (node) ? json_object_get_members (json_node_get_object (node)) : NULL;
+
+          for (GList *k = keys; k; k = k->next)
+            {
+              JsonNode *value = json_object_get_member (json_node_get_object (node), k->data);
+
+              if (JSON_NODE_HOLDS_VALUE (value) && json_node_get_value_type (value) == G_TYPE_STRING)
+                g_hash_table_insert (file->metadata, g_strdup (k->data), g_strdup (json_node_get_string (value)));
+            }
+        }
+      else
+        {
+          TensorInfo *info = parse_tensor (node, file->data_size);
+
+          if (! info)
+            return refuse (error, file->path, "it is truncated, or a tensor in its header is not one of f16 or f32 within the file");
+          g_hash_table_insert (file->tensors, g_strdup (l->data), info);
+        }
+    }
+  if (overlap (file->tensors))
+    return refuse (error, file->path, "its tensors overlap");
+  return TRUE;
+}
+
+/* Whole, however the file changes meanwhile. */
+static char *
+read_file (const char *path, gsize *size, GError **error)
+{
+  g_autofree char *contents = NULL;
+  g_autoptr (GError) local = NULL;
+  GStatBuf         info;
+
+  if (g_stat (path, &info) == 0 && (! S_ISREG (info.st_mode) || info.st_size > FILE_MAX))
+    {
+      refuse (error, path, S_ISREG (info.st_mode) ? "it is larger than 4 GB" : "it is no regular file");
+      return NULL;
+    }
+  if (! g_file_get_contents (path, &contents, size, &local))
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "The model file could not be read: %s", local->message);
+      return NULL;
+    }
+  return g_steal_pointer (&contents);
+}
+
+TensorFile *
+tensor_file_open (const char *path, GError **error)
+{
+  g_autoptr (TensorFile) file = g_new0 (TensorFile, 1);
+  gsize                  size;
+  guint64                length;
+
+  file->path = g_strdup (path);
+  file->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  file->metadata = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  file->contents = read_file (path, &size, error);
+  if (! file->contents)
+    return NULL;
+  if (size < sizeof length)
+    {
+      refuse (error, path, "it is too short");
+      return NULL;
+    }
+  memcpy (&length, file->contents, sizeof length);
+  length = GUINT64_FROM_LE (length);
+  if (length > HEADER_MAX || length > size - sizeof length)
+    {
+      refuse (error, path, "it is truncated, or no safetensors file");
+      return NULL;
+    }
+  file->data = file->contents + sizeof length + length;
+  file->data_size = size - sizeof length - (gsize) length;
+  if (! parse_header (file, file->contents + sizeof length, (gsize) length, error))
+    return NULL;
+  return g_steal_pointer (&file);
+}
+
+void
+tensor_file_free (TensorFile *file)
+{
+  if (! file)
+    return;
+  g_clear_pointer (&file->tensors, g_hash_table_unref);
+  g_clear_pointer (&file->metadata, g_hash_table_unref);
+  g_free (file->contents);
+  g_free (file->path);
+  g_free (file);
+}
+
+GHashTable *
+tensor_file_get_metadata (TensorFile *file)
+{
+  return file->metadata;
+}
+
+int
+tensor_file_count (const TensorFile *file)
+{
+  return (int) g_hash_table_size (file->tensors);
+}
+
+gboolean
+tensor_file_has (const TensorFile *file, const char *name)
+{
+  return g_hash_table_contains (file->tensors, name);
+}
+
+gboolean
+tensor_file_read (const TensorFile *file, const char *name, const int *dims, int n_dims, float *values, GError **error)
+{
+  const TensorInfo *info = g_hash_table_lookup (file->tensors, name);
+  gboolean          same = info && info->n_dims == n_dims;
+  g_autofree char  *reason = NULL;
+  const char       *data;
+
+  for (int d = 0; same && d < n_dims; d++)
+    same = info->dims[d] == dims[d];
+  if (! same)
+    {
+      reason = g_strdup_printf ("its tensor %s is %s", name, info ? "of another shape" : "missing");
+      return refuse (error, file->path, reason);
+    }
+  data = file->data + info->begin;
+  for (gsize i = 0; i < info->count; i++)
+    {
+      if (info->type == TENSOR_F16)
+        {
+          guint16 half;
+
+          memcpy (&half, data + i * sizeof half, sizeof half);
+          values[i] = half_to_float (GUINT16_FROM_LE (half));
+        }
+      else
+        {
+          union
+          {
+            guint32 i;
+            float   f;
+          } bits;
+
+          memcpy (&bits.i, data + i * sizeof bits, sizeof bits);
+          bits.i = GUINT32_FROM_LE (bits.i);
+          values[i] = bits.f;
+        }
+      if (! isfinite (values[i]))
+        {
+          reason = g_strdup_printf ("its tensor %s has values that are no numbers (NaN or infinity)", name);
+          return refuse (error, file->path, reason);
+        }
+    }
+  return TRUE;
+}
