@@ -1,0 +1,109 @@
+/* Denoising: the photograph is x_t, its noise is the map.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "noise.h"
+#include "process/process.h"
+
+#include <math.h>
+
+/* A pixel's own brightness is as noisy as the pixel: the curve is read at the mean of (2 * RADIUS + 1)^2. */
+#define RADIUS 2
+
+G_STATIC_ASSERT (RADIUS <= LEVEL_REACH);
+
+typedef struct
+{
+  const DiffusionPicture *picture, *mask;
+  const DiffusionNoise   *noise;
+  double                  strength;
+  gboolean                even; /* the curve is a constant */
+  float                  *columns; /* sums over the rows around one row, picture->width + 2 * RADIUS */
+} DenoiseMap;
+
+/* The mean brightness around each of `width` pixels of row y, with the picture mirrored at its edges, less its outermost pixel. */
+static void
+get_brightness (const DenoiseMap *map, int x, int y, int width, float *brightness)
+{
+  const DiffusionPicture *p = map->picture;
+  const float             scale = 1.0f / (3 * (2 * RADIUS + 1) * (2 * RADIUS + 1));
+  float                   sum = 0;
+
+  for (int i = 0; i < width + 2 * RADIUS; i++)
+    {
+      int column = CLAMP (x + i - RADIUS, 0, p->width - 1);
+
+      map->columns[i] = 0;
+      for (int j = -RADIUS; j <= RADIUS; j++)
+        {
+          const float *pixel = p->data + ((gsize) CLAMP (y + j, 0, p->height - 1) * (gsize) p->width + (gsize) column) * 3;
+
+          map->columns[i] += pixel[0] + pixel[1] + pixel[2];
+        }
+    }
+  for (int i = 0; i < 2 * RADIUS; i++)
+    sum += map->columns[i];
+  for (int i = 0; i < width; i++)
+    {
+      sum += map->columns[i + 2 * RADIUS];
+      brightness[i] = sum * scale;
+      sum -= map->columns[i];
+    }
+}
+
+static void
+get_level_row (int x, int y, int width, float *level, gpointer data)
+{
+  const DenoiseMap *map = data;
+
+  if (! map->even)
+    get_brightness (map, x, y, width, level);
+  for (int i = 0; i < width; i++)
+    {
+      double value = map->strength * (map->even ? map->noise->curve[0] : diffusion_noise_at (map->noise, (double) level[i]));
+
+      if (map->mask)
+        value *= (double) CLAMP (map->mask->data[(gsize) y * (gsize) map->mask->width + (gsize) (x + i)], 0.0f, 1.0f);
+      level[i] = (float) MIN (value, (double) LEVEL_MAX);
+    }
+}
+
+static gboolean
+check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, const DiffusionNoise *noise, double strength, GError **error)
+{
+  const char *wrong = NULL;
+
+  if (picture->channels != 3)
+    wrong = "a picture of 3 channels";
+  else if (mask && (mask->channels != 1 || mask->width != picture->width || mask->height != picture->height))
+    wrong = "a mask of 1 channel and of the picture's size";
+  else if (! (strength >= 0) || strength > 2)
+    wrong = "a strength from 0 to 2";
+  for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
+    if (! (noise->curve[i] >= 0) || noise->curve[i] > (double) LEVEL_MAX)
+      wrong = "noise levels of 0 or more";
+  if (wrong)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "Denoising needs %s.", wrong);
+  return ! wrong;
+}
+
+gboolean
+diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask, const DiffusionNoise *noise, double strength,
+                   const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+{
+  DenoiseMap map = { picture, mask, noise, strength, TRUE, NULL };
+  double     largest = 0;
+  gboolean   success;
+
+  if (! check_arguments (picture, mask, noise, strength, error))
+    return FALSE;
+  for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
+    {
+      largest = MAX (largest, noise->curve[i]);
+      map.even = map.even && noise->curve[i] == noise->curve[0];
+    }
+  /* No noise anywhere: the picture is what it is. */
+  if (largest * strength == 0)
+    return TRUE;
+  map.columns = core_alloc ((gsize) picture->width + 2 * RADIUS, sizeof (float), error);
+  success = map.columns && process_reverse (model, picture, get_level_row, &map, largest * strength, options, cancellable, error);
+  core_free (map.columns);
+  return success;
+}
