@@ -1,0 +1,249 @@
+/* Noise as cameras make it.  SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * A sensor counts photons: in linear light the variance grows with the signal, above a floor that does not (Foi et al. 2008, the
+ * Poisson-Gaussian model).  Demosaicing and the camera's own denoising smooth the noise, colour more than brightness; the colour matrix mixes the
+ * channels; the tone curve bends it all; JPEG rounds away what is fine.  Each is drawn at random here, on the clean crop.
+ */
+#include "train.h"
+
+#include <math.h>
+
+/* The tables of ITU-T T.81, annex K. */
+static const guint8 luma_table[64] = { 16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+                                       18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99 };
+static const guint8 chroma_table[64] = { 17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
+                                         99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99 };
+
+/* How far the local level looks: (2 * 7 + 1)^2 pixels. */
+#define LEVEL_RADIUS 7
+/* Where 8 bits hide all noise, half of their step is still unknown. */
+#define LEVEL_MIN (0.5f / 255)
+
+/* ---- smoothing ---- */
+
+/* y = x smoothed by [k 1 k] both ways, scaled so that white noise keeps its variance; one channel of `step`. */
+static void
+correlate (int size, int step, float k, float *x, float *work)
+{
+  const float norm = 1.0f / (1.0f + 2.0f * k * k);
+
+  for (int pass = 0; pass < 2; pass++)
+    {
+      int along = pass ? size : 1, across = pass ? 1 : size;
+
+      for (int i = 0; i < size; i++)
+        for (int j = 0; j < size; j++)
+          {
+            int at = i * across + j * along;
+            int before = j > 0 ? at - along : at + along, after = j < size - 1 ? at + along : at - along;
+
+            work[at] = sqrtf (norm) * (x[at * step] + k * (x[before * step] + x[after * step]));
+          }
+      for (int i = 0; i < size * size; i++)
+        x[i * step] = work[i];
+    }
+}
+
+/* Running mean over 2 * LEVEL_RADIUS + 1 values each way, in place; near the borders over those there are. */
+static void
+box_mean (int size, float *values, float *line)
+{
+  for (int pass = 0; pass < 2; pass++)
+    {
+      int along = pass ? size : 1, across = pass ? 1 : size;
+
+      for (int i = 0; i < size; i++)
+        {
+          double sum = 0;
+          int    count = 0;
+
+          for (int j = 0; j < size; j++)
+            line[j] = values[i * across + j * along];
+          for (int j = -LEVEL_RADIUS; j < size; j++)
+            {
+              if (j + LEVEL_RADIUS < size)
+                {
+                  sum += line[j + LEVEL_RADIUS];
+                  count++;
+                }
+              if (j - LEVEL_RADIUS - 1 >= 0)
+                {
+                  sum -= line[j - LEVEL_RADIUS - 1];
+                  count--;
+                }
+              if (j >= 0)
+                values[i * across + j * along] = (float) (sum / count);
+            }
+        }
+    }
+}
+
+/* ---- JPEG's rounding ---- */
+
+static void
+transform_block (float block[64], gboolean inverse)
+{
+  static float basis[8][8];
+  static gsize once;
+  float        half[64];
+
+  if (g_once_init_enter (&once))
+    {
+      for (int u = 0; u < 8; u++)
+        for (int x = 0; x < 8; x++)
+          basis[u][x] = (float) ((u ? 0.5 : sqrt (0.125)) * cos ((2 * x + 1) * u * G_PI / 16));
+      g_once_init_leave (&once, 1);
+    }
+  for (int i = 0; i < 8; i++)
+    for (int u = 0; u < 8; u++)
+      {
+        float sum = 0;
+
+        for (int x = 0; x < 8; x++)
+          sum += block[i * 8 + x] * (inverse ? basis[x][u] : basis[u][x]);
+        half[i * 8 + u] = sum;
+      }
+  for (int v = 0; v < 8; v++)
+    for (int u = 0; u < 8; u++)
+      {
+        float sum = 0;
+
+        for (int y = 0; y < 8; y++)
+          sum += half[y * 8 + u] * (inverse ? basis[y][v] : basis[v][y]);
+        block[v * 8 + u] = sum;
+      }
+}
+
+/* Compresses and decompresses one plane of values in [0, 255] (or around 0, for colour); pixels are `stride` samples apart: 2 is how
+ * cameras keep colour.  size / stride is a multiple of 8. */
+static void
+compress_plane (int size, int stride, const guint8 table[64], double factor, float *plane)
+{
+  float block[64], steps[64];
+
+  for (int i = 0; i < 64; i++)
+    steps[i] = (float) CLAMP (floor (table[i] * factor + 0.5), 1, 255);
+  for (int by = 0; by + 8 * stride <= size; by += 8 * stride)
+    for (int bx = 0; bx + 8 * stride <= size; bx += 8 * stride)
+      {
+        for (int i = 0; i < 64; i++)
+          {
+            const float *from = plane + (by + i / 8 * stride) * size + bx + i % 8 * stride;
+
+            block[i] = stride == 1 ? from[0] : (from[0] + from[1] + from[size] + from[size + 1]) / 4;
+          }
+        transform_block (block, FALSE);
+        for (int i = 0; i < 64; i++)
+          block[i] = rintf (block[i] / steps[i]) * steps[i];
+        transform_block (block, TRUE);
+        for (int i = 0; i < 64; i++)
+          for (int d = 0; d < stride * stride; d++)
+            plane[(by + i / 8 * stride + d / stride) * size + bx + i % 8 * stride + d % stride] = block[i];
+      }
+}
+
+static void
+compress (Random *random, int size, float *picture, float *planes)
+{
+  double quality = random_range (random, 55, 98);
+  double factor = (quality < 50 ? 5000 / quality : 200 - 2 * quality) / 100;
+  int    pixels = size * size, stride = random_double (random) < 0.5 && size % 16 == 0 ? 2 : 1;
+  float *y = planes, *cb = planes + pixels, *cr = planes + 2 * pixels;
+
+  for (int i = 0; i < pixels; i++)
+    {
+      float r = picture[i * 3] * 255, g = picture[i * 3 + 1] * 255, b = picture[i * 3 + 2] * 255;
+
+      y[i] = 0.299f * r + 0.587f * g + 0.114f * b - 128;
+      cb[i] = (b - y[i] - 128) * 0.564f;
+      cr[i] = (r - y[i] - 128) * 0.713f;
+    }
+  compress_plane (size, 1, luma_table, factor, y);
+  compress_plane (size, stride, chroma_table, factor, cb);
+  compress_plane (size, stride, chroma_table, factor, cr);
+  for (int i = 0; i < pixels; i++)
+    {
+      picture[i * 3] = (y[i] + 128 + 1.403f * cr[i]) / 255;
+      picture[i * 3 + 1] = (y[i] + 128 - 0.344f * cb[i] - 0.714f * cr[i]) / 255;
+      picture[i * 3 + 2] = (y[i] + 128 + 1.773f * cb[i]) / 255;
+    }
+}
+
+/* ---- the noise ---- */
+
+/* Mixes luma and colour noise in other shares than white noise has, at the same variance. */
+static void
+mix_channels (Random *random, int pixels, float *noise)
+{
+  float luma = (float) exp (random_range (random, -0.6, 0.6)), colour = (float) exp (random_range (random, -0.6, 0.6));
+  float norm = 1.0f / sqrtf (luma * luma / 3 + colour * colour * 2 / 3);
+
+  for (int i = 0; i < pixels; i++)
+    {
+      float *n = noise + i * 3, mean = (n[0] + n[1] + n[2]) / 3;
+
+      for (int c = 0; c < 3; c++)
+        n[c] = norm * (luma * mean + colour * (n[c] - mean));
+    }
+}
+
+/* The standard deviation after the tone curve, up to a factor, of a sensor value whose variance is part floor, part signal. */
+static float
+shape_level (float value, float floor_share)
+{
+  float light = powf (CLAMP (value, 0.01f, 1.0f), 2.2f);
+
+  return sqrtf ((1 - floor_share) * light + floor_share * 0.2f) * powf (light, 1 / 2.2f - 1) / 2.2f;
+}
+
+void
+camera_add_noise (Random *random, int size, double sigma, const float *clean, float *noisy, float *level, float *work)
+{
+  int      pixels = size * size;
+  float   *noise = work, *planes = work + 3 * pixels;
+  float    floor_share = (float) random_range (random, 0.02, 1);
+  gboolean rounds = random_double (random) < 0.7;
+  double   sum = 0;
+  float    scale;
+
+  sample_fill_normal (random, (gsize) pixels * 3, noise);
+  if (random_double (random) < 0.6)
+    mix_channels (random, pixels, noise);
+  if (random_double (random) < 0.6)
+    {
+      float fine = (float) random_range (random, 0, 0.7);
+
+      for (int c = 0; c < 3; c++)
+        correlate (size, 3, fine, noise + c, planes);
+    }
+  /* Levels by brightness, then all of them to the mean that was asked for. */
+  for (int i = 0; i < pixels * 3; i++)
+    {
+      planes[i] = shape_level (clean[i], floor_share);
+      sum += (double) planes[i] * planes[i];
+    }
+  scale = (float) (sigma / sqrt (sum / (pixels * 3)));
+  for (int i = 0; i < pixels * 3; i++)
+    noisy[i] = clean[i] + noise[i] * planes[i] * scale;
+  for (int i = 0; i < pixels; i++)
+    level[i] = scale * sqrtf ((planes[i * 3] * planes[i * 3] + planes[i * 3 + 1] * planes[i * 3 + 1] + planes[i * 3 + 2] * planes[i * 3 + 2]) / 3);
+  if (! rounds)
+    return;
+
+  for (int i = 0; i < pixels * 3; i++)
+    noisy[i] = CLAMP (noisy[i], 0.0f, 1.0f);
+  if (random_double (random) < 0.7)
+    compress (random, size, noisy, planes);
+  for (int i = 0; i < pixels * 3; i++)
+    noisy[i] = rintf (CLAMP (noisy[i], 0.0f, 1.0f) * 255) / 255;
+  /* What clipping and rounding left of it can only be measured. */
+  for (int i = 0; i < pixels; i++)
+    {
+      level[i] = 0;
+      for (int c = 0; c < 3; c++)
+        level[i] += (noisy[i * 3 + c] - clean[i * 3 + c]) * (noisy[i * 3 + c] - clean[i * 3 + c]) / 3;
+    }
+  box_mean (size, level, work);
+  for (int i = 0; i < pixels; i++)
+    level[i] = MAX (sqrtf (level[i]), LEVEL_MIN);
+}

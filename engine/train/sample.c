@@ -1,0 +1,222 @@
+/* Training samples: crops, level maps, noise.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "train.h"
+
+#include <math.h>
+
+/* Levels in picture units.  Photo noise: from below what 8 bits can show to above the worst photographs; the network must know more than
+ * what it will meet.  Generation: EDM's log-normal, to its sigma_max of 80 (on [-1, 1]). */
+#define PHOTO_MIN      (1.0 / 255)
+#define PHOTO_MAX      (110.0 / 255)
+#define GENERATION_MAX 40.0
+/* Camera noise beyond this would be clipped away mostly. */
+#define CAMERA_MAX (60.0 / 255)
+
+typedef enum
+{
+  MAP_PHOTO,      /* one level of white noise */
+  MAP_CAMERA,     /* what cameras make */
+  MAP_GENERATION, /* one level, of any size */
+  MAP_HOLES,      /* a high level in shapes, nothing or little around */
+  MAP_SOFT        /* a level that changes slowly */
+} MapKind;
+
+/* Shares of each kind in per cent, per mix. */
+static const int shares[][5] = {
+  [DIFFUSION_TRAIN_DENOISE] = { 52, 25, 7, 10, 6 },
+  [DIFFUSION_TRAIN_INPAINT] = { 14, 10, 18, 48, 10 },
+};
+
+gsize
+sample_work_size (int size)
+{
+  return (gsize) size * (gsize) size * 8;
+}
+
+void
+sample_fill_normal (Random *random, gsize count, float *values)
+{
+  while (count > 0)
+    {
+      float four[4];
+      gsize n = MIN (count, 4);
+
+      random_gaussian4 (random->seed ^ 0x5EED5EED5EED5EEDu, (guint32) random->stream, (int) random_word (random), (int) random->index, four);
+      memcpy (values, four, n * sizeof (float));
+      values += n;
+      count -= n;
+    }
+}
+
+/* ---- crops ---- */
+
+static int
+pick_picture (const Corpus *corpus, gboolean held_out, Random *random)
+{
+  int count = corpus_count (corpus), i;
+
+  if (count < 2 * HELD_OUT_EVERY)
+    return corpus_pick (corpus, random_double (random));
+  if (held_out)
+    return random_int (random, 0, (count - 1) / HELD_OUT_EVERY + 1) * HELD_OUT_EVERY;
+  do
+    i = corpus_pick (corpus, random_double (random));
+  while (i % HELD_OUT_EVERY == 0);
+  return i;
+}
+
+/* A square of some picture, at some scale, turned some way.  Averaging k x k pixels makes crops that are sharper and cleaner than the picture. */
+static void
+draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean)
+{
+  double        u = random_double (random);
+  int           k = u < 0.55 ? 1 : u < 0.9 ? 2 : 4, width, height, x0, y0;
+  gboolean      flip_x = random_double (random) < 0.5, flip_y = random_double (random) < 0.5, turn = random_double (random) < 0.5;
+  const guint8 *rgb;
+
+  rgb = corpus_get (corpus, pick_picture (corpus, held_out, random), &width, &height);
+  while (k > 1 && MIN (width, height) < k * size)
+    k /= 2;
+  x0 = random_int (random, 0, width - k * size + 1);
+  y0 = random_int (random, 0, height - k * size + 1);
+  for (int y = 0; y < size; y++)
+    for (int x = 0; x < size; x++)
+      {
+        int    v = flip_y ? size - 1 - y : y, w = flip_x ? size - 1 - x : x;
+        int    from_x = (turn ? v : w) * k + x0, from_y = (turn ? w : v) * k + y0;
+        float *to = clean + (y * size + x) * 3;
+        int    sum[3] = { 0, 0, 0 };
+
+        for (int i = 0; i < k * k; i++)
+          {
+            /* A picture smaller than the crop is mirrored at its edges. */
+            int           u_x = (from_x + i % k) % (2 * width), u_y = (from_y + i / k) % (2 * height);
+            const guint8 *p = rgb + ((gsize) (u_y < height ? u_y : 2 * height - 1 - u_y) * (gsize) width + (gsize) (u_x < width ? u_x : 2 * width - 1 - u_x)) * 3;
+
+            for (int c = 0; c < 3; c++)
+              sum[c] += p[c];
+          }
+        for (int c = 0; c < 3; c++)
+          to[c] = (float) sum[c] / (float) (255 * k * k);
+      }
+}
+
+/* ---- level maps ---- */
+
+static double
+draw_photo_level (Random *random, double most)
+{
+  return exp (random_range (random, log (PHOTO_MIN), log (most)));
+}
+
+static double
+draw_generation_level (Random *random, double mean, double spread)
+{
+  return MIN (exp (mean + spread * random_normal (random)) / 2, GENERATION_MAX);
+}
+
+static void
+fill_ellipse (int size, double cx, double cy, double rx, double ry, float value, float *level)
+{
+  for (int y = MAX (0, (int) (cy - ry)); y <= MIN (size - 1, (int) (cy + ry)); y++)
+    for (int x = MAX (0, (int) (cx - rx)); x <= MIN (size - 1, (int) (cx + rx)); x++)
+      if ((x - cx) * (x - cx) / (rx * rx) + (y - cy) * (y - cy) / (ry * ry) <= 1)
+        level[y * size + x] = value;
+}
+
+/* A stroke: a chain of discs along a wandering line. */
+static void
+fill_stroke (Random *random, int size, float value, float *level)
+{
+  double x = random_range (random, 0, size), y = random_range (random, 0, size), angle = random_range (random, 0, 2 * G_PI);
+  double radius = random_range (random, 0.7, size / 16.0);
+  int    steps = random_int (random, size / 4, size);
+
+  for (int i = 0; i < steps; i++)
+    {
+      fill_ellipse (size, x, y, radius + 0.3, radius + 0.3, value, level);
+      angle += random_normal (random) * 0.15;
+      x += cos (angle) * MAX (1, radius * 0.7);
+      y += sin (angle) * MAX (1, radius * 0.7);
+    }
+}
+
+static void
+fill_holes (Random *random, int size, float value, float *level)
+{
+  int holes = random_int (random, 1, 5);
+
+  for (int i = 0; i < holes; i++)
+    {
+      double u = random_double (random), w = random_range (random, 5, size * 0.45), h = random_range (random, 5, size * 0.45);
+      double x = random_range (random, -w / 4, size - w * 3 / 4), y = random_range (random, -h / 4, size - h * 3 / 4);
+
+      if (u < 0.35)
+        for (int v = MAX (0, (int) y); v < MIN (size, (int) (y + h)); v++)
+          for (int c = MAX (0, (int) x); c < MIN (size, (int) (x + w)); c++)
+            level[v * size + c] = value;
+      else if (u < 0.65)
+        fill_ellipse (size, x + w / 2, y + h / 2, w / 2, h / 2, value, level);
+      else
+        fill_stroke (random, size, value, level);
+    }
+}
+
+/* A smooth surface through 4 x 4 random heights, times the level. */
+static void
+fill_soft (Random *random, int size, double most, float *level)
+{
+  float knots[4][4];
+
+  for (int i = 0; i < 16; i++)
+    knots[i / 4][i % 4] = (float) random_double (random);
+  for (int y = 0; y < size; y++)
+    for (int x = 0; x < size; x++)
+      {
+        float v = 3.0f * (float) y / (float) size, u = 3.0f * (float) x / (float) size;
+        int   j = (int) v, i = (int) u;
+        float f = v - (float) j, e = u - (float) i;
+
+        f = f * f * (3 - 2 * f);
+        e = e * e * (3 - 2 * e);
+        level[y * size + x] = (float) most * ((knots[j][i] * (1 - e) + knots[j][i + 1] * e) * (1 - f) + (knots[j + 1][i] * (1 - e) + knots[j + 1][i + 1] * e) * f);
+      }
+}
+
+static void
+fill_level (Random *random, int size, MapKind kind, float *level)
+{
+  float even = 0;
+
+  if (kind == MAP_PHOTO)
+    even = (float) draw_photo_level (random, PHOTO_MAX);
+  else if (kind == MAP_GENERATION)
+    even = (float) draw_generation_level (random, 0.3, 1.4);
+  else if (kind == MAP_HOLES && random_double (random) < 0.35)
+    even = (float) draw_photo_level (random, 25.0 / 255);
+  for (int i = 0; i < size * size; i++)
+    level[i] = even;
+  if (kind == MAP_HOLES)
+    fill_holes (random, size, even + (float) draw_generation_level (random, 0.3, 1.4), level);
+  else if (kind == MAP_SOFT)
+    fill_soft (random, size, exp (random_range (random, log (0.02), log (1.5))), level);
+}
+
+void
+sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample, float *work)
+{
+  int     pixels = sample->size * sample->size, u = random_int (random, 0, 100);
+  MapKind kind = MAP_PHOTO;
+
+  while (u >= shares[mix][kind])
+    u -= shares[mix][kind++];
+  draw_crop (corpus, held_out, random, sample->size, sample->clean);
+  if (kind == MAP_CAMERA)
+    {
+      camera_add_noise (random, sample->size, draw_photo_level (random, CAMERA_MAX), sample->clean, sample->noisy, sample->level, work);
+      return;
+    }
+  fill_level (random, sample->size, kind, sample->level);
+  sample_fill_normal (random, (gsize) pixels * 3, work);
+  for (int i = 0; i < pixels * 3; i++)
+    sample->noisy[i] = sample->clean[i] + sample->level[i / 3] * work[i];
+}
