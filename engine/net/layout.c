@@ -66,16 +66,24 @@ add_conv (Builder *b, const char *name, ConvKind kind, int input, int residual, 
 }
 
 static int
+add_norm (Builder *b, const char *name, int input)
+{
+  Node in = g_array_index (b->nodes, Node, input);
+  Node norm = { .kind = NODE_NORM, .input = input, .residual = -1, .level = in.level, .channels = in.channels };
+
+  norm.gain = add_tensor (b, name, "gain", 1, in.channels, 1, 1, 1);
+  return add_node (b, norm);
+}
+
+static int
 add_block (Builder *b, const char *name, int input)
 {
-  g_autofree char *norm_name = g_strdup_printf ("%s.norm", name);
+  g_autofree char *norm = g_strdup_printf ("%s.norm", name);
   g_autofree char *first = g_strdup_printf ("%s.conv1", name), *second = g_strdup_printf ("%s.conv2", name);
   Node             in = g_array_index (b->nodes, Node, input);
-  Node             norm = { .kind = NODE_NORM, .input = input, .residual = -1, .level = in.level, .channels = in.channels };
   int              node;
 
-  norm.gain = add_tensor (b, norm_name, "gain", 1, in.channels, 1, 1, 1);
-  node = add_node (b, norm);
+  node = add_norm (b, norm, input);
   node = add_conv (b, first, CONV_SAME3, node, -1, in.level, in.channels, EPILOGUE_SILU);
   return add_conv (b, second, CONV_SAME3, node, input, in.level, in.channels, EPILOGUE_ADD);
 }
@@ -123,6 +131,9 @@ net_layout_new (const DiffusionArchitecture *architecture, GError **error)
       node = add_conv (&b, name, CONV_UP2, node, skips[l], l, a->width[l], EPILOGUE_ADD);
       node = add_blocks (&b, "up", l, a->blocks[l], node);
     }
+  /* What the head is asked for has unit variance at every level.  Without a norm before it single samples came out a hundred times too large, and training
+   * at a rate of 5e-4 broke down more than once. */
+  node = add_norm (&b, "head.norm", node);
   add_conv (&b, "head", CONV_SAME3, node, -1, 0, NET_CHANNELS_OUT, EPILOGUE_NONE);
 
   layout->n_nodes = (int) b.nodes->len;

@@ -4,7 +4,7 @@
  * split over the pool.  The network computes in the back end's element type; weights, gradients and moments are f32.
  *
  * The loss is EDM's (Karras et al. 2022, eq. 8 with their weighting): the mean square of F against its target, which is 1 for an untrained network,
- * over the pixels whose level is above 0.
+ * over the pixels whose level is above 0; made linear for outliers.
  */
 #include "net/model.h"
 #include "process/process.h"
@@ -12,14 +12,15 @@
 
 #include <math.h>
 
-#define WARM_UP_STEPS  1000
+#define WARM_UP_STEPS  1000 /* or this share of the training, whichever ends first: */
+#define WARM_UP_SHARE  0.05
 #define AVERAGE_DECAY  0.999
 #define OUTLIER        4.0 /* a step whose gradient is this much longer than usual is left out */
 #define CLIP           1.2 /* one this much longer is shortened */
 #define SETTLE_STEPS   50  /* before "usual" means anything */
-/* Gaussian noise gives targets of unit variance.  What compression does to an edge can be twenty times the level around; such pixels count
- * for no more than one at this distance. */
-#define TARGET_USUAL   4.0f
+/* Where the loss goes from square to linear (Huber), in standard deviations of the target.  At small levels a young network's output can be off by
+ * a hundred of these; the square of one such sample would be the whole step. */
+#define HUBER          3.0f
 #define BATCHES_AHEAD  3
 #define SMOOTHING      0.99
 #define VALIDATION_SAMPLES 48
@@ -30,7 +31,7 @@ typedef struct
 {
   float *input;  /* [batch][size / 2][size / 2][NET_CHANNELS_IN] */
   float *target; /* [batch][size / 2][size / 2][NET_CHANNELS_OUT] */
-  float *weight; /* as target: 1 where the level is above 0, less for outliers */
+  float *weight; /* as target: 1 where the level is above 0 */
   double weights; /* how many values have a level above 0 */
 } Batch;
 
@@ -108,11 +109,9 @@ batch_set_target (Batch *batch, int index, const Sample *sample)
           {
             float clean = 2 * sample->clean[at * 3 + c] - 1, noisy = 2 * sample->noisy[at * 3 + c] - 1;
 
-            float target = sigma > 0 ? (clean - condition.c_skip * noisy) / condition.c_out : 0;
-            float beyond = MAX (fabsf (target) / TARGET_USUAL, 1);
 
-            batch->target[to + (gsize) c] = target;
-            batch->weight[to + (gsize) c] = sigma > 0 ? 1 / (beyond * beyond) : 0;
+            batch->weight[to + (gsize) c] = sigma > 0 ? 1 : 0;
+            batch->target[to + (gsize) c] = sigma > 0 ? (clean - condition.c_skip * noisy) / condition.c_out : 0;
           }
         batch->weights += sigma > 0 ? 3 : 0;
       }
@@ -200,7 +199,7 @@ load_batches (gpointer data)
 
 /* ---- one step ---- */
 
-/* The weighted square error of `count` values; their gradient by the output, times scale, unless that is NULL. */
+/* The weighted Huber loss of `count` values; its gradient by the output, times scale, unless that is NULL. */
 static double
 measure (const float *output, const float *target, const float *weight, gsize count, double scale, float *d_output)
 {
@@ -208,11 +207,12 @@ measure (const float *output, const float *target, const float *weight, gsize co
 
   for (gsize i = 0; i < count; i++)
     {
-      float difference = output[i] - target[i];
+      float difference = output[i] - target[i], bounded = CLAMP (difference, -HUBER, HUBER);
 
-      sum += (double) (weight[i] * difference * difference);
+      /* Within the bound the square; beyond it the tangent. */
+      sum += (double) (weight[i] * bounded * (2 * difference - bounded));
       if (d_output)
-        d_output[i] = (float) (2 * scale) * weight[i] * difference;
+        d_output[i] = (float) (2 * scale) * weight[i] * bounded;
     }
   return sum;
 }
@@ -250,7 +250,8 @@ update_weights (Trainer *trainer, double norm)
 {
   Progress *p = &trainer->progress;
   double    steps = (double) trainer->adam.steps, fraction = MIN (get_fraction (trainer), 1);
-  double    rate = trainer->options->learning_rate * MIN (1, (steps + 1) / WARM_UP_STEPS) * (0.5 * (1 + cos (G_PI * fraction)) + 1e-3);
+  double    warm = MIN (1, MAX ((steps + 1) / WARM_UP_STEPS, fraction / WARM_UP_SHARE));
+  double    rate = trainer->options->learning_rate * warm * (0.5 * (1 + cos (G_PI * fraction)) + 1e-3);
   gboolean  settled = trainer->adam.steps >= SETTLE_STEPS;
 
   if (! isfinite (norm) || (settled && norm > OUTLIER * p->gradient_norm))

@@ -1,0 +1,55 @@
+# What ./quickstart and ./check share.  Sourced by bash, from the top of the tree.
+set -euo pipefail
+
+say () { printf '%s\n' "$*"; }
+die () { printf '%s\n' "$*" >&2; exit 1; }
+
+# The names of Debian packages to build with, and to run GIMP's own part of the tests with.
+build_packages () {
+  say gcc libc6-dev meson ninja-build pkgconf gettext python3 libglib2.0-dev libjson-glib-dev libopenblas-dev libdnnl-dev \
+    libgegl-dev libpng-dev libjpeg-dev libtiff-dev libwebp-dev gimp "$(gimp_package)"
+}
+test_packages () {
+  say xvfb xauth xdotool fonts-dejavu-core imagemagick
+}
+
+# GIMP's headers have another name in each of its major versions; a release of Debian has one of them.
+gimp_package () {
+  if apt-cache show libgimp-3.0-dev >/dev/null 2>&1; then say libgimp-3.0-dev; else say libgimp2.0-dev; fi
+}
+
+as_root () {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else die "Packages are missing, and installing them needs root or sudo: run this as root once, or install sudo."
+  fi
+}
+
+is_installed () { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# Installs those of the packages that are missing, if any.
+install_packages () {
+  local missing=() package
+  command -v apt-get >/dev/null || die "This sets itself up on Debian and its relatives; elsewhere install by hand: $*"
+  for package in "$@"; do is_installed "$package" || missing+=("$package"); done
+  [ ${#missing[@]} = 0 ] && return
+  say "Installing ${#missing[@]} packages: ${missing[*]}"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+    die "apt-get could not install them: is the network there?  Run 'apt-get update' and try again."
+}
+
+# A fresh machine has no package lists; without them nothing is known of any package.
+update_package_lists () {
+  command -v apt-get >/dev/null || return 0
+  apt-cache show meson >/dev/null 2>&1 && return
+  as_root apt-get update >/dev/null || die "apt-get update failed: is the network there?"
+}
+
+# Sets a build folder up with these options, also when it exists with others, and builds.
+build () {
+  local folder=$1; shift
+  if [ -e "$folder/build.ninja" ]; then meson setup --reconfigure "$folder" "$@" >"$folder.log" 2>&1
+  else meson setup "$folder" "$@" >"$folder.log" 2>&1
+  fi || { tail -n 20 "$folder.log" >&2; die "meson could not set up the build; the whole log is $folder.log."; }
+  ninja -C "$folder" >>"$folder.log" 2>&1 || { tail -n 40 "$folder.log" >&2; die "The build failed; the whole log is $folder.log."; }
+}

@@ -1,0 +1,44 @@
+/* gimp-diffusion: the command generate
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#include "picture-io.h"
+#include "run.h"
+
+#define SIZE_MOST 65500
+
+gboolean
+command_generate (const Command *self, char **argv, GError **error)
+{
+  g_auto (RunOptions) run = { .steps = 50 };
+  g_auto (GStrv) files = NULL;
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (Photo) photo = NULL;
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  int width = 0, height = 0;
+  gint64 start;
+  gboolean done;
+  const Option table[] = {
+    { "width", OPTION_INT, &width, "PIXELS", "the picture's width, needed", 1, SIZE_MOST },
+    { "height", OPTION_INT, &height, "PIXELS", "the picture's height, needed", 1, SIZE_MOST },
+    RUN_OPTIONS (run, "50", "dpm++2m"),
+  };
+
+  if (!command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))
+    return FALSE;
+  if (!width || !height)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   "--width and --height are needed: the size of the picture");
+      return FALSE;
+    }
+  if (!raster_check_target (files[0], NULL, error) || !(model = run_options_apply (&run, &options, error))
+      || !(photo = photo_new (width, height, error)))
+    return FALSE;
+  start = g_get_monotonic_time ();
+  done = diffusion_generate (model, photo->picture, &options, run_get_cancellable (), error);
+  run_finish_progress ();
+  if (!done || !photo_write (photo, files[0], error))
+    return FALSE;
+  run_print_time (start, photo->picture);
+  return TRUE;
+}

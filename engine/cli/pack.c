@@ -1,0 +1,244 @@
+/* gimp-diffusion: folders of pictures into corpus files
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#include "pack.h"
+
+#include "diffusion.h"
+#include "raster.h"
+#include "target.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HASH_DIGITS 16
+
+/* ---- finding ----------------------------------------------------------------------------------------------------- */
+
+static gboolean
+is_picture_name (const char *name)
+{
+  static const char *const extensions[] = { "jpg", "jpeg", "png", "tif", "tiff", "webp", "ppm" };
+  const char *dot = strrchr (name, '.');
+
+  for (gsize i = 0; dot && i < G_N_ELEMENTS (extensions); i++)
+    if (g_ascii_strcasecmp (dot + 1, extensions[i]) == 0)
+      return TRUE;
+  return FALSE;
+}
+
+/* visited: the folders seen so far, by device and inode, for links may lead in circles. */
+static void
+collect (const char *folder, GPtrArray *paths, GHashTable *visited)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GDir) dir = NULL;
+  const char *name;
+  GStatBuf status;
+
+  if (g_stat (folder, &status) != 0
+      || !g_hash_table_add (visited, g_strdup_printf ("%lu:%lu", (gulong)status.st_dev, (gulong)status.st_ino)))
+    return;
+  dir = g_dir_open (folder, 0, &error);
+  if (!dir)
+    {
+      fprintf (stderr, "skipped: %s\n", error->message);
+      return;
+    }
+  while ((name = g_dir_read_name (dir)))
+    {
+      g_autofree char *path = g_build_filename (folder, name, NULL);
+
+      if (g_file_test (path, G_FILE_TEST_IS_DIR))
+        collect (path, paths, visited);
+      else if (is_picture_name (name))
+        g_ptr_array_add (paths, g_steal_pointer (&path));
+    }
+}
+
+static int
+compare_paths (gconstpointer a, gconstpointer b)
+{
+  return strcmp (*(const char *const *)a, *(const char *const *)b);
+}
+
+/* All pictures below the folder, in an order that does not depend on the file system. */
+static GPtrArray *
+find_pictures (const char *folder)
+{
+  g_autoptr (GHashTable) visited = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  GPtrArray *paths = g_ptr_array_new_with_free_func (g_free);
+
+  collect (folder, paths, visited);
+  g_ptr_array_sort (paths, compare_paths);
+  return paths;
+}
+
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
+
+static gboolean
+add_raster (DiffusionCorpusWriter *writer, const Raster *raster, GError **error)
+{
+  gsize count = (gsize)raster->width * raster->height;
+  g_autofree guint8 *rgb = g_try_malloc_n (count, 3);
+  Raster result = { .bits = 8, .data = rgb };
+
+  if (!rgb)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "not enough memory for a picture of %d x %d pixels",
+                   raster->width, raster->height);
+      return FALSE;
+    }
+  for (gsize i = 0; i < count; i++)
+    for (int c = 0; c < 3; c++)
+      raster_set (&result, 3 * i + c, raster_get (raster, i * raster->channels + (raster->channels < 3 ? 0 : c)));
+  return diffusion_corpus_writer_add (writer, raster->width, raster->height, rgb, error);
+}
+
+typedef struct
+{
+  int packed, small, unreadable;
+  double megapixels;
+} Count;
+
+static gboolean
+pack_all (DiffusionCorpusWriter *writer, const GPtrArray *paths, int crop, Count *count, GCancellable *cancellable,
+          GError **error)
+{
+  gboolean watched = isatty (STDERR_FILENO);
+
+  for (guint i = 0; i < paths->len; i++)
+    {
+      const char *path = g_ptr_array_index (paths, i);
+      g_autoptr (GError) reason = NULL;
+      g_autoptr (Raster) raster = NULL;
+
+      if (g_cancellable_set_error_if_cancelled (cancellable, error))
+        return FALSE;
+      if (watched)
+        fprintf (stderr, "\rpacking: %u of %u", i + 1, paths->len);
+      raster = raster_read (path, &reason);
+      if (!raster)
+        {
+          fprintf (stderr, "%sskipped: %s\n", watched ? "\r\033[K" : "", reason->message);
+          count->unreadable++;
+        }
+      else if (raster->width < crop || raster->height < crop)
+        count->small++;
+      else if (!add_raster (writer, raster, error))
+        return FALSE;
+      else
+        {
+          count->packed++;
+          count->megapixels += raster->width * 1e-6 * raster->height;
+        }
+    }
+  if (watched)
+    fputs ("\r\033[K", stderr);
+  return TRUE;
+}
+
+static gboolean
+pack_pictures (const char *folder, const GPtrArray *paths, const char *out, int crop, GCancellable *cancellable,
+               GError **error)
+{
+  DiffusionCorpusWriter *writer = target_check (out, error) ? diffusion_corpus_writer_new (out, error) : NULL;
+  Count count = { 0 };
+
+  if (!writer)
+    return FALSE;
+  if (!pack_all (writer, paths, crop, &count, cancellable, error))
+    {
+      diffusion_corpus_writer_discard (writer);
+      return FALSE;
+    }
+  if (count.packed == 0)
+    {
+      diffusion_corpus_writer_discard (writer);
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA,
+                   "\"%s\" holds no usable picture: %d smaller than %d pixels, %d that could not be read", folder,
+                   count.small, crop, count.unreadable);
+      return FALSE;
+    }
+  if (!diffusion_corpus_writer_finish (writer, error))
+    return FALSE;
+  printf ("packed: %d pictures, %.2f megapixels (skipped: %d smaller than %d pixels, %d that could not be read)\n",
+          count.packed, count.megapixels, count.small, crop, count.unreadable);
+  return TRUE;
+}
+
+static gboolean
+check_folder (const char *folder, GError **error)
+{
+  if (g_file_test (folder, G_FILE_TEST_IS_DIR))
+    return TRUE;
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA,
+               g_file_test (folder, G_FILE_TEST_EXISTS) ? "\"%s\" is not a folder" : "There is no folder \"%s\"",
+               folder);
+  return FALSE;
+}
+
+gboolean
+pack_folder (const char *folder, const char *out, int crop, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GPtrArray) paths = NULL;
+
+  if (!check_folder (folder, error))
+    return FALSE;
+  paths = find_pictures (folder);
+  return pack_pictures (folder, paths, out, crop, cancellable, error);
+}
+
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
+
+/* BASENAME-HASH.corpus: the hash covers the files' names, sizes and times, so that a changed folder is packed anew. */
+static char *
+get_cache_name (const char *folder, const GPtrArray *paths, int crop)
+{
+  g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
+  char *real = realpath (folder, NULL);
+  g_autofree char *base = g_path_get_basename (real ? real : folder), *head = NULL;
+  g_autofree char *start = g_strdup_printf ("%s %d", real ? real : folder, crop);
+
+  free (real);
+  g_checksum_update (checksum, (const guchar *)start, -1);
+  for (guint i = 0; i < paths->len; i++)
+    {
+      const char *path = g_ptr_array_index (paths, i);
+      g_autofree char *line = NULL;
+      GStatBuf status = { 0 };
+
+      g_stat (path, &status);
+      line = g_strdup_printf ("\n%s %lld %lld.%09ld", path, (long long)status.st_size, (long long)status.st_mtim.tv_sec,
+                              (long)status.st_mtim.tv_nsec);
+      g_checksum_update (checksum, (const guchar *)line, -1);
+    }
+  head = g_strndup (g_checksum_get_string (checksum), HASH_DIGITS);
+  return g_strdup_printf ("%s-%s.corpus", g_strdelimit (base, "/", '_'), head);
+}
+
+char *
+pack_folder_cached (const char *folder, int crop, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GPtrArray) paths = NULL;
+  g_autofree char *cache = g_build_filename (g_get_user_cache_dir (), "gimp-diffusion", NULL), *name = NULL,
+                  *path = NULL;
+
+  if (!check_folder (folder, error))
+    return NULL;
+  paths = find_pictures (folder);
+  name = get_cache_name (folder, paths, crop);
+  path = g_build_filename (cache, name, NULL);
+  if (g_file_test (path, G_FILE_TEST_EXISTS))
+    return g_steal_pointer (&path);
+  if (g_mkdir_with_parents (cache, 0755) != 0)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "the folder \"%s\" could not be made: %s", cache,
+                   g_strerror (errno));
+      return NULL;
+    }
+  return pack_pictures (folder, paths, path, crop, cancellable, error) ? g_steal_pointer (&path) : NULL;
+}

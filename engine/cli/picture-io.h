@@ -1,0 +1,31 @@
+/* gimp-diffusion: photographs between files and the engine
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#pragma once
+
+#include "diffusion.h"
+#include "raster.h"
+
+G_BEGIN_DECLS
+
+/* A file and its colours as the engine wants them.  What else the file holds (alpha, depth, profile) stays in the
+ * raster. */
+typedef struct
+{
+  Raster *raster;
+  DiffusionPicture *picture; /* 3 channels, also of a grey file */
+} Photo;
+
+Photo *photo_read (const char *path, GError **error);
+/* Puts the picture back into the raster, whose depth, greyness and alpha it takes on, and writes that. */
+gboolean photo_write (Photo *photo, const char *path, GError **error);
+void photo_free (Photo *photo); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Photo, photo_free)
+
+/* A black photo of 8 bits to be filled and written. */
+Photo *photo_new (int width, int height, GError **error);
+
+/* A map in [0, 1] from a picture's brightness (times its alpha), which must have the size of `like`. */
+DiffusionPicture *mask_read (const char *path, const DiffusionPicture *like, GError **error);
+
+G_END_DECLS

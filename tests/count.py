@@ -1,0 +1,45 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Counts the cases of a meson test run: each is a line of TAP.  A program that ends badly without naming a case counts as one failure.
+
+count.py TESTLOG.JSON STATUS: prints what failed and what the tests measured, then `N passed, N failed`; exits 0 only when nothing failed."""
+import json
+import re
+import sys
+
+CASE = re.compile(r'^(not )?ok\b[ \d]*(?:- )?(.*?)(?:\s*#\s*(SKIP|TODO)\b(.*))?$', re.IGNORECASE)
+
+
+def main():
+    passed = failed = skipped = 0
+    with open(sys.argv[1], encoding='utf-8') as log:
+        tests = [json.loads(line) for line in log]
+    for test in tests:
+        bad = 0
+        for line in test.get('stdout', '').splitlines():
+            case = CASE.match(line)
+            if case and case.group(3):
+                skipped += 1
+                print(f'skipped: {test["name"]}: {case.group(2)}{case.group(4)}')
+            elif case and case.group(1):
+                bad += 1
+                print(f'FAILED: {test["name"]}: {case.group(2)}')
+            elif case:
+                passed += 1
+            elif line.startswith('# measured:'):
+                print(line[2:])
+        if test['result'] not in ('OK', 'SKIP') and bad == 0:
+            bad = 1
+            print(f'FAILED: {test["name"]}: {test["result"].lower()}, exit status {test.get("returncode")}')
+        if bad:
+            print('\n'.join((test.get('stdout', '') + test.get('stderr', '')).splitlines()[-25:]))
+        failed += bad
+    if not tests or (int(sys.argv[2]) != 0 and failed == 0):
+        failed += 1
+        print('FAILED: the run itself; its log is build/check.log')
+    print(f'{passed} passed, {failed} failed' + (f', {skipped} skipped' if skipped else ''))
+    return failed != 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,558 @@
+/* Random numbers, the forward and the reverse process.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "net/model.h"
+#include "process/process.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- random numbers ---- */
+
+/* The known answers that come with the authors' own implementation (Random123, kat_vectors). */
+static void
+test_philox (void)
+{
+  const guint32 zeros[4] = { 0, 0, 0, 0 }, ones[4] = { G_MAXUINT32, G_MAXUINT32, G_MAXUINT32, G_MAXUINT32 };
+  const guint32 for_zeros[4] = { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 };
+  const guint32 for_ones[4] = { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd };
+  guint32       out[4];
+
+  random_philox (0, zeros, out);
+  g_assert_cmpmem (out, sizeof out, for_zeros, sizeof for_zeros);
+  random_philox (G_MAXUINT64, ones, out);
+  g_assert_cmpmem (out, sizeof out, for_ones, sizeof for_ones);
+}
+
+/* Mean, variance and fourth moment, and that neighbours in space, channel and stream do not go together: each within 5 standard errors. */
+static void
+test_gaussian (void)
+{
+  enum { SIZE = 512 };
+  double sum[4] = { 0 }, square = 0, fourth = 0, products[4] = { 0 }, n = SIZE * SIZE;
+
+  for (int y = 0; y < SIZE; y++)
+    for (int x = 0; x < SIZE; x++)
+      {
+        float a[4], right[4], below[4], other[4];
+
+        random_gaussian4 (42, 1, x, y, a);
+        random_gaussian4 (42, 1, x + 1, y, right);
+        random_gaussian4 (42, 1, x, y + 1, below);
+        random_gaussian4 (42, 2, x, y, other);
+        for (int c = 0; c < 4; c++)
+          sum[c] += (double) a[c];
+        square += (double) (a[0] * a[0]);
+        fourth += pow ((double) a[0], 4);
+        products[0] += (double) (a[0] * a[1]);
+        products[1] += (double) (a[0] * right[0]);
+        products[2] += (double) (a[0] * below[0]);
+        products[3] += (double) (a[0] * other[0]);
+      }
+  for (int c = 0; c < 4; c++)
+    {
+      g_assert_cmpfloat_with_epsilon (sum[c] / n, 0, 5 / sqrt (n));
+      g_assert_cmpfloat_with_epsilon (products[c] / n, 0, 5 / sqrt (n));
+    }
+  g_assert_cmpfloat_with_epsilon (square / n, 1, 5 * sqrt (2 / n));
+  g_assert_cmpfloat_with_epsilon (fourth / n, 3, 5 * sqrt (96 / n));
+}
+
+/* ---- the forward process ---- */
+
+static DiffusionPicture *
+new_picture (int width, int height, int channels, float value)
+{
+  DiffusionPicture *picture = diffusion_picture_new (width, height, channels, NULL);
+
+  for (int i = 0; i < width * height * channels; i++)
+    picture->data[i] = value;
+  return picture;
+}
+
+static void
+get_moments (const DiffusionPicture *picture, double *mean, double *variance)
+{
+  int    n = picture->width * picture->height * picture->channels;
+  double sum = 0, square = 0;
+
+  for (int i = 0; i < n; i++)
+    {
+      sum += (double) picture->data[i];
+      square += (double) picture->data[i] * (double) picture->data[i];
+    }
+  *mean = sum / n;
+  *variance = square / n - *mean * *mean;
+}
+
+/* A chain of unequal steps has at each t the mean of the picture and variance (t * level)^2. */
+static void
+test_forward_chain (void)
+{
+  enum { SIZE = 256 };
+  const double                 ts[] = { 0, 0.05, 0.3, 0.31, 0.7, 1 };
+  const double                 level = 0.8, n = SIZE * SIZE * 3;
+  g_autoptr (DiffusionPicture) x = new_picture (SIZE, SIZE, 3, 0.25f), map = new_picture (SIZE, SIZE, 1, (float) level);
+
+  for (guint i = 1; i < G_N_ELEMENTS (ts); i++)
+    {
+      double mean, variance, expected = ts[i] * ts[i] * level * level;
+
+      g_assert_true (diffusion_forward (x, map, ts[i - 1], ts[i], 7, i, 0, 0, NULL));
+      get_moments (x, &mean, &variance);
+      g_assert_cmpfloat_with_epsilon (mean, 0.25, 5 * sqrt (expected / n));
+      g_assert_cmpfloat_with_epsilon (variance / expected, 1, 5 * sqrt (2 / n));
+    }
+}
+
+/* A crop that says where it lies has the noise of the whole; level 0 has none; other seeds and steps have other noise. */
+static void
+test_forward_position (void)
+{
+  g_autoptr (DiffusionPicture) whole = new_picture (40, 30, 3, 0), map = new_picture (40, 30, 1, 0.5f);
+  g_autoptr (DiffusionPicture) crop = new_picture (11, 9, 3, 0), crop_map = new_picture (11, 9, 1, 0.5f), other = new_picture (11, 9, 3, 0);
+
+  map->data[5 * 40 + 5] = 0;
+  g_assert_true (diffusion_forward (whole, map, 0, 1, 3, 0, -100, 7, NULL));
+  g_assert_true (diffusion_forward (crop, crop_map, 0, 1, 3, 0, -100 + 13, 7 + 17, NULL));
+  for (int y = 0; y < 9; y++)
+    g_assert_cmpmem (crop->data + y * 11 * 3, 11 * 3 * 4, whole->data + ((y + 17) * 40 + 13) * 3, 11 * 3 * 4);
+  g_assert_cmpfloat (whole->data[(5 * 40 + 5) * 3], ==, 0);
+  g_assert_true (diffusion_forward (other, crop_map, 0, 1, 4, 0, -87, 24, NULL));
+  g_assert_cmpfloat (other->data[0], !=, crop->data[0]);
+}
+
+static void
+test_forward_errors (void)
+{
+  g_autoptr (DiffusionPicture) x = new_picture (4, 4, 3, 0), map = new_picture (4, 4, 1, 1), wrong = new_picture (5, 4, 1, 1);
+  GError                      *error = NULL;
+
+  g_assert_false (diffusion_forward (x, wrong, 0, 1, 0, 0, 0, 0, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  g_assert_false (diffusion_forward (x, map, 0.5, 0.2, 0, 0, 0, 0, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  map->data[3] = NAN;
+  g_assert_false (diffusion_forward (x, map, 0, 1, 0, 0, 0, 0, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  map->data[3] = -1;
+  g_assert_false (diffusion_forward (x, map, 0, 1, 0, 0, 0, 0, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+}
+
+/* ---- schedules and transitions ---- */
+
+static void
+test_schedule (void)
+{
+  for (int steps = 1; steps <= 50; steps++)
+    {
+      double ratios[51];
+
+      schedule_fill (steps % 2 ? 40 : 0.05, steps, ratios);
+      g_assert_cmpfloat (ratios[0], ==, 1);
+      g_assert_cmpfloat (ratios[steps], ==, 0);
+      for (int i = 0; i < steps; i++)
+        g_assert_cmpfloat (ratios[i], >, ratios[i + 1]);
+    }
+}
+
+#define TOY_WIDTH 1000
+#define TOY_ROWS  100
+
+/* From a true x_0, one ddpm transition has the posterior's moments: Ho et al. 2020, eq. 6 and 7. */
+static void
+test_ddpm_transition (void)
+{
+  const double x0 = 0.3, start = 0.9, level = 0.5, from = 0.8, to = 0.35;
+  const double s = level * from, next = level * to, n = TOY_WIDTH * TOY_ROWS * 3;
+  const double mean = x0 + next * next / (s * s) * (start - x0), variance = next * next * (s * s - next * next) / (s * s);
+  Transition   transition = { DIFFUSION_SAMPLER_DDPM, from, to, 1, 11, 3 };
+  double       sum = 0, square = 0;
+  static float levels[TOY_WIDTH], clean[TOY_WIDTH * 3], x[TOY_WIDTH * 3];
+
+  for (int y = 0; y < TOY_ROWS; y++)
+    {
+      for (int i = 0; i < TOY_WIDTH * 3; i++)
+        {
+          levels[i / 3] = (float) s;
+          clean[i] = (float) x0;
+          x[i] = (float) start;
+        }
+      transition_row (&transition, 0, y, TOY_WIDTH, levels, clean, NULL, x);
+      for (int i = 0; i < TOY_WIDTH * 3; i++)
+        {
+          sum += (double) x[i];
+          square += pow ((double) x[i] - mean, 2);
+        }
+    }
+  g_assert_cmpfloat_with_epsilon (sum / n, mean, 5 * sqrt (variance / n));
+  g_assert_cmpfloat_with_epsilon (square / n / variance, 1, 5 * sqrt (2 / n));
+}
+
+/* The whole chain with the exact denoiser of a Gaussian prior N (m, v): D (x; s) = (v x + s^2 m) / (v + s^2).  From one x_1 of level s, ddpm must end in
+ * the posterior N ((v x_1 + s^2 m) / (v + s^2), v s^2 / (v + s^2)); the deterministic samplers follow the probability flow, whose end is known too:
+ * m + (x_1 - m) sqrt (v / (v + s^2)). */
+static void
+test_chain (gconstpointer data)
+{
+  enum { STEPS = 400 };
+  const DiffusionSampler sampler = (DiffusionSampler) GPOINTER_TO_INT (data);
+  const double           m = 0.4, v = 0.02, level = 0.5, start = 0.9, n = TOY_WIDTH * TOY_ROWS * 3;
+  double                 ratios[STEPS + 1], mean, variance, sum = 0, square = 0;
+  float                 *x = g_new (float, TOY_WIDTH * TOY_ROWS * 3), *clean = g_new (float, TOY_WIDTH * 3), *before = g_new0 (float, TOY_WIDTH * 3);
+  float                  levels[TOY_WIDTH];
+
+  schedule_fill (level, STEPS, ratios);
+  for (int y = 0; y < TOY_ROWS; y++)
+    {
+      float *row = x + y * TOY_WIDTH * 3;
+
+      for (int i = 0; i < TOY_WIDTH * 3; i++)
+        row[i] = (float) start;
+      for (int k = 0; k < STEPS; k++)
+        {
+          Transition transition = { sampler, ratios[k], ratios[k + 1], k > 0 ? ratios[k - 1] : 0, 5, (guint32) k };
+          double     s = level * ratios[k];
+
+          for (int i = 0; i < TOY_WIDTH * 3; i++)
+            {
+              levels[i / 3] = (float) s;
+              clean[i] = (float) ((v * (double) row[i] + s * s * m) / (v + s * s));
+            }
+          transition_row (&transition, 0, y, TOY_WIDTH, levels, clean, before, row);
+          memcpy (before, clean, TOY_WIDTH * 3 * sizeof (float));
+        }
+    }
+  for (int i = 0; i < n; i++)
+    {
+      sum += (double) x[i];
+      square += (double) x[i] * (double) x[i];
+    }
+  mean = sum / n;
+  variance = square / n - mean * mean;
+  if (sampler == DIFFUSION_SAMPLER_DDPM)
+    {
+      double expected = v * level * level / (v + level * level);
+
+      /* The chain's 400 steps are short but not infinitely so: 2 %. */
+      g_assert_cmpfloat_with_epsilon (mean, (v * start + level * level * m) / (v + level * level), 0.02 * sqrt (expected));
+      g_assert_cmpfloat_with_epsilon (variance / expected, 1, 0.02);
+    }
+  else
+    {
+      double expected = m + (start - m) * sqrt (v / (v + level * level));
+
+      g_assert_cmpfloat_with_epsilon (mean, expected, sampler == DIFFUSION_SAMPLER_DDIM ? 2e-3 : 2e-4);
+      g_assert_cmpfloat (variance, <, 1e-8);
+    }
+  g_free (x);
+  g_free (clean);
+  g_free (before);
+}
+
+static void
+test_sampler_names (void)
+{
+  DiffusionSampler sampler;
+  GError          *error = NULL;
+
+  for (int i = DIFFUSION_SAMPLER_DDPM; i <= DIFFUSION_SAMPLER_DPMPP_2M; i++)
+    {
+      g_assert_true (diffusion_sampler_parse (diffusion_sampler_get_name ((DiffusionSampler) i), &sampler, NULL));
+      g_assert_cmpint (sampler, ==, i);
+    }
+  g_assert_false (diffusion_sampler_parse ("euler", &sampler, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+}
+
+/* ---- the reverse process with a network ---- */
+
+/* Weights that make every path count. */
+static DiffusionModel *
+new_model (void)
+{
+  const DiffusionArchitecture architecture = { 3, { 16, 16, 32 }, { 1, 1, 2 } };
+  DiffusionModel             *model = diffusion_model_new (&architecture, 1, NULL);
+  gsize                       count = diffusion_model_count_parameters (model);
+  Random                      random;
+
+  random_init (&random, 1, 1);
+  for (gsize i = 0; i < count; i++)
+    model_get_weights (model)[i] += (float) random_range (&random, -0.03, 0.03);
+  return model;
+}
+
+static DiffusionPicture *
+new_noise (int width, int height, int channels, guint64 seed, double low, double high)
+{
+  DiffusionPicture *picture = diffusion_picture_new (width, height, channels, NULL);
+  Random            random;
+
+  random_init (&random, seed, 2);
+  for (int i = 0; i < width * height * channels; i++)
+    picture->data[i] = (float) random_range (&random, low, high);
+  return picture;
+}
+
+static double
+largest_difference (const DiffusionPicture *a, const DiffusionPicture *b)
+{
+  double worst = 0;
+
+  for (int i = 0; i < a->width * a->height * a->channels; i++)
+    worst = fmax (worst, fabs ((double) a->data[i] - (double) b->data[i]));
+  return worst;
+}
+
+/* In one piece and in tiles of several sizes, by several threads.  Rows give the same bits; strips leave the rounding of their Winograd tiles. */
+static void
+test_tiles (gconstpointer data)
+{
+  enum { WIDTH = 437, HEIGHT = 203 };
+  const DiffusionSampler       sampler = (DiffusionSampler) GPOINTER_TO_INT (data);
+  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (WIDTH, HEIGHT, 3, 1, 0, 1), level = new_noise (WIDTH, HEIGHT, 1, 2, 0, 0.3);
+  g_autoptr (DiffusionPicture) whole = diffusion_picture_copy (picture, NULL);
+  const int                    tiles[] = { 16, 64, 128, 250, 400 };
+  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+  GError                      *error = NULL;
+
+  options.steps = sampler == DIFFUSION_SAMPLER_DDIM ? 1 : 3;
+  options.sampler = sampler;
+  options.threads = 1;
+  options.tile = 4096;
+  diffusion_reverse (model, whole, level, &options, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_cmpfloat (largest_difference (whole, picture), >, 0.01);
+  for (gsize i = 0; i < G_N_ELEMENTS (tiles); i++)
+    {
+      g_autoptr (DiffusionPicture) tiled = diffusion_picture_copy (picture, NULL);
+
+      options.tile = tiles[i];
+      options.threads = (int) i % 3 + 1;
+      diffusion_reverse (model, tiled, level, &options, NULL, &error);
+      g_assert_no_error (error);
+      g_assert_cmpfloat (largest_difference (whole, tiled), <, 1e-4);
+    }
+}
+
+/* Pixels of level 0 come back bit for bit, whatever is around them, also values that no picture should have. */
+static void
+test_known_pixels (void)
+{
+  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (61, 47, 3, 1, -0.5, 1.5), level = new_noise (61, 47, 1, 2, 0, 0.3);
+  g_autoptr (DiffusionPicture) before = diffusion_picture_copy (picture, NULL);
+  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+  int                          changed = 0;
+
+  for (int i = 0; i < 61 * 47; i += 3)
+    level->data[i] = 0;
+  options.steps = 4;
+  options.sampler = DIFFUSION_SAMPLER_DDPM;
+  g_assert_true (diffusion_reverse (model, picture, level, &options, NULL, NULL));
+  for (int i = 0; i < 61 * 47; i++)
+    {
+      if (level->data[i] == 0)
+        g_assert_cmpmem (picture->data + i * 3, 12, before->data + i * 3, 12);
+      else
+        changed += memcmp (picture->data + i * 3, before->data + i * 3, 12) != 0;
+    }
+  g_assert_cmpint (changed, >, 61 * 47 / 2);
+}
+
+static void
+test_tiny_pictures (void)
+{
+  g_autoptr (DiffusionModel) model = new_model ();
+  const int                  sizes[][2] = { { 1, 1 }, { 3, 5 }, { 1, 100 }, { 100, 1 }, { 7, 8 }, { 9, 16 } };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (sizes); i++)
+    for (int steps = 1; steps <= 3; steps += 2)
+      {
+        g_autoptr (DiffusionPicture) picture = new_noise (sizes[i][0], sizes[i][1], 3, 1, 0, 1), level = new_noise (sizes[i][0], sizes[i][1], 1, 2, 0.1, 0.3);
+        DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+
+        options.steps = steps;
+        g_assert_true (diffusion_reverse (model, picture, level, &options, NULL, NULL));
+        for (int k = 0; k < sizes[i][0] * sizes[i][1] * 3; k++)
+          g_assert_true (isfinite (picture->data[k]));
+      }
+}
+
+static void
+count_progress (double fraction, gpointer data)
+{
+  double *last = data;
+
+  g_assert_cmpfloat (fraction, >=, *last);
+  g_assert_cmpfloat (fraction, <=, 1.000001);
+  *last = fraction;
+}
+
+static void
+test_progress (void)
+{
+  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (500, 120, 3, 1, 0, 1), level = new_noise (500, 120, 1, 2, 0.1, 0.3);
+  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+  double                       last = 0;
+
+  options.steps = 2;
+  options.tile = 32;
+  options.progress = count_progress;
+  options.progress_data = &last;
+  g_assert_true (diffusion_reverse (model, picture, level, &options, NULL, NULL));
+  g_assert_cmpfloat_with_epsilon (last, 1, 1e-6);
+}
+
+static void
+cancel_soon (double fraction, gpointer data)
+{
+  g_cancellable_cancel (data);
+}
+
+static void
+test_cancel (void)
+{
+  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (300, 300, 3, 1, 0, 1), level = new_noise (300, 300, 1, 2, 0.1, 0.3);
+  g_autoptr (GCancellable)     cancellable = g_cancellable_new ();
+  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+  GError                      *error = NULL;
+
+  options.steps = 50;
+  options.progress = cancel_soon;
+  options.progress_data = cancellable;
+  g_assert_false (diffusion_reverse (model, picture, level, &options, cancellable, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  g_clear_error (&error);
+}
+
+static void
+test_arguments (void)
+{
+  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (8, 8, 3, 1, 0, 1), level = new_noise (8, 8, 1, 2, 0, 1), map = new_noise (8, 9, 1, 2, 0, 1);
+  DiffusionOptions             bad_steps = DIFFUSION_OPTIONS_INIT, bad_sampler = DIFFUSION_OPTIONS_INIT, good = DIFFUSION_OPTIONS_INIT;
+  DiffusionNoise               noise;
+  GError                      *error = NULL;
+
+  bad_steps.steps = 0;
+  bad_sampler.sampler = (DiffusionSampler) 9;
+  g_assert_false (diffusion_reverse (model, picture, level, &bad_steps, NULL, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  g_assert_false (diffusion_reverse (model, picture, level, &bad_sampler, NULL, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  g_assert_false (diffusion_reverse (model, picture, map, &good, NULL, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  diffusion_noise_set_uniform (&noise, 0.1);
+  g_assert_false (diffusion_denoise (model, picture, NULL, &noise, 2.5, &good, NULL, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  g_assert_false (diffusion_denoise (model, picture, map, &noise, 1, &good, NULL, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  g_assert_null (diffusion_picture_new (0, 4, 3, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  g_assert_null (diffusion_picture_new (G_MAXINT, G_MAXINT, 3, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY);
+  g_clear_error (&error);
+}
+
+/* ---- denoise: the map that it builds ---- */
+
+/* With a curve over brightness, what diffusion_denoise () does is what diffusion_reverse () does with the same map, given. */
+static void
+test_denoise_map (void)
+{
+  enum { SIZE = 96 };
+  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_picture (SIZE, SIZE, 3, 0.2f), mask = new_picture (SIZE, SIZE, 1, 0.5f), level = new_picture (SIZE, SIZE, 1, 0);
+  g_autoptr (DiffusionPicture) other = NULL;
+  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+  DiffusionNoise               noise = { 0 };
+
+  for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
+    noise.curve[i] = 0.01 * (i + 1);
+  /* 0.2 lies between bins 2 (0.15625: 0.03) and 3 (0.21875: 0.04): 0.037; strength 2 x mask 0.5 leaves it. */
+  for (int i = 0; i < SIZE * SIZE; i++)
+    level->data[i] = 0.037f;
+  other = diffusion_picture_copy (picture, NULL);
+  g_assert_true (diffusion_denoise (model, picture, mask, &noise, 2, &options, NULL, NULL));
+  g_assert_true (diffusion_reverse (model, other, level, &options, NULL, NULL));
+  g_assert_cmpfloat (largest_difference (picture, other), <, 1e-5);
+}
+
+static void
+test_denoise_nothing (void)
+{
+  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (50, 40, 3, 1, 0, 1), before = diffusion_picture_copy (picture, NULL), none = new_picture (50, 40, 1, 0);
+  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+  DiffusionNoise               noise;
+
+  diffusion_noise_set_uniform (&noise, 0.1);
+  g_assert_true (diffusion_denoise (model, picture, NULL, &noise, 0, &options, NULL, NULL));
+  g_assert_cmpmem (picture->data, 50 * 40 * 12, before->data, 50 * 40 * 12);
+  g_assert_true (diffusion_denoise (model, picture, none, &noise, 1, &options, NULL, NULL));
+  g_assert_cmpmem (picture->data, 50 * 40 * 12, before->data, 50 * 40 * 12);
+}
+
+/* The same seed gives the same picture on any number of threads, another seed another one. */
+static void
+test_generate (void)
+{
+  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionPicture) a = new_picture (70, 50, 3, 0), b = new_picture (70, 50, 3, 1), c = new_picture (70, 50, 3, 0);
+  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+
+  options.steps = 5;
+  options.sampler = DIFFUSION_SAMPLER_DDPM;
+  options.seed = 1;
+  options.threads = 1;
+  g_assert_true (diffusion_generate (model, a, &options, NULL, NULL));
+  options.threads = 3;
+  g_assert_true (diffusion_generate (model, b, &options, NULL, NULL));
+  g_assert_cmpmem (a->data, 70 * 50 * 12, b->data, 70 * 50 * 12);
+  options.seed = 2;
+  g_assert_true (diffusion_generate (model, c, &options, NULL, NULL));
+  g_assert_cmpfloat (largest_difference (a, c), >, 0.01);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/process/philox", test_philox);
+  g_test_add_func ("/process/gaussian", test_gaussian);
+  g_test_add_func ("/process/forward/chain", test_forward_chain);
+  g_test_add_func ("/process/forward/position", test_forward_position);
+  g_test_add_func ("/process/forward/errors", test_forward_errors);
+  g_test_add_func ("/process/schedule", test_schedule);
+  g_test_add_func ("/process/sampler-names", test_sampler_names);
+  g_test_add_func ("/process/ddpm-transition", test_ddpm_transition);
+  g_test_add_data_func ("/process/chain/ddpm", GINT_TO_POINTER (DIFFUSION_SAMPLER_DDPM), test_chain);
+  g_test_add_data_func ("/process/chain/ddim", GINT_TO_POINTER (DIFFUSION_SAMPLER_DDIM), test_chain);
+  g_test_add_data_func ("/process/chain/dpm++2m", GINT_TO_POINTER (DIFFUSION_SAMPLER_DPMPP_2M), test_chain);
+  g_test_add_data_func ("/process/tiles/one-step", GINT_TO_POINTER (DIFFUSION_SAMPLER_DDIM), test_tiles);
+  g_test_add_data_func ("/process/tiles/ddpm", GINT_TO_POINTER (DIFFUSION_SAMPLER_DDPM), test_tiles);
+  g_test_add_data_func ("/process/tiles/dpm++2m", GINT_TO_POINTER (DIFFUSION_SAMPLER_DPMPP_2M), test_tiles);
+  g_test_add_func ("/process/known-pixels", test_known_pixels);
+  g_test_add_func ("/process/tiny-pictures", test_tiny_pictures);
+  g_test_add_func ("/process/progress", test_progress);
+  g_test_add_func ("/process/cancel", test_cancel);
+  g_test_add_func ("/process/arguments", test_arguments);
+  g_test_add_func ("/process/denoise/map", test_denoise_map);
+  g_test_add_func ("/process/denoise/nothing", test_denoise_nothing);
+  g_test_add_func ("/process/generate", test_generate);
+  return g_test_run ();
+}

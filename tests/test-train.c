@@ -1,0 +1,366 @@
+/* Training: samples, the optimizer, a run on a tiny set, checkpoints.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "net/model.h"
+#include "train/train.h"
+
+#include <glib/gstdio.h>
+#include <math.h>
+#include <string.h>
+
+typedef struct
+{
+  char *folder, *corpus, *model, *checkpoint;
+} Fixture;
+
+/* Pictures of coloured discs on a slope: enough structure to learn something from. */
+static void
+draw_picture (Random *random, int width, int height, guint8 *rgb)
+{
+  for (int i = 0; i < width * height * 3; i++)
+    rgb[i] = (guint8) (60 + i / 3 % width * 100 / width + i % 3 * 20);
+  for (int disc = 0; disc < 12; disc++)
+    {
+      int cx = random_int (random, 0, width), cy = random_int (random, 0, height), r = random_int (random, 4, 20), colour[3];
+
+      for (int c = 0; c < 3; c++)
+        colour[c] = random_int (random, 0, 256);
+      for (int y = MAX (0, cy - r); y < MIN (height, cy + r); y++)
+        for (int x = MAX (0, cx - r); x < MIN (width, cx + r); x++)
+          if ((x - cx) * (x - cx) + (y - cy) * (y - cy) < r * r)
+            for (int c = 0; c < 3; c++)
+              rgb[(y * width + x) * 3 + c] = (guint8) colour[c];
+    }
+}
+
+static void
+set_up (Fixture *f, gconstpointer data)
+{
+  DiffusionCorpusWriter *writer;
+  g_autofree guint8     *rgb = g_malloc (100 * 90 * 3);
+  GError                *error = NULL;
+  Random                 random;
+
+  f->folder = g_dir_make_tmp ("train test XXXXXX", NULL);
+  f->corpus = g_build_filename (f->folder, "set.corpus", NULL);
+  f->model = g_build_filename (f->folder, "m.safetensors", NULL);
+  f->checkpoint = g_strconcat (f->model, ".checkpoint", NULL);
+  writer = diffusion_corpus_writer_new (f->corpus, &error);
+  g_assert_no_error (error);
+  random_init (&random, 1, 1);
+  for (int i = 0; i < 6; i++)
+    {
+      draw_picture (&random, 100 - i, 90, rgb);
+      g_assert_true (diffusion_corpus_writer_add (writer, 100 - i, 90, rgb, &error));
+    }
+  g_assert_true (diffusion_corpus_writer_finish (writer, &error));
+}
+
+static void
+tear_down (Fixture *f, gconstpointer data)
+{
+  g_unlink (f->corpus);
+  g_unlink (f->model);
+  g_unlink (f->checkpoint);
+  g_assert_cmpint (g_rmdir (f->folder), ==, 0); /* nothing else was left */
+  g_free (f->folder);
+  g_free (f->corpus);
+  g_free (f->model);
+  g_free (f->checkpoint);
+}
+
+static DiffusionTrainOptions
+get_options (const Fixture *f, gint64 samples)
+{
+  DiffusionTrainOptions options = DIFFUSION_TRAIN_OPTIONS_INIT;
+
+  options.corpus = f->corpus;
+  options.out = f->model;
+  options.architecture = (DiffusionArchitecture) { 2, { 16, 16 }, { 1, 1 } };
+  options.samples = samples;
+  options.batch = 8;
+  options.crop = 32;
+  options.learning_rate = 2e-3;
+  options.threads = 1;
+  options.resume = TRUE;
+  return options;
+}
+
+/* ---- corpus ---- */
+
+static void
+test_corpus (Fixture *f, gconstpointer data)
+{
+  GError            *error = NULL;
+  g_autoptr (Corpus) corpus = corpus_open (f->corpus, &error);
+  g_autofree char   *contents = NULL;
+  gsize              length;
+  int                width, height, seen[6] = { 0 };
+
+  g_assert_no_error (error);
+  g_assert_cmpint (corpus_count (corpus), ==, 6);
+  for (int i = 0; i < 6; i++)
+    {
+      g_assert_nonnull (corpus_get (corpus, i, &width, &height));
+      g_assert_cmpint (width, ==, 100 - i);
+      g_assert_cmpint (height, ==, 90);
+    }
+  for (int i = 0; i < 1000; i++)
+    seen[corpus_pick (corpus, i / 1000.0)]++;
+  for (int i = 0; i < 6; i++)
+    g_assert_cmpint (seen[i], >, 120);
+
+  /* Cut anywhere, it is refused rather than read past its end. */
+  g_assert_true (g_file_get_contents (f->corpus, &contents, &length, NULL));
+  for (gsize cut = 0; cut < length; cut += cut < 30 ? 1 : length / 40)
+    {
+      g_assert_true (g_file_set_contents (f->corpus, contents, (gssize) cut, NULL));
+      g_assert_null (corpus_open (f->corpus, &error));
+      g_assert_nonnull (error);
+      g_clear_error (&error);
+    }
+}
+
+/* ---- samples ---- */
+
+#define SIZE 64
+
+/* noisy - clean has at each level the variance that the map says; levels are as the mix wants them. */
+static void
+test_samples (Fixture *f, gconstpointer data)
+{
+  g_autoptr (Corpus) corpus = corpus_open (f->corpus, NULL);
+  g_autofree float  *clean = g_new (float, SIZE * SIZE * 3), *noisy = g_new (float, SIZE * SIZE * 3), *level = g_new (float, SIZE * SIZE);
+  g_autofree float  *work = g_new (float, sample_work_size (SIZE)), *again = g_new (float, SIZE * SIZE * 3);
+  Sample             sample = { SIZE, clean, noisy, level };
+  int                holes = 0, flat = 0, high = 0;
+
+  for (int i = 0; i < 600; i++)
+    {
+      double sum = 0, count = 0, least = INFINITY, most = 0;
+      Random random;
+
+      random_init (&random, 5, (guint64) i);
+      sample_draw (corpus, FALSE, &random, i % 2 ? DIFFUSION_TRAIN_INPAINT : DIFFUSION_TRAIN_DENOISE, &sample, work);
+      for (int p = 0; p < SIZE * SIZE; p++)
+        {
+          double s = (double) level[p];
+
+          g_assert_true (s >= 0 && s <= 80);
+          least = fmin (least, s);
+          most = fmax (most, s);
+          for (int c = 0; c < 3; c++)
+            {
+              double d = (double) noisy[p * 3 + c] - (double) clean[p * 3 + c];
+
+              g_assert_true (clean[p * 3 + c] >= 0 && clean[p * 3 + c] <= 1 && isfinite (d));
+              if (s > 0)
+                {
+                  sum += d * d / (s * s);
+                  count++;
+                }
+              else
+                g_assert_cmpfloat (d, ==, 0);
+            }
+        }
+      /* Correlated noise has fewer independent values than pixels; what was left after compression can be below its floor. */
+      if (count > SIZE * SIZE)
+        g_assert_cmpfloat (sum / count, <, 2.5);
+      if (count == 3 * SIZE * SIZE && least > 0.02)
+        g_assert_cmpfloat (sum / count, >, 0.4);
+      holes += least == 0 && most > 0;
+      flat += least == most;
+      high += most > 1;
+    }
+  g_assert_cmpint (holes, >, 60);
+  g_assert_cmpint (flat, >, 150);
+  g_assert_cmpint (high, >, 60);
+
+  for (int twice = 0; twice < 2; twice++)
+    {
+      Random random;
+
+      random_init (&random, 6, 1);
+      sample_draw (corpus, FALSE, &random, DIFFUSION_TRAIN_DENOISE, &sample, work);
+      if (twice)
+        g_assert_cmpmem (again, SIZE * SIZE * 12, noisy, SIZE * SIZE * 12);
+      memcpy (again, noisy, SIZE * SIZE * 12);
+    }
+}
+
+/* ---- the optimizer ---- */
+
+/* Three steps worked out by hand from the paper's formulas, decay 1e-4. */
+static void
+test_adam (void)
+{
+  float           weights[2] = { 1, -1 }, average[2] = { 1, -1 }, m[2] = { 0 }, v[2] = { 0 }, first[2], second[2] = { 0.25f, 0 };
+  float          *gradients[2] = { first, second };
+  Adam            adam = { 2, weights, average, m, v, 0 };
+  g_autoptr (Pool) pool = pool_new (2, NULL);
+  double          w[2] = { 1, -1 }, em[2] = { 0 }, ev[2] = { 0 }, g[2] = { 0.75, -3 };
+
+  for (int t = 1; t <= 3; t++)
+    {
+      first[0] = t == 1 ? 0.5f : 0.75f;
+      first[1] = -3;
+      g_assert_cmpfloat_with_epsilon (adam_reduce (&adam, pool, gradients, 2), sqrt (0.75 * 0.75 + 9), 1e-6);
+      adam_step (&adam, pool, first, 0.5, 0.01, 0.9);
+      for (int i = 0; i < 2; i++)
+        {
+          em[i] = 0.9 * em[i] + 0.1 * 0.5 * g[i];
+          ev[i] = 0.99 * ev[i] + 0.01 * 0.25 * g[i] * g[i];
+          w[i] -= 0.01 * (em[i] / (1 - pow (0.9, t)) / (sqrt (ev[i] / (1 - pow (0.99, t))) + 1e-8) + 1e-4 * w[i]);
+          g_assert_cmpfloat_with_epsilon ((double) weights[i], w[i], 1e-5);
+        }
+    }
+  g_assert_cmpfloat (second[0], ==, 0);
+  g_assert_cmpfloat_with_epsilon ((double) average[0], 1 - 0.1 * (0.01 + 0.9 * 0 + 0.019 + 0.0271), 3e-4);
+}
+
+/* ---- runs ---- */
+
+typedef struct
+{
+  GCancellable *cancellable;
+  gint64        cancel_at;
+  double        first, last;
+  gint64        samples;
+} Watch;
+
+static void
+watch (const DiffusionTrainReport *report, gpointer data)
+{
+  Watch *w = data;
+
+  if (w->samples == 0)
+    w->first = report->loss;
+  w->last = report->loss;
+  w->samples = report->samples;
+  if (w->cancel_at && report->samples >= w->cancel_at)
+    g_cancellable_cancel (w->cancellable);
+}
+
+/* The loss of an untrained network is 1 by construction; it falls. */
+static void
+test_learns (Fixture *f, gconstpointer data)
+{
+  DiffusionTrainOptions      options = get_options (f, 4000);
+  Watch                      w = { 0 };
+  GError                    *error = NULL;
+  g_autoptr (DiffusionModel) model = NULL;
+
+  options.progress = watch;
+  options.progress_data = &w;
+  options.threads = 2;
+  options.license = "CC0-1.0";
+  diffusion_train (&options, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_cmpfloat_with_epsilon (w.first, 1, 0.35);
+  g_assert_cmpfloat (w.last, <, 0.8);
+  model = diffusion_model_load (f->model, &error);
+  g_assert_no_error (error);
+  g_assert_cmpstr (diffusion_model_get_metadata (model, "samples"), ==, "4000");
+  g_assert_cmpstr (diffusion_model_get_metadata (model, "license"), ==, "CC0-1.0");
+}
+
+/* Interrupted, saved, resumed: the same weights as in one go, to the last bit. */
+static void
+test_resume (Fixture *f, gconstpointer data)
+{
+  DiffusionTrainOptions      options = get_options (f, 160);
+  Watch                      w = { g_cancellable_new (), 80, 0, 0, 0 };
+  GError                    *error = NULL;
+  g_autoptr (DiffusionModel) whole = NULL, halves = NULL;
+  gsize                      size;
+
+  g_setenv ("DIFFUSION_COMPUTE", "blas", TRUE);
+  g_assert_true (diffusion_train (&options, NULL, &error));
+  whole = diffusion_model_load (f->model, NULL);
+  g_unlink (f->model);
+  g_unlink (f->checkpoint);
+
+  options.progress = watch;
+  options.progress_data = &w;
+  g_assert_false (diffusion_train (&options, w.cancellable, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  g_clear_error (&error);
+  g_assert_cmpint (w.samples, ==, 80);
+  g_assert_false (g_file_test (f->model, G_FILE_TEST_EXISTS));
+  g_assert_true (g_file_test (f->checkpoint, G_FILE_TEST_EXISTS));
+
+  options.progress = NULL;
+  g_assert_true (diffusion_train (&options, NULL, &error));
+  halves = diffusion_model_load (f->model, NULL);
+  size = diffusion_model_count_parameters (whole) * sizeof (float);
+  g_assert_cmpmem (model_get_weights (whole), size, model_get_weights (halves), size);
+  g_object_unref (w.cancellable);
+  g_unsetenv ("DIFFUSION_COMPUTE");
+}
+
+/* Fine-tuning starts where the other model stands, in its shape. */
+static void
+test_from (Fixture *f, gconstpointer data)
+{
+  DiffusionTrainOptions      options = get_options (f, 8);
+  g_autofree char           *base = g_build_filename (f->folder, "base.safetensors", NULL);
+  const DiffusionArchitecture shape = { 1, { 24 }, { 1 } };
+  g_autoptr (DiffusionModel) from = diffusion_model_new (&shape, 3, NULL), model = NULL;
+  GError                    *error = NULL;
+  double                     difference = 0;
+
+  g_assert_true (diffusion_model_save (from, base, NULL));
+  options.from = base;
+  options.architecture = (DiffusionArchitecture) { 0 };
+  options.learning_rate = 1e-6;
+  g_assert_true (diffusion_train (&options, NULL, &error));
+  model = diffusion_model_load (f->model, &error);
+  g_assert_cmpmem (diffusion_model_get_architecture (model), sizeof shape, &shape, sizeof shape);
+  for (gsize i = 0; i < diffusion_model_count_parameters (model); i++)
+    difference = fmax (difference, fabs ((double) model_get_weights (model)[i] - (double) model_get_weights (from)[i]));
+  g_assert_cmpfloat (difference, <, 1e-3);
+  g_unlink (base);
+}
+
+static void
+test_refuses (Fixture *f, gconstpointer data)
+{
+  DiffusionTrainOptions options;
+  GError               *error = NULL;
+
+#define REFUSE(change, domain, code)                                  \
+  options = get_options (f, 8);                                       \
+  change;                                                             \
+  g_assert_false (diffusion_train (&options, NULL, &error));          \
+  g_assert_error (error, domain, code);                               \
+  g_clear_error (&error);                                             \
+  g_assert_false (g_file_test (f->model, G_FILE_TEST_EXISTS))
+
+  REFUSE (options.corpus = "/nowhere/at all.corpus", G_FILE_ERROR, G_FILE_ERROR_NOENT);
+  REFUSE (options.batch = 0, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  REFUSE (options.crop = 30, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  REFUSE (options.learning_rate = NAN, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  REFUSE (options.samples = 0, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  REFUSE (options.out = "/nowhere/at/all.safetensors", DIFFUSION_ERROR, DIFFUSION_ERROR_FILE);
+  REFUSE (options.from = f->corpus, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+
+  /* A checkpoint of another shape, or a broken one. */
+  options = get_options (f, 8);
+  g_assert_true (diffusion_train (&options, NULL, NULL));
+  g_unlink (f->model);
+  REFUSE (options.architecture.width[0] = 24, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_assert_true (g_file_set_contents (f->checkpoint, "broken", -1, NULL));
+  REFUSE (options.samples = 16, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add ("/train/corpus", Fixture, NULL, set_up, test_corpus, tear_down);
+  g_test_add ("/train/samples", Fixture, NULL, set_up, test_samples, tear_down);
+  g_test_add_func ("/train/adam", test_adam);
+  g_test_add ("/train/learns", Fixture, NULL, set_up, test_learns, tear_down);
+  g_test_add ("/train/resume", Fixture, NULL, set_up, test_resume, tear_down);
+  g_test_add ("/train/from", Fixture, NULL, set_up, test_from, tear_down);
+  g_test_add ("/train/refuses", Fixture, NULL, set_up, test_refuses, tear_down);
+  return g_test_run ();
+}
