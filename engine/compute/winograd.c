@@ -6,9 +6,10 @@
 
 #define LANES WINOGRAD_LANES
 
-/* Tiles per round: the 36 input and 36 output matrices of a round should stay in a core's L2 cache. */
-#define ROUND_BYTES (1024 * 1024)
-#define ROUND_MIN   16
+/* Tiles per round: the 36 input and 36 output matrices of a round should stay in a core's L2 cache; but each product packs its weights
+ * anew, which only many tiles are worth. */
+#define ROUND_BYTES (2 * 1024 * 1024)
+#define ROUND_MIN   48
 #define ROUND_MAX   128
 
 /* G g G^T for one pair of channels. */

@@ -195,6 +195,7 @@ net_plan_new (const NetLayout *layout, const ComputeBackend *backend, gboolean t
 
   plan->layout = layout;
   plan->backend = backend;
+  g_mutex_init (&plan->lock);
   plan->convs = g_new0 (Conv *, (gsize) layout->n_convs);
   plan->weights = core_alloc0 (layout->n_parameters, sizeof (float), error);
   for (int i = 0; plan->weights && i < layout->n_nodes; i++)
@@ -220,6 +221,10 @@ net_plan_free (NetPlan *plan)
   for (int i = 0; i < plan->layout->n_convs; i++)
     if (plan->convs[i])
       plan->backend->conv_free (plan->convs[i]);
+  for (int i = 0; plan->idle && i < plan->layout->n_nodes; i++)
+    scratch_clear (&plan->idle[i]);
+  g_mutex_clear (&plan->lock);
+  g_free (plan->idle);
   g_free (plan->convs);
   core_free (plan->weights);
   g_free (plan);

@@ -10,21 +10,25 @@
  */
 #include "net.h"
 
-/* Rows per chunk are chosen so that the largest node's rows of one chunk have about this size: two or three such are in a core's L2
- * cache at a time. */
-#define CHUNK_BYTES (768 * 1024)
-#define CHUNK_MIN   16
-#define ROW_GROUP   4
+/* Half-resolution pixels per chunk.  Fewer would stay in a smaller cache, but leave the deep levels' products too few rows: at 8192 pixels the f32 back
+ * end is a third slower. */
+#define CHUNK_PIXELS 32768
+#define CHUNK_MIN    16
+#define ROW_GROUP    4
+
+/* What a stream may leave behind for the next. */
+#define IDLE_MAX ((gsize) 256 << 20)
 
 /* Rows [first, end) of a node's output, in memory from `data` on. */
 typedef struct
 {
-  char *data;
-  gsize row_size; /* bytes */
-  int   capacity; /* rows */
-  int   first, end;
-  int   height; /* rows in all */
-  int   width;
+  Scratch memory;
+  char   *data;     /* memory's */
+  gsize   row_size; /* bytes */
+  int     capacity; /* rows */
+  int     first, end;
+  int     height; /* rows in all */
+  int     width;
 } Window;
 
 typedef struct
@@ -41,28 +45,35 @@ typedef struct
 
 /* ---- windows ---- */
 
+/* Makes room for rows up to `end`, dropping those before `keep_from`. */
 static gboolean
 window_reserve (Window *window, int keep_from, int end, GError **error)
 {
-  int   keep = MAX (keep_from, window->first), rows = window->end - keep;
-  char *data = window->data;
+  int     keep = MAX (keep_from, window->first), rows = window->end - keep;
+  Scratch old = window->memory;
+  char   *from = window->data + (gsize) (keep - window->first) * window->row_size;
 
+  if (end - window->first <= window->capacity)
+    return TRUE;
   if (end - keep > window->capacity)
     {
-      window->capacity = end - keep;
-      data = core_alloc ((gsize) window->capacity, window->row_size, error);
-      if (! data)
-        return FALSE;
+      /* Half as much again: windows grow for some chunks until the deepest level has what it needs. */
+      int capacity = MIN ((end - keep) * 3 / 2, window->height);
+
+      window->memory = (Scratch) { NULL, 0 };
+      window->data = scratch_get (&window->memory, (gsize) capacity * window->row_size, error);
+      if (! window->data)
+        {
+          window->memory = old;
+          return FALSE;
+        }
+      window->capacity = capacity;
     }
-  if (data != window->data || (end - window->first > window->capacity && keep > window->first))
-    {
-      if (rows > 0)
-        memmove (data, window->data + (gsize) (keep - window->first) * window->row_size, (gsize) rows * window->row_size);
-      if (data != window->data)
-        core_free (window->data);
-      window->data = data;
-      window->first = keep;
-    }
+  if (rows > 0)
+    memmove (window->data, from, (gsize) rows * window->row_size);
+  if (window->memory.data != old.data)
+    scratch_clear (&old);
+  window->first = keep;
   return TRUE;
 }
 
@@ -255,41 +266,81 @@ run_chunks (Stream *stream, int chunk, GCancellable *cancellable, GError **error
 static int
 choose_chunk (const NetPlan *plan, const StreamJob *job)
 {
-  int   granule = net_layout_get_granularity (plan->layout) / 2;
-  gsize row = (gsize) job->width * (gsize) plan->layout->architecture.width[0] * element_size (plan->backend->element);
-  int   chunk = job->chunk > 0 ? job->chunk : (int) MAX (CHUNK_BYTES / row, CHUNK_MIN);
+  int granule = net_layout_get_granularity (plan->layout) / 2;
+  int chunk = job->chunk > 0 ? job->chunk : MAX (CHUNK_PIXELS / job->width, CHUNK_MIN);
 
   /* Every level needs whole groups of rows, or threads would wait for each other. */
   granule *= job->chunk > 0 ? 1 : ROW_GROUP;
   return MIN ((chunk + granule - 1) / granule * granule, job->height);
 }
 
-gboolean
-stream_run (const NetPlan *plan, Pool *pool, const StreamJob *job, GCancellable *cancellable, GError **error)
+/* Windows without rows, in memory that an earlier stream has left, if there is some. */
+static Window *
+take_windows (const NetPlan *plan, const StreamJob *job)
 {
   const NetLayout *layout = plan->layout;
-  gsize            threads = (gsize) pool_get_threads (pool);
-  int              chunk = choose_chunk (plan, job);
-  Stream           stream = { plan, pool, job, g_new0 (Window, (gsize) layout->n_nodes), g_new0 (Scratch, threads), g_new0 (GError *, threads), NULL, 0 };
-  gboolean         success;
+  Window          *windows = g_new0 (Window, (gsize) layout->n_nodes);
+  NetPlan         *mutable_plan = (NetPlan *) plan; /* the memory is no part of what const promises */
+  Scratch         *idle;
 
+  g_mutex_lock (&mutable_plan->lock);
+  idle = g_steal_pointer (&mutable_plan->idle);
+  g_mutex_unlock (&mutable_plan->lock);
   for (int i = 0; i < layout->n_nodes; i++)
     {
-      Window *window = &stream.windows[i];
+      Window *window = &windows[i];
 
       window->width = job->width >> layout->nodes[i].level;
       window->height = job->height >> layout->nodes[i].level;
       window->row_size = (gsize) window->width * (gsize) layout->nodes[i].channels * element_size (plan->backend->element);
+      if (idle)
+        {
+          window->memory = idle[i];
+          window->data = idle[i].data;
+          window->capacity = (int) MIN (idle[i].size / window->row_size, G_MAXINT);
+        }
     }
+  g_free (idle);
+  return windows;
+}
+
+static void
+leave_windows (const NetPlan *plan, Window *windows)
+{
+  int      n = plan->layout->n_nodes;
+  NetPlan *mutable_plan = (NetPlan *) plan;
+  Scratch *idle = g_new (Scratch, (gsize) n);
+  gsize    size = 0;
+
+  for (int i = 0; i < n; i++)
+    {
+      idle[i] = windows[i].memory;
+      size += idle[i].size;
+    }
+  g_mutex_lock (&mutable_plan->lock);
+  if (size <= IDLE_MAX && ! mutable_plan->idle)
+    mutable_plan->idle = g_steal_pointer (&idle);
+  g_mutex_unlock (&mutable_plan->lock);
+  for (int i = 0; idle && i < n; i++)
+    scratch_clear (&idle[i]);
+  g_free (idle);
+  g_free (windows);
+}
+
+gboolean
+stream_run (const NetPlan *plan, Pool *pool, const StreamJob *job, GCancellable *cancellable, GError **error)
+{
+  gsize    threads = (gsize) pool_get_threads (pool);
+  int      chunk = choose_chunk (plan, job);
+  Stream   stream = { plan, pool, job, take_windows (plan, job), g_new0 (Scratch, threads), g_new0 (GError *, threads), NULL, 0 };
+  gboolean success;
+
   stream.staging = core_alloc ((gsize) chunk * (gsize) job->width, NET_CHANNELS_IN * sizeof (float), error);
   success = stream.staging && run_chunks (&stream, chunk, cancellable, error);
-
-  for (int i = 0; i < layout->n_nodes; i++)
-    core_free (stream.windows[i].data);
+  leave_windows (plan, stream.windows);
   for (gsize i = 0; i < threads; i++)
     scratch_clear (&stream.scratches[i]);
   core_free (stream.staging);
-  g_free (stream.windows);
   g_free (stream.scratches);
   g_free (stream.errors);
   return success;
