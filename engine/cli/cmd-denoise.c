@@ -46,7 +46,7 @@ command_denoise (const Command *self, char **argv, GError **error)
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   DiffusionNoise noise = { 0 };
   double strength = 1, level;
-  gint64 start;
+  gint64 start, elapsed;
   gboolean done;
   const Option table[] = {
     RUN_OPTIONS (run, "1", "dpm++2m"),
@@ -66,10 +66,11 @@ command_denoise (const Command *self, char **argv, GError **error)
     return FALSE;
   start = g_get_monotonic_time ();
   done = diffusion_denoise (model, photo->picture, mask, &noise, strength, &options, run_get_cancellable (), error);
+  elapsed = g_get_monotonic_time () - start;
   run_finish_progress ();
   if (!done || !photo_write (photo, files[1], error))
     return FALSE;
-  run_print_time (start, photo->picture);
+  run_print_time (elapsed, photo->picture);
   return TRUE;
 }
 

@@ -15,7 +15,7 @@ command_generate (const Command *self, char **argv, GError **error)
   g_autoptr (Photo) photo = NULL;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   int width = 0, height = 0;
-  gint64 start;
+  gint64 start, elapsed;
   gboolean done;
   const Option table[] = {
     { "width", OPTION_INT, &width, "PIXELS", "the picture's width, needed", 1, SIZE_MOST },
@@ -36,9 +36,10 @@ command_generate (const Command *self, char **argv, GError **error)
     return FALSE;
   start = g_get_monotonic_time ();
   done = diffusion_generate (model, photo->picture, &options, run_get_cancellable (), error);
+  elapsed = g_get_monotonic_time () - start;
   run_finish_progress ();
   if (!done || !photo_write (photo, files[0], error))
     return FALSE;
-  run_print_time (start, photo->picture);
+  run_print_time (elapsed, photo->picture);
   return TRUE;
 }

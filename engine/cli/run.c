@@ -36,9 +36,9 @@ run_finish_progress (void)
 }
 
 void
-run_print_time (gint64 start, const DiffusionPicture *picture)
+run_print_time (gint64 elapsed, const DiffusionPicture *picture)
 {
-  double seconds = (g_get_monotonic_time () - start) / 1e6;
+  double seconds = elapsed / 1e6;
   double megapixels = picture->width * 1e-6 * picture->height;
 
   printf ("time: %.3f s for %.3f megapixels (%.3f megapixels/s)\n", seconds, megapixels,

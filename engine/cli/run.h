@@ -43,8 +43,8 @@ DiffusionModel *run_options_apply (const RunOptions *run, DiffusionOptions *opti
 /* Removes the progress display. */
 void run_finish_progress (void);
 
-/* Prints the seconds since `start` (of g_get_monotonic_time ()) and the picture's size. */
-void run_print_time (gint64 start, const DiffusionPicture *picture);
+/* Prints what the work took, in microseconds, and the picture's size. */
+void run_print_time (gint64 elapsed, const DiffusionPicture *picture);
 
 /* Triggered by SIGINT and SIGTERM from the first call on; a second signal ends the program at once. */
 GCancellable *run_get_cancellable (void);

@@ -11,6 +11,9 @@
 /* Camera noise beyond this would be clipped away mostly. */
 #define CAMERA_MAX (60.0 / 255)
 
+/* Crops with less detail than this are mostly left out. */
+#define DETAIL_MIN (2.0 / 255)
+
 typedef enum
 {
   MAP_PHOTO,      /* one level of white noise */
@@ -64,9 +67,21 @@ pick_picture (const Corpus *corpus, gboolean held_out, Random *random)
   return i;
 }
 
-/* A square of some picture, at some scale, turned some way.  Averaging k x k pixels makes crops that are sharper and cleaner than the picture. */
+/* The mean difference of neighbours in a row: how much there is to see. */
+static double
+measure_detail (int size, const float *clean)
+{
+  double sum = 0;
+
+  for (int i = 0; i < size * size * 3 - 3; i++)
+    sum += fabs ((double) clean[i + 3] - (double) clean[i]);
+  return sum / (size * size * 3);
+}
+
+/* A square of some picture, at some scale, turned some way.  Averaging k x k pixels makes crops that are sharper and cleaner than the picture; a
+ * little noise hides the steps of its 8 bits, which would be learned otherwise. */
 static void
-draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean)
+cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean)
 {
   double        u = random_double (random);
   int           k = u < 0.55 ? 1 : u < 0.9 ? 2 : 4, width, height, x0, y0;
@@ -96,8 +111,19 @@ draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, fl
               sum[c] += p[c];
           }
         for (int c = 0; c < 3; c++)
-          to[c] = (float) sum[c] / (float) (255 * k * k);
+          to[c] = CLAMP ((float) ((sum[c] + (random_double (random) - 0.5) * k) / (255 * k * k)), 0.0f, 1.0f);
       }
+}
+
+/* Skies teach little, and half of many photographs is sky: most crops of nothing are drawn again. */
+static void
+draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean)
+{
+  int tries = 0;
+
+  do
+    cut_crop (corpus, held_out, random, size, clean);
+  while (measure_detail (size, clean) < DETAIL_MIN && random_double (random) < 0.75 && ++tries < 6);
 }
 
 /* ---- level maps ---- */

@@ -1,0 +1,579 @@
+/* The noise that a photograph already has.  SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Noise is measured where there is least else.  The picture is sampled in blocks of 8x8, each turned into a discrete cosine
+ * transform of its luma and colour differences.  The blocks are put into groups of like brightness, because noise depends on
+ * brightness, and in each group the mean energy of the weakest few blocks is taken as noise.  That is the method of Ponomarenko et
+ * al. 2007 ("An automatic approach to lossy compression of AVIRIS images") and of Pyatykh, Hesser, Zheng 2013 ("Image noise
+ * level estimation by principal component analysis") in outline, with these differences:
+ *
+ * - Taking the weakest blocks of pure noise would find less than all of it.  So half of the coefficients (i + j even or odd, as on a
+ *   chessboard) choose the blocks and the other half are measured: noise in one says nothing about noise in the other, texture does.
+ *   This needs no correction by a chi-square quantile, hence no assumption that the noise is white or Gaussian.
+ * - Cameras blur noise (demosaicing, noise reduction) and JPEG removes its high frequencies.  The estimate adds up the
+ *   spectrum, band by band, instead of reading it off at the highest frequencies.  Only if the noise turns out to be white are the
+ *   high frequencies, where photographs have the least texture, trusted for all.
+ * - Texture shows in how the energy grows from the weakest blocks to less weak ones, and by a spectrum that falls faster than that of
+ *   noise.  Both lower what a group says and how much it counts.  And a noise level does not jump with brightness: a
+ *   group cannot be much noisier than what its neighbours have at most.
+ */
+#include "noise.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define SIZE 8                /* edge of a block */
+#define COUNT (SIZE * SIZE)
+#define BANDS 4               /* the rings max (i, j) = 2, 3, 4 ... 5, 6 ... 7; below them photographs shade */
+#define SAMPLES 16384         /* blocks to look at: bounds the time on large pictures; a tenth of it would measure to 3 % */
+#define STRIDE 4              /* the least distance of blocks: half overlapping ones still bring new evidence */
+#define GROUPS 10             /* of brightness, equally large */
+#define GROUP_LEAST 100       /* blocks, or the weakest of them are too few to say anything */
+#define SELECTED_LEAST 8      /* blocks: 8 x 30 coefficients measure a variance to 9 % */
+#define CLIPPED_MOST 6        /* pixels of a block: the tenth that lies beyond 1.3 standard deviations */
+#define VALUE_MOST 64.0f      /* values beyond are damage */
+#define CLIPPED_WITHIN 1e-5f  /* of black or white; conversions between number formats round */
+#define UNIT (1.0 / 255)
+
+/* The share of the blocks that are measured, weakest first: of luma where texture is, of colour differences, which are smoother
+ * but which JPEG often sets to nothing, a larger one.  Growth of the energy is seen at WIDER times as many. */
+#define LUMA_SHARE 0.05
+#define CHROMA_SHARE 0.1
+#define WIDER 4
+
+/* From noise to texture by the exponent a of energy ~ share^a: flat for noise; texture starts at about 0.2. */
+#define GROWTH_OF_TEXTURE 0.2
+/* The power of camera noise falls at most this much from band to band ... */
+#define FALL_MOST 2.5
+/* ... above the coefficients that JPEG rounds to nothing. */
+#define ROUNDED_AWAY (4 * UNIT * UNIT)
+/* The share of the third ring's power that the highest band has: demosaiced noise about 0.15 at most, white noise 1. */
+#define SHARE_OF_COLOURED 0.25
+#define SHARE_OF_WHITE 0.5
+/* The level's logarithm per logit of brightness: what the shoulder of tone curves, the steepest part, does to it. */
+#define SLOPE_MOST 0.8
+/* Half width of the smoothing over brightness. */
+#define SMOOTHING 0.1
+/* Levels below this are all the same: the standard deviation of rounding to 8 bits. */
+#define LEAST (0.3 * UNIT)
+
+enum
+{
+  EVEN,
+  ODD
+};
+
+/* A block, its energy summed by chessboard colour: over all coefficients but the mean, and by band. */
+typedef struct
+{
+  float brightness;
+  float energy[2];
+  float band[2][BANDS];
+} Sample;
+
+/* What the blocks of like brightness say. */
+typedef struct
+{
+  double blocks;
+  double brightness;
+  double weakest[BANDS]; /* mean power per coefficient */
+  double weak[BANDS];    /* the same of WIDER times as many blocks */
+} Group;
+
+/* A group's verdict. */
+typedef struct
+{
+  double brightness;
+  double variance;
+  double limit; /* a level that the noise does not exceed here */
+  double weight;
+} Point;
+
+/* A variance per pixel from the power in each band. */
+typedef double (*Total) (const double *power);
+
+static const int band_sizes[BANDS] = { 5, 7, 20, 28 };
+
+/* ---- blocks ---- */
+
+typedef struct
+{
+  const DiffusionPicture *picture, *mask;
+  int                     x0, y0, x1, y1; /* a box around all pixels that count */
+  int                     stride;
+  float                   basis[COUNT];
+  GArray                 *luma, *fine, *coarse; /* of Sample: luma; colour differences; the same at half the resolution */
+} Survey;
+
+static inline gboolean
+is_clipped (float value)
+{
+  return fabsf (value) < CLIPPED_WITHIN || fabsf (value - 1) < CLIPPED_WITHIN;
+}
+
+/* Reads the SIZE * scale square at (x, y) as luma and two colour differences, orthonormal, each 8x8 sum over scale x scale pixels
+ * divided by scale, which keeps the level of white noise.  FALSE if a pixel is unusable or too many are clipped. */
+static gboolean
+read_block (const Survey *survey, int x, int y, int scale, float planes[3][COUNT])
+{
+  const DiffusionPicture *p = survey->picture;
+  const float             l = 0.57735027f / (float) scale, s = 0.70710678f / (float) scale, t = 0.40824829f / (float) scale;
+  int                     clipped = 0;
+
+  for (int i = 0; i < COUNT; i++)
+    planes[0][i] = planes[1][i] = planes[2][i] = 0;
+  for (int j = 0; j < SIZE * scale; j++)
+    {
+      gsize        at = (gsize) (y + j) * (gsize) p->width + (gsize) x;
+      const float *pixel = p->data + at * 3;
+      const float *mask = survey->mask ? survey->mask->data + at : NULL;
+
+      for (int i = 0; i < SIZE * scale; i++, pixel += 3)
+        {
+          float r = pixel[0], g = pixel[1], b = pixel[2];
+          int   to = j / scale * SIZE + i / scale;
+
+          /* Written so that NAN fails too. */
+          if (! (fabsf (r) < VALUE_MOST && fabsf (g) < VALUE_MOST && fabsf (b) < VALUE_MOST) || (mask && ! (mask[i] > 0.5f)))
+            return FALSE;
+          clipped += is_clipped (r) || is_clipped (g) || is_clipped (b);
+          planes[0][to] += (r + g + b) * l;
+          planes[1][to] += (r - b) * s;
+          planes[2][to] += (r - 2 * g + b) * t;
+        }
+    }
+  return clipped <= CLIPPED_MOST * scale * scale;
+}
+
+/* to = basis * block * basis^T; returns in from's stead what it needs to. */
+static void
+transform (const float *basis, const float *block, float *to)
+{
+  float half[COUNT];
+
+  for (int k = 0; k < SIZE; k++)
+    for (int i = 0; i < SIZE; i++)
+      {
+        float sum = 0;
+
+        for (int j = 0; j < SIZE; j++)
+          sum += basis[k * SIZE + j] * block[j * SIZE + i];
+        half[k * SIZE + i] = sum;
+      }
+  for (int k = 0; k < SIZE; k++)
+    {
+      float row[SIZE] = { 0 };
+
+      for (int j = 0; j < SIZE; j++)
+        for (int i = 0; i < SIZE; i++)
+          row[i] += half[k * SIZE + j] * basis[i * SIZE + j];
+      for (int i = 0; i < SIZE; i++)
+        to[k * SIZE + i] = row[i];
+    }
+}
+
+/* Adds the mean energy of `count` planes of one block to a list. */
+static void
+add_sample (const Survey *survey, float planes[][COUNT], int count, float brightness, GArray *samples)
+{
+  static const int bands[SIZE] = { -1, -1, 0, 1, 2, 2, 3, 3 };
+  Sample           sample = { .brightness = brightness };
+  float            square[COUNT] = { 0 }, coefficients[COUNT];
+
+  for (int plane = 0; plane < count; plane++)
+    {
+      transform (survey->basis, planes[plane], coefficients);
+      for (int i = 0; i < COUNT; i++)
+        square[i] += coefficients[i] * coefficients[i] / (float) count;
+    }
+  for (int j = 0; j < SIZE; j++)
+    for (int i = 0; i < SIZE; i++)
+      {
+        int colour = (i + j) & 1, band = bands[MAX (i, j)];
+
+        if (i + j > 0)
+          sample.energy[colour] += square[j * SIZE + i];
+        if (band >= 0)
+          sample.band[colour][band] += square[j * SIZE + i];
+      }
+  g_array_append_val (samples, sample);
+}
+
+static float
+get_brightness (const float *luma, int scale)
+{
+  float sum = 0;
+
+  for (int i = 0; i < COUNT; i++)
+    sum += luma[i];
+  return sum * 0.57735027f / (float) (COUNT * scale);
+}
+
+/* Colour differences at half resolution come from every other block in both directions, as they cover four times the area. */
+static void
+survey_blocks (Survey *survey)
+{
+  float planes[3][COUNT];
+
+  for (int y = survey->y0, row = 0; y + SIZE <= survey->y1; y += survey->stride, row++)
+    for (int x = survey->x0, column = 0; x + SIZE <= survey->x1; x += survey->stride, column++)
+      {
+        if (read_block (survey, x, y, 1, planes))
+          {
+            float brightness = get_brightness (planes[0], 1);
+
+            add_sample (survey, planes, 1, brightness, survey->luma);
+            add_sample (survey, planes + 1, 2, brightness, survey->fine);
+          }
+        if (((row | column) & 1) == 0 && x + 2 * SIZE <= survey->x1 && y + 2 * SIZE <= survey->y1
+            && read_block (survey, x, y, 2, planes))
+          add_sample (survey, planes + 1, 2, get_brightness (planes[0], 2), survey->coarse);
+      }
+}
+
+/* Finds the box of the pixels that count, and the distance of blocks at which about SAMPLES of them are looked at. */
+static void
+survey_area (Survey *survey)
+{
+  const DiffusionPicture *p = survey->picture;
+  double                  area = (double) p->width * p->height;
+
+  survey->x1 = p->width;
+  survey->y1 = p->height;
+  if (survey->mask)
+    {
+      survey->x0 = p->width;
+      survey->y0 = p->height;
+      survey->x1 = survey->y1 = 0;
+      area = 0;
+      for (int y = 0; y < p->height; y++)
+        for (int x = 0; x < p->width; x++)
+          if (survey->mask->data[(gsize) y * (gsize) p->width + (gsize) x] > 0.5f)
+            {
+              survey->x0 = MIN (survey->x0, x);
+              survey->x1 = MAX (survey->x1, x + 1);
+              survey->y0 = MIN (survey->y0, y);
+              survey->y1 = y + 1;
+              area++;
+            }
+    }
+  survey->stride = MAX (STRIDE, (int) sqrt (area / SAMPLES));
+  /* An odd distance meets JPEG's own blocks of 8 at all offsets. */
+  if (survey->stride > STRIDE)
+    survey->stride |= 1;
+}
+
+/* ---- groups ---- */
+
+static int
+compare_brightness (gconstpointer a, gconstpointer b)
+{
+  float x = ((const Sample *) a)->brightness, y = ((const Sample *) b)->brightness;
+
+  return (x > y) - (x < y);
+}
+
+static int
+compare_even (gconstpointer a, gconstpointer b)
+{
+  float x = ((const Sample *) a)->energy[EVEN], y = ((const Sample *) b)->energy[EVEN];
+
+  return (x > y) - (x < y);
+}
+
+static int
+compare_odd (gconstpointer a, gconstpointer b)
+{
+  float x = ((const Sample *) a)->energy[ODD], y = ((const Sample *) b)->energy[ODD];
+
+  return (x > y) - (x < y);
+}
+
+static int
+count_share (double share, guint blocks)
+{
+  return (int) MIN (MAX (lround (share * blocks), SELECTED_LEAST), (long) blocks);
+}
+
+/* Adds to each band's power what the first `selected` samples have of one chessboard colour. */
+static void
+add_power (const Sample *samples, int selected, int colour, double *power)
+{
+  for (int band = 0; band < BANDS; band++)
+    {
+      double sum = 0;
+
+      for (int i = 0; i < selected; i++)
+        sum += (double) samples[i].band[colour][band];
+      power[band] += sum / selected / band_sizes[band];
+    }
+}
+
+/* Measures a run of samples, which it reorders. */
+static Group
+measure_group (Sample *samples, guint count, double share)
+{
+  Group group = { .blocks = count };
+  int   weakest = count_share (share, count), weak = count_share (share * WIDER, count);
+
+  for (guint i = 0; i < count; i++)
+    group.brightness += (double) samples[i].brightness / count;
+  qsort (samples, count, sizeof (Sample), compare_even);
+  add_power (samples, weakest, ODD, group.weakest);
+  add_power (samples, weak, ODD, group.weak);
+  qsort (samples, count, sizeof (Sample), compare_odd);
+  add_power (samples, weakest, EVEN, group.weakest);
+  add_power (samples, weak, EVEN, group.weak);
+  return group;
+}
+
+/* Divides the samples by brightness; returns the number of groups. */
+static int
+measure_groups (GArray *samples, double share, Group *groups)
+{
+  int     count = CLAMP ((int) (samples->len / GROUP_LEAST), samples->len ? 1 : 0, GROUPS);
+  Sample *data = (Sample *) (gpointer) samples->data;
+
+  if (count)
+    qsort (data, samples->len, sizeof (Sample), compare_brightness);
+  for (int i = 0; i < count; i++)
+    {
+      guint from = samples->len * (guint) i / (guint) count, to = samples->len * (guint) (i + 1) / (guint) count;
+
+      groups[i] = measure_group (data + from, to - from, share);
+    }
+  return count;
+}
+
+/* ---- from power to a variance ---- */
+
+/* Of all coefficients.  The lowest four, which photographs fill with shading, go on as the measured ones rise: as much
+ * above the second ring as that is above the middle of the spectrum, which for white noise is not at all. */
+static double
+total_all (const double *power)
+{
+  double rise = CLAMP (power[0] / MAX (power[2], 1e-12), 1, 4), sum = 4 * power[0] * rise;
+
+  for (int band = 0; band < BANDS; band++)
+    sum += band_sizes[band] * power[band];
+  return sum / COUNT;
+}
+
+/* Of the frequencies that half the resolution cannot have ... */
+static double
+total_fine (const double *power)
+{
+  return (band_sizes[2] * power[2] + band_sizes[3] * power[3]) / COUNT;
+}
+
+/* ... and of those that it can, per pixel of the whole resolution. */
+static double
+total_coarse (const double *power)
+{
+  return total_all (power) / 4;
+}
+
+/* Takes from the low bands what goes above the highest, but for the share `coloured`, since white noise has the same power in all. */
+static void
+flatten (double coloured, double *power)
+{
+  for (int band = 0; band < BANDS - 1; band++)
+    power[band] = MIN (power[band], power[BANDS - 1] + coloured * (power[band] - power[BANDS - 1]));
+}
+
+/* Takes from each band what no noise has above the next. */
+static void
+limit_fall (double *power)
+{
+  for (int band = BANDS - 2; band >= 0; band--)
+    power[band] = MIN (power[band], FALL_MOST * (power[band + 1] + ROUNDED_AWAY));
+}
+
+static Point
+judge_group (const Group *group, Total total, double coloured)
+{
+  Point  point = { .brightness = group->brightness };
+  double weakest[BANDS], weak[BANDS], noise[BANDS];
+  double steep, growth, fall;
+  /* Nothing is surely less than this, and quotients of two nothings are 1. */
+  const double nothing = 1e-8;
+
+  for (int band = 0; band < BANDS; band++)
+    {
+      weakest[band] = group->weakest[band];
+      weak[band] = group->weak[band];
+    }
+  flatten (coloured, weakest);
+  flatten (coloured, weak);
+  steep = total (weakest);
+  growth = MAX (log ((total (weak) + nothing) / (steep + nothing)) / log (WIDER), 0);
+  limit_fall (weakest);
+  limit_fall (weak);
+  fall = (total (weakest) + nothing) / (steep + nothing);
+  /* As if texture went with the square root of the share: then what was added by WIDER times the blocks is what was there at first. */
+  for (int band = 0; band < BANDS; band++)
+    noise[band] = MAX (weakest[band] - MAX (weak[band] - weakest[band], 0), 0);
+  point.variance = total (noise);
+  point.limit = sqrt (total (weak)) + LEAST;
+  /* A variance's error is as large as itself: its inverse square would be the weight of independent values; they are not quite. */
+  point.weight = group->blocks * (exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) + 1e-4) * fall * fall
+                 / (point.variance + LEAST * LEAST);
+  return point;
+}
+
+static double
+get_logit (double brightness)
+{
+  double b = CLAMP (brightness, 0.01, 0.99);
+
+  return log (b / (1 - b));
+}
+
+/* Judges all groups, also against one another: one that says more than the others' limits allow has texture and counts for less. */
+static void
+judge_groups (const Group *groups, int count, Total total, double coloured, Point *points)
+{
+  for (int i = 0; i < count; i++)
+    points[i] = judge_group (&groups[i], total, coloured);
+  for (int i = 0; i < count; i++)
+    {
+      double level = sqrt (points[i].variance), limit = G_MAXDOUBLE;
+
+      for (int j = 0; j < count; j++)
+        {
+          double apart = fabs (get_logit (points[i].brightness) - get_logit (points[j].brightness));
+
+          limit = MIN (limit, points[j].limit * exp (SLOPE_MOST * apart));
+        }
+      if (level > limit)
+        points[i].weight *= pow (limit / level, 8);
+    }
+}
+
+/* How much of the spectrum's slope is to be believed: 0 for white noise, 1 for noise that went through a camera or JPEG. */
+static double
+get_coloured (const Group *groups, int count)
+{
+  Point  points[GROUPS];
+  double sum = 0, weights = 0, share;
+
+  judge_groups (groups, count, total_all, 1, points);
+  for (int i = 0; i < count; i++)
+    {
+      /* The unit keeps rounding to 8 bits, which is white, from passing for the noise. */
+      sum += points[i].weight * groups[i].weakest[3] / (groups[i].weakest[1] + UNIT * UNIT);
+      weights += points[i].weight;
+    }
+  share = count ? sum / weights : 0;
+  return CLAMP ((SHARE_OF_WHITE - share) / (SHARE_OF_WHITE - SHARE_OF_COLOURED), 0, 1);
+}
+
+/* The level by brightness: a mean of the points', the near ones first. */
+static void
+draw_curve (const Point *points, int count, double *curve)
+{
+  for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
+    {
+      double sum = 0, weights = 0;
+
+      for (int j = 0; j < count; j++)
+        {
+          double apart = ((i + 0.5) / DIFFUSION_NOISE_BINS - points[j].brightness) / SMOOTHING;
+          double weight = points[j].weight / pow (1 + apart * apart, 2);
+
+          sum += weight * sqrt (points[j].variance);
+          weights += weight;
+        }
+      curve[i] = count ? sum / weights : 0;
+    }
+}
+
+/* ---- all together ---- */
+
+static void
+estimate (const Survey *survey, DiffusionNoise *noise)
+{
+  Group  luma[GROUPS], fine[GROUPS], coarse[GROUPS];
+  Point  points[GROUPS];
+  double luma_curve[DIFFUSION_NOISE_BINS], fine_curve[DIFFUSION_NOISE_BINS], coarse_curve[DIFFUSION_NOISE_BINS];
+  double sums[2] = { 0, 0 };
+  int    lumas = measure_groups (survey->luma, LUMA_SHARE, luma);
+  int    fines = measure_groups (survey->fine, CHROMA_SHARE, fine);
+  int    coarses = measure_groups (survey->coarse, CHROMA_SHARE, coarse);
+  /* What whitens colour noise would whiten luma's too, but not the other way round: cameras and JPEG store colour more coarsely. */
+  double coloured_chroma = get_coloured (fine, fines), coloured = MIN (get_coloured (luma, lumas), coloured_chroma);
+
+  judge_groups (luma, lumas, total_all, coloured, points);
+  draw_curve (points, lumas, luma_curve);
+  judge_groups (fine, fines, total_fine, 1, points);
+  draw_curve (points, fines, fine_curve);
+  judge_groups (coarse, coarses, total_coarse, coloured_chroma, points);
+  draw_curve (points, coarses, coarse_curve);
+  for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
+    {
+      double y = luma_curve[i] * luma_curve[i], c = fine_curve[i] * fine_curve[i];
+
+      /* Pictures too small for the half resolution: as in white noise, whose other quarter it would hold. */
+      c += coarses ? coarse_curve[i] * coarse_curve[i] : c / 3;
+      luma_curve[i] = y;
+      fine_curve[i] = c;
+      noise->curve[i] = sqrt ((y + 2 * c) / 3);
+    }
+  for (guint i = 0; i < survey->luma->len; i++)
+    {
+      double brightness = (double) g_array_index (survey->luma, Sample, i).brightness;
+      int    bin = (int) CLAMP (brightness * DIFFUSION_NOISE_BINS, 0, DIFFUSION_NOISE_BINS - 1);
+
+      sums[0] += luma_curve[bin] / survey->luma->len;
+      sums[1] += fine_curve[bin] / survey->luma->len;
+    }
+  noise->sigma = sqrt ((sums[0] + 2 * sums[1]) / 3);
+  noise->luma = sqrt (sums[0] / 3);
+  noise->chroma = sqrt (sums[1]);
+}
+
+void
+diffusion_noise_set_uniform (DiffusionNoise *noise, double sigma)
+{
+  noise->sigma = noise->chroma = sigma;
+  noise->luma = sigma / sqrt (3);
+  for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
+    noise->curve[i] = sigma;
+}
+
+double
+diffusion_noise_at (const DiffusionNoise *noise, double brightness)
+{
+  double at = isnan (brightness) ? 0 : CLAMP (brightness * DIFFUSION_NOISE_BINS - 0.5, 0, DIFFUSION_NOISE_BINS - 1);
+  int    i = MIN ((int) at, DIFFUSION_NOISE_BINS - 2);
+
+  return noise->curve[i] + (at - i) * (noise->curve[i + 1] - noise->curve[i]);
+}
+
+gboolean
+diffusion_estimate_noise (const DiffusionPicture *picture, const DiffusionPicture *mask, DiffusionNoise *noise,
+                          GError **error)
+{
+  Survey survey = { .picture = picture, .mask = mask };
+
+  if (picture->channels != 3
+      || (mask && (mask->channels != 1 || mask->width != picture->width || mask->height != picture->height)))
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   picture->channels != 3 ? "Estimating noise needs a picture of 3 channels."
+                                          : "Estimating noise needs a mask of 1 channel and of the picture's size.");
+      return FALSE;
+    }
+  for (int k = 0; k < SIZE; k++)
+    for (int i = 0; i < SIZE; i++)
+      survey.basis[k * SIZE + i] = (float) (cos (G_PI * (i + 0.5) * k / SIZE) * sqrt ((k ? 2.0 : 1.0) / SIZE));
+  survey.luma = g_array_new (FALSE, FALSE, sizeof (Sample));
+  survey.fine = g_array_new (FALSE, FALSE, sizeof (Sample));
+  survey.coarse = g_array_new (FALSE, FALSE, sizeof (Sample));
+  survey_area (&survey);
+  survey_blocks (&survey);
+  estimate (&survey, noise);
+  g_array_free (survey.luma, TRUE);
+  g_array_free (survey.fine, TRUE);
+  g_array_free (survey.coarse, TRUE);
+  return TRUE;
+}

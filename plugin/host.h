@@ -1,0 +1,50 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Lets GIMP 2.10 be spoken to in the words of GIMP 3, and names what only the entry point of each version can do.
+ * This is the one header that asks for GIMP's version.
+ */
+#pragma once
+
+#include <libgimp/gimp.h>
+#include <libgimp/gimpui.h>
+
+#include "params.h"
+
+#if GIMP_CHECK_VERSION (2, 99, 0)
+
+typedef GimpImage    *HostImage;
+typedef GimpDrawable *HostDrawable;
+
+#define HOST_PDB_ERROR() gimp_pdb_get_last_error (gimp_get_pdb ())
+
+#else
+
+typedef gint32 HostImage;
+typedef gint32 HostDrawable;
+
+#define HOST_PDB_ERROR() gimp_get_pdb_error ()
+
+#define GIMP_ITEM(id)             (id)
+#define GIMP_DRAWABLE(id)         (id)
+#define gimp_drawable_get_width   gimp_drawable_width
+#define gimp_drawable_get_height  gimp_drawable_height
+#define gimp_drawable_get_offsets gimp_drawable_offsets
+
+#define gimp_drawable_preview_new_from_drawable gimp_drawable_preview_new_from_drawable_id
+
+#endif
+
+/* The rest is defined in main-gimp2.c and again in main-gimp3.c. */
+
+/* What the entry point of this version needs to make a dialog; the shared code only carries it. */
+typedef struct _HostDialogContext HostDialogContext;
+
+/* Starts GTK; only interactive runs may, because it needs a display. */
+void host_ui_init (void);
+
+/* A dialog window of GIMP's kind, with the body in it and buttons for GTK_RESPONSE_OK and GTK_RESPONSE_CANCEL. */
+GtkWidget *host_dialog_new (const Filter *filter, HostDialogContext *context, GObject *config, GtkWidget *body);
+
+/* Runs the dialog until the user has decided: TRUE means OK.  The window stays. */
+gboolean host_dialog_run (GtkWidget *dialog, GObject *config);

@@ -1,0 +1,179 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The entry point for GIMP 3: turns the table into procedures.  GIMP itself checks arguments and keeps last values.
+ */
+#include <gegl.h>
+#include <glib/gi18n.h>
+
+#include "host.h"
+#include "process.h"
+#include "session.h"
+
+struct _HostDialogContext
+{
+  GimpProcedure       *procedure;
+  GimpProcedureConfig *config;
+};
+
+#define DIFFUSION_TYPE_PLUG_IN (diffusion_plug_in_get_type ())
+G_DECLARE_FINAL_TYPE (DiffusionPlugIn, diffusion_plug_in, DIFFUSION, PLUG_IN, GimpPlugIn)
+
+struct _DiffusionPlugIn
+{
+  GimpPlugIn parent_instance;
+};
+
+G_DEFINE_TYPE (DiffusionPlugIn, diffusion_plug_in, GIMP_TYPE_PLUG_IN)
+
+GIMP_MAIN (DIFFUSION_TYPE_PLUG_IN)
+
+static GList *
+query_procedures (GimpPlugIn *plug_in)
+{
+  GList *names = NULL;
+
+  for (guint i = 0; i < n_filters; i++)
+    names = g_list_append (names, g_strdup (filters[i].procedure));
+  return names;
+}
+
+static void
+add_choice_argument (GimpProcedure *procedure, const Param *param)
+{
+  GimpChoice *choice = gimp_choice_new ();
+
+  for (int i = 0; param->choices[i].name; i++)
+    gimp_choice_add (choice, param->choices[i].name, i, gettext (param->choices[i].label), NULL);
+  gimp_procedure_add_choice_argument (procedure, param->name, gettext (param->nick), gettext (param->blurb), choice,
+                                      param->choices[(int) param->value].name, G_PARAM_READWRITE);
+}
+
+static void
+add_argument (GimpProcedure *procedure, const Param *param)
+{
+  const char *nick = gettext (param->nick);
+  const char *blurb = gettext (param->blurb);
+
+  switch (param->type)
+    {
+    case PARAM_DOUBLE:
+      gimp_procedure_add_double_argument (procedure, param->name, nick, blurb, param->min, param->max, param->value,
+                                          G_PARAM_READWRITE);
+      break;
+    case PARAM_INT:
+      gimp_procedure_add_int_argument (procedure, param->name, nick, blurb, param->min, param->max, param->value,
+                                       G_PARAM_READWRITE);
+      break;
+    case PARAM_CHOICE:
+      add_choice_argument (procedure, param);
+      break;
+    case PARAM_STRING:
+      gimp_procedure_add_string_argument (procedure, param->name, nick, blurb, param->text, G_PARAM_READWRITE);
+      break;
+    }
+}
+
+static GimpValueArray *
+run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable **drawables, GimpProcedureConfig *config,
+     gpointer data)
+{
+  HostDialogContext   context = { procedure, config };
+  g_autoptr (GError)  error = NULL;
+  double              noise_used = 0;
+  GimpValueArray     *values;
+
+  gegl_init (NULL, NULL);
+  if (gimp_core_object_array_get_length ((GObject **) drawables) != 1)
+    {
+      g_set_error_literal (&error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                           _ ("The filter works on one layer at a time; select a single layer."));
+      return gimp_procedure_new_return_values (procedure, GIMP_PDB_CALLING_ERROR, g_steal_pointer (&error));
+    }
+
+  if (! session_run (data, mode, drawables[0], G_OBJECT (config), &context, &noise_used, &error))
+    {
+      const GimpPDBStatusType status = process_get_status (error);
+
+      if (status == GIMP_PDB_CANCEL)
+        g_clear_error (&error);
+      return gimp_procedure_new_return_values (procedure, status, g_steal_pointer (&error));
+    }
+
+  values = gimp_procedure_new_return_values (procedure, GIMP_PDB_SUCCESS, NULL);
+  g_value_set_double (gimp_value_array_index (values, 1), noise_used);
+  return values;
+}
+
+static GimpProcedure *
+create_procedure (GimpPlugIn *plug_in, const gchar *name)
+{
+  const Filter  *filter = filter_find (name);
+  GimpProcedure *procedure;
+
+  if (! filter)
+    return NULL;
+
+  procedure = gimp_image_procedure_new (plug_in, name, GIMP_PDB_PROC_TYPE_PLUGIN, run, (gpointer) filter, NULL);
+  gimp_procedure_set_image_types (procedure, FILTER_IMAGE_TYPES);
+  gimp_procedure_set_sensitivity_mask (procedure, GIMP_PROCEDURE_SENSITIVE_DRAWABLE);
+  gimp_procedure_set_menu_label (procedure, gettext (filter->label));
+  gimp_procedure_add_menu_path (procedure, filter->menu);
+  gimp_procedure_set_documentation (procedure, gettext (filter->blurb), gettext (filter->help), NULL);
+  gimp_procedure_set_attribution (procedure, FILTER_AUTHOR, FILTER_AUTHOR, FILTER_DATE);
+
+  for (guint i = 0; i < filter->n_params; i++)
+    add_argument (procedure, &filter->params[i]);
+  gimp_procedure_add_double_return_value (procedure, FILTER_RETURN_NAME, FILTER_RETURN_NAME, FILTER_RETURN_BLURB, 0,
+                                          G_MAXDOUBLE, 0, G_PARAM_READWRITE);
+  return procedure;
+}
+
+static gboolean
+set_i18n (GimpPlugIn *plug_in, const gchar *procedure, gchar **domain, gchar **catalog_dir)
+{
+  g_autofree char *folder = g_path_get_dirname (gimp_get_progname ());
+  g_autofree char *catalogs = g_build_filename (folder, "locale", NULL);
+
+  /* GIMP looks there by itself, and complains if there is nothing. */
+  *domain = g_strdup (GETTEXT_PACKAGE);
+  return g_file_test (catalogs, G_FILE_TEST_IS_DIR);
+}
+
+static void
+diffusion_plug_in_class_init (DiffusionPlugInClass *class)
+{
+  GimpPlugInClass *plug_in_class = GIMP_PLUG_IN_CLASS (class);
+
+  plug_in_class->query_procedures = query_procedures;
+  plug_in_class->create_procedure = create_procedure;
+  plug_in_class->set_i18n = set_i18n;
+}
+
+static void
+diffusion_plug_in_init (DiffusionPlugIn *plug_in)
+{
+}
+
+/* ---- the dialog window --------------------------------------------------------------------------------------------------- */
+
+void
+host_ui_init (void)
+{
+  gimp_ui_init (GETTEXT_PACKAGE);
+}
+
+GtkWidget *
+host_dialog_new (const Filter *filter, HostDialogContext *context, GObject *config, GtkWidget *body)
+{
+  GtkWidget *window = gimp_procedure_dialog_new (context->procedure, context->config, gettext (filter->title));
+
+  gtk_box_pack_start (GTK_BOX (gtk_dialog_get_content_area (GTK_DIALOG (window))), body, TRUE, TRUE, 0);
+  return window;
+}
+
+gboolean
+host_dialog_run (GtkWidget *dialog, GObject *config)
+{
+  return gimp_procedure_dialog_run (GIMP_PROCEDURE_DIALOG (dialog));
+}

@@ -1,0 +1,77 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * One table says everything about each filter: how GIMP calls it, its parameters, their limits and how the dialog shows
+ * them.  Procedure arguments, validation, last values and dialogs are derived from it.
+ */
+#pragma once
+
+#include <glib-object.h>
+
+#include "ui/field.h"
+
+G_BEGIN_DECLS
+
+typedef enum
+{
+  PARAM_DOUBLE,
+  PARAM_INT,
+  PARAM_STRING,
+  PARAM_CHOICE /* a string property, one of the names in choices */
+} ParamType;
+
+typedef struct
+{
+  const char     *name;     /* of the argument and of the property: a-z and dashes */
+  const char     *nick;     /* label with a mnemonic, translatable */
+  const char     *blurb;    /* one sentence, translatable */
+  ParamType       type;
+  double          min, max; /* of numbers */
+  double          value;    /* default; of a choice: its index */
+  const char     *text;     /* default of a string */
+  const UiChoice *choices;  /* ends with a NULL name */
+  UiField         field;
+} Param;
+
+typedef enum
+{
+  FILTER_DENOISE
+} FilterKind;
+
+typedef struct
+{
+  FilterKind   kind;
+  const char  *procedure;
+  const char  *label;    /* menu entry, translatable, as are all texts below */
+  const char  *menu;     /* path, not translatable */
+  const char  *title;    /* of the dialog */
+  const char  *progress; /* what the progress bar says */
+  const char  *blurb;
+  const char  *help;
+  const Param *params;
+  guint        n_params;
+} Filter;
+
+#define FILTER_IMAGE_TYPES "RGB*, GRAY*"
+#define FILTER_AUTHOR      "gimp-diffusion"
+#define FILTER_DATE        "2025"
+
+/* What each procedure returns. */
+#define FILTER_RETURN_NAME  "noise-used"
+#define FILTER_RETURN_BLURB "The noise level that was removed, estimated or given, in 8-bit units"
+
+extern const Filter filters[];
+extern const guint  n_filters;
+
+const Filter *filter_find (const char *procedure);
+
+/* The parameter as a property; its texts are translated. */
+GParamSpec *param_spec_new (const Param *param);
+
+/* The index of a choice's name, or -1. */
+int param_find_choice (const Param *param, const char *name);
+
+/* Says in one sentence what is wrong with a value for the parameter; TRUE if nothing is. */
+gboolean param_check_number (const Param *param, double value, GError **error);
+
+G_END_DECLS

@@ -1,0 +1,233 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The whole run of a filter.  GIMP is talked to from the main thread only; the engine works on a thread of its own, and
+ * meanwhile the main context goes round, so that a dialog stays alive.
+ */
+#include "process.h"
+
+/* How the progress bar is divided: until here reading, from there on writing. */
+static const double READING = 0.05, WRITING = 0.95;
+
+enum
+{
+  PROGRESS_MS = 100,
+  /* Events to handle between two strips of rows: enough for any dialog, and it ends even if a source is always ready. */
+  MAX_EVENTS = 32
+};
+
+static const double EIGHT_BIT = 255.0;
+
+void
+settings_read (Settings *settings, GObject *config)
+{
+  g_object_get (config, "noise", &settings->noise, "strength", &settings->strength, "steps", &settings->steps, "seed",
+                &settings->seed, NULL);
+}
+
+Job *
+job_new (const Filter *filter, GObject *config, Region *region, DiffusionModel *model, const DiffusionNoise *noise)
+{
+  Job *job = g_new0 (Job, 1);
+
+  job->kind = filter->kind;
+  settings_read (&job->settings, config);
+  job->region = region;
+  job->model = diffusion_model_ref (model);
+  if (noise && job->settings.noise == 0)
+    {
+      job->noise = *noise;
+      job->noise_known = TRUE;
+    }
+  return job;
+}
+
+void
+job_free (Job *job)
+{
+  if (! job)
+    return;
+  region_free (job->region);
+  diffusion_model_unref (job->model);
+  g_free (job);
+}
+
+static void
+job_progress (double fraction, gpointer data)
+{
+  Job *job = data;
+
+  g_atomic_int_set (&job->permille, (int) (fraction * 1000));
+}
+
+static gboolean
+job_denoise (Job *job, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+{
+  if (job->settings.noise > 0)
+    diffusion_noise_set_uniform (&job->noise, job->settings.noise / EIGHT_BIT);
+  else if (! job->noise_known
+           && ! diffusion_estimate_noise (job->region->picture, job->region->weights, &job->noise, error))
+    return FALSE;
+
+  return diffusion_denoise (job->model, job->region->picture, NULL, &job->noise, job->settings.strength, options,
+                            cancellable, error);
+}
+
+gboolean
+job_compute (Job *job, GCancellable *cancellable, GError **error)
+{
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  gboolean         any;
+
+  if (! region_prepare (job->region, &any, error))
+    return FALSE;
+  if (! any)
+    return TRUE;
+
+  options.steps = job->settings.steps;
+  options.seed = job->settings.seed;
+  options.origin_x = job->region->outer.x;
+  options.origin_y = job->region->outer.y;
+  options.progress = job_progress;
+  options.progress_data = job;
+
+  switch (job->kind)
+    {
+    case FILTER_DENOISE:
+      return job_denoise (job, &options, cancellable, error);
+    }
+  g_return_val_if_reached (FALSE);
+}
+
+gboolean
+process_estimate (Region *region, DiffusionNoise *noise, GError **error)
+{
+  gboolean any;
+
+  diffusion_noise_set_uniform (noise, 0);
+  if (! region_prepare (region, &any, error))
+    return FALSE;
+  return ! any || diffusion_estimate_noise (region->picture, region->weights, noise, error);
+}
+
+DiffusionModel *
+process_load_model (GObject *config, GError **error)
+{
+  g_autofree char *name = NULL;
+  g_autofree char *path = NULL;
+
+  g_object_get (config, "model", &name, NULL);
+  path = diffusion_model_find (name ? name : "", error);
+  return path ? diffusion_model_load (path, error) : NULL;
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct
+{
+  Job            *job;
+  ProcessProgress progress;
+  gpointer        data;
+  GCancellable   *cancellable;
+  double          start, end; /* of the present stage, in the progress bar */
+  GError         *error;      /* of the engine */
+  gboolean        done;
+} Run;
+
+static gboolean
+run_tick (double fraction, gpointer data, GError **error)
+{
+  Run *run = data;
+
+  run->progress (run->start + (run->end - run->start) * fraction, run->data);
+  for (int i = 0; i < MAX_EVENTS && g_main_context_iteration (NULL, FALSE); i++)
+    continue;
+  return ! g_cancellable_set_error_if_cancelled (run->cancellable, error);
+}
+
+static gboolean
+run_show_progress (gpointer data)
+{
+  Run *run = data;
+
+  run->progress (READING + (WRITING - READING) * g_atomic_int_get (&run->job->permille) / 1000, run->data);
+  return G_SOURCE_CONTINUE;
+}
+
+static void
+run_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  GError *error = NULL;
+
+  if (job_compute (((Run *) data)->job, cancellable, &error))
+    g_task_return_boolean (task, TRUE);
+  else
+    g_task_return_error (task, error);
+}
+
+static void
+run_done (GObject *source, GAsyncResult *result, gpointer data)
+{
+  Run *run = data;
+
+  g_task_propagate_boolean (G_TASK (result), &run->error);
+  run->done = TRUE;
+}
+
+static gboolean
+run_compute (Run *run, GError **error)
+{
+  GTask *task = g_task_new (NULL, run->cancellable, run_done, run);
+  guint  timer = g_timeout_add (PROGRESS_MS, run_show_progress, run);
+
+  g_task_set_task_data (task, run, NULL);
+  g_task_run_in_thread (task, run_work);
+  g_object_unref (task);
+  while (! run->done)
+    g_main_context_iteration (NULL, TRUE);
+  g_source_remove (timer);
+
+  if (! run->error)
+    return TRUE;
+  g_propagate_error (error, run->error);
+  return FALSE;
+}
+
+gboolean
+process_run (const Filter *filter, HostDrawable drawable, GObject *config, DiffusionModel *model,
+             const DiffusionNoise *noise, ProcessProgress progress, gpointer data, GCancellable *cancellable,
+             double *noise_used, GError **error)
+{
+  const int       margin = diffusion_model_get_margin (model);
+  g_autoptr (Job) job = NULL;
+  Run             run = { .progress = progress, .data = data, .cancellable = cancellable };
+  Settings        settings;
+  Region         *region;
+
+  settings_read (&settings, config);
+  region = region_new_selected (drawable, margin, settings.noise == 0 && ! noise, error);
+  if (! region)
+    return FALSE;
+  run.job = job = job_new (filter, config, region, model, noise);
+
+  run.end = READING;
+  if (! region_read (region, run_tick, &run, error) || ! run_compute (&run, error))
+    return FALSE;
+
+  run.start = WRITING;
+  run.end = 1;
+  if (! region_write (region, run_tick, &run, error))
+    return FALSE;
+  *noise_used = job->noise.sigma * EIGHT_BIT;
+  return TRUE;
+}
+
+GimpPDBStatusType
+process_get_status (const GError *error)
+{
+  if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+    return GIMP_PDB_CANCEL;
+  if (g_error_matches (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT))
+    return GIMP_PDB_CALLING_ERROR;
+  return GIMP_PDB_EXECUTION_ERROR;
+}

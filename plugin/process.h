@@ -1,0 +1,62 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The whole run of a filter on a drawable: read, let the engine work on a thread of its own, write.
+ */
+#pragma once
+
+#include "engine/diffusion.h"
+#include "host.h"
+#include "region.h"
+
+G_BEGIN_DECLS
+
+/* The values of a run, taken from the configuration at one moment. */
+typedef struct
+{
+  double noise; /* 8-bit units, 0: estimate */
+  double strength;
+  int    steps;
+  int    seed;
+} Settings;
+
+void settings_read (Settings *settings, GObject *config);
+
+/* One piece of work for the engine. */
+typedef struct
+{
+  FilterKind      kind;
+  Settings        settings;
+  Region         *region;
+  DiffusionModel *model;
+  DiffusionNoise  noise;       /* in and out */
+  gboolean        noise_known; /* FALSE: job_compute () sets noise from the settings or from the picture */
+  int             permille;    /* progress, atomic */
+} Job;
+
+/* Takes the region.  noise: an estimate made before, or NULL. */
+Job *job_new (const Filter *filter, GObject *config, Region *region, DiffusionModel *model, const DiffusionNoise *noise);
+void job_free (Job *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Job, job_free)
+
+/* The engine's part, on any thread, after the region has been read. */
+gboolean job_compute (Job *job, GCancellable *cancellable, GError **error);
+
+/* The noise of a region that was read with weights; on any thread. */
+gboolean process_estimate (Region *region, DiffusionNoise *noise, GError **error);
+
+/* The model that the configuration names. */
+DiffusionModel *process_load_model (GObject *config, GError **error);
+
+typedef void (*ProcessProgress) (double fraction, gpointer data);
+
+/* Runs the filter.  noise: an estimate made before, or NULL.  While it works, the main context is kept going and progress is
+ * called from it.  noise_used comes in 8-bit units. */
+gboolean process_run (const Filter *filter, HostDrawable drawable, GObject *config, DiffusionModel *model,
+                      const DiffusionNoise *noise, ProcessProgress progress, gpointer data, GCancellable *cancellable,
+                      double *noise_used, GError **error);
+
+/* Which of GIMP's outcomes an error is. */
+GimpPDBStatusType process_get_status (const GError *error);
+
+G_END_DECLS

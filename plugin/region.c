@@ -1,0 +1,536 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Pixels in and out.  The engine's picture is a perceptual view of the layer in floats; what comes back into the layer is
+ * never that view but the layer's own pixel plus the change that the engine made, computed in doubles.  So values beyond
+ * white survive, and a pixel that the engine left alone keeps its bits.  Alpha is not even converted: its bytes are copied.
+ */
+#include <math.h>
+#include <string.h>
+
+#include <glib/gi18n.h>
+
+#include "holes.h"
+#include "region.h"
+
+enum
+{
+  STRIP = 64 /* rows: GIMP's tiles are as high */
+};
+
+/* The engine must cope with noise that swings below black or above white, but not with the sun in a linear HDR picture:
+ * what lies beyond these limits is shown to it as the limit. */
+static const float LOWEST = -1.0f, HIGHEST = 2.0f;
+
+/* Changes this small are rounding of the conversion there and back, not the engine's work: 1/4000 of an 8-bit step. */
+static const float UNCHANGED = 1e-6f;
+
+/* Buffers for one strip of rows. */
+typedef struct
+{
+  guchar *native; /* the drawable's pixels */
+  guchar *fresh;  /* the new ones, in the same format */
+  float  *seen;   /* as the engine sees them */
+  float  *mask;   /* selection */
+  double *before, *after, *sum; /* in the layer's own encoding, as doubles, with alpha */
+} Strip;
+
+static void
+strip_clear (Strip *strip)
+{
+  g_free (strip->native);
+  g_free (strip->fresh);
+  g_free (strip->seen);
+  g_free (strip->mask);
+  g_free (strip->before);
+  g_free (strip->after);
+  g_free (strip->sum);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Strip, strip_clear)
+
+static gboolean
+fail_memory (GError **error)
+{
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+                       _ ("There is not enough memory for a region of this size; select a smaller part of the layer."));
+  return FALSE;
+}
+
+static gboolean
+strip_init (Strip *strip, const Region *region, int width, GError **error)
+{
+  const gsize n = (gsize) width * STRIP;
+  const int   bytes = babl_format_get_bytes_per_pixel (region->native);
+  const int   components = babl_format_get_n_components (region->seen);
+
+  strip->native = g_try_malloc_n (n, bytes);
+  strip->fresh = g_try_malloc_n (n, bytes);
+  strip->seen = g_try_malloc_n (n, sizeof (float) * components);
+  strip->mask = g_try_malloc_n (n, sizeof (float));
+  strip->before = g_try_malloc_n (n, sizeof (double) * components);
+  strip->after = g_try_malloc_n (n, sizeof (double) * components);
+  strip->sum = g_try_malloc_n (n, sizeof (double) * components);
+
+  if (strip->native && strip->fresh && strip->seen && strip->mask && strip->before && strip->after && strip->sum)
+    return TRUE;
+  return fail_memory (error);
+}
+
+/* The height of the strip that starts at row y of the drawable, ending where a row of tiles ends. */
+static int
+strip_height (int y, int end)
+{
+  return MIN (STRIP - y % STRIP, end - y);
+}
+
+/* Perceptual encoding keeps noise about equally visible everywhere and is what the models were trained on; the layer's
+ * own primaries keep the noise of the channels apart.  A colour profile with another tone curve needs "R~G~B~". */
+static const Babl *
+get_seen_format (const Babl *native)
+{
+  const Babl    *space = babl_format_get_space (native);
+  const gboolean grey = babl_format_get_n_components (native) <= 2;
+  const char    *name;
+
+  if (space == babl_space ("sRGB"))
+    name = grey ? "Y'A float" : "R'G'B'A float";
+  else
+    name = grey ? "Y~A float" : "R~G~B~A float";
+  return babl_format_with_space (name, native);
+}
+
+/* The layer's own encoding in doubles, with alpha: "R'G'B' u8" becomes "R'G'B'A double". */
+static const Babl *
+get_exact_format (const Babl *native)
+{
+  const char            *encoding = babl_format_get_encoding (native);
+  const int              model = (int) strcspn (encoding, " ");
+  g_autofree char *name
+      = g_strdup_printf ("%.*s%s double", model, encoding, babl_format_has_alpha (native) ? "" : "A");
+
+  return babl_format_with_space (name, native);
+}
+
+/* GIMP mixes old and new pixels through a selection in 32-bit floats, which 8-bit and 16-bit integers survive unharmed even
+ * where the selection is empty, but wider formats do not (and infinities become NaN). */
+static gboolean
+is_wide (const Babl *native)
+{
+  const Babl *type = babl_format_get_type (native, 0);
+
+  return type != babl_type ("u8") && type != babl_type ("u16");
+}
+
+gboolean
+region_check (HostDrawable drawable, GError **error)
+{
+  const char *sentence = NULL;
+
+  if (! gimp_item_is_valid (GIMP_ITEM (drawable)))
+    sentence = _ ("The layer does not exist any more; choose another one.");
+  else if (gimp_drawable_is_indexed (drawable))
+    sentence = _ ("Indexed images cannot be filtered; convert the image to RGB first (Image > Mode > RGB).");
+  else if (gimp_item_is_group (GIMP_ITEM (drawable)))
+    sentence = _ ("A layer group has no pixels of its own; choose one of its layers instead.");
+  else if (gimp_item_get_lock_content (GIMP_ITEM (drawable)))
+    sentence = _ ("The pixels of this layer are locked; unlock them in the Layers dialog first.");
+
+  if (! sentence)
+    return TRUE;
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, sentence);
+  return FALSE;
+}
+
+static GeglBuffer *
+get_selection_buffer (HostDrawable drawable)
+{
+  const HostImage image = gimp_item_get_image (GIMP_ITEM (drawable));
+
+  return gimp_drawable_get_buffer (GIMP_DRAWABLE (gimp_image_get_selection (image)));
+}
+
+static Region *
+region_new (HostDrawable drawable, const GeglRectangle *rect, int margin, gboolean with_weights, GError **error)
+{
+  const GeglRectangle layer
+      = { 0, 0, gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable) };
+  g_autoptr (Region) region = g_new0 (Region, 1);
+
+  region->drawable = drawable;
+  region->native = gimp_drawable_get_format (drawable);
+  region->seen = get_seen_format (region->native);
+  region->rect = *rect;
+  region->outer = (GeglRectangle) { rect->x - margin, rect->y - margin, rect->width + 2 * margin,
+                                    rect->height + 2 * margin };
+  gegl_rectangle_intersect (&region->outer, &region->outer, &layer);
+
+  region->picture = diffusion_picture_new (region->outer.width, region->outer.height, 3, error);
+  if (! region->picture)
+    return NULL;
+  if (with_weights)
+    {
+      region->weights = diffusion_picture_new (region->outer.width, region->outer.height, 1, error);
+      if (! region->weights)
+        return NULL;
+    }
+  region->source = gimp_drawable_get_buffer (drawable);
+  region->masked = ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable)));
+  if (region->masked && with_weights)
+    region->selection = get_selection_buffer (drawable);
+  gimp_drawable_get_offsets (drawable, &region->selection_x, &region->selection_y);
+  return g_steal_pointer (&region);
+}
+
+Region *
+region_new_selected (HostDrawable drawable, int margin, gboolean with_weights, GError **error)
+{
+  GeglRectangle rect;
+
+  if (! gimp_drawable_mask_intersect (drawable, &rect.x, &rect.y, &rect.width, &rect.height))
+    {
+      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                           _ ("The selection does not touch the layer; move the selection or choose another layer."));
+      return NULL;
+    }
+  return region_new (drawable, &rect, margin, with_weights, error);
+}
+
+Region *
+region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin, GError **error)
+{
+  return region_new (drawable, view, margin, FALSE, error);
+}
+
+/* The buffers talk to GIMP: they must not outlive the reading. */
+static void
+region_close (Region *region)
+{
+  g_clear_object (&region->source);
+  g_clear_object (&region->selection);
+}
+
+void
+region_free (Region *region)
+{
+  if (! region)
+    return;
+  region_close (region);
+  diffusion_picture_free (region->picture);
+  diffusion_picture_free (region->weights);
+  g_free (region);
+}
+
+/* A pixel means something if it is visible and finite. */
+static gboolean
+is_meaningful (const float *pixel, int components)
+{
+  for (int c = 0; c < components; c++)
+    if (! isfinite (pixel[c]))
+      return FALSE;
+  return pixel[components - 1] > 0;
+}
+
+/* The selection at the drawable's rectangle; the layer may reach beyond the image, where nothing is selected. */
+static void
+read_selection (GeglBuffer *selection, const Region *region, const GeglRectangle *rect, float *mask)
+{
+  GeglRectangle place = *rect;
+
+  place.x += region->selection_x;
+  place.y += region->selection_y;
+  gegl_buffer_get (selection, &place, 1.0, babl_format ("Y float"), mask, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+}
+
+gboolean
+region_read_strip (Region *region, gboolean *done, GError **error)
+{
+  const int           y = region->outer.y + region->rows;
+  const GeglRectangle rect = { region->outer.x, y, region->outer.width,
+                               strip_height (y, region->outer.y + region->outer.height) };
+  const gsize         n = (gsize) rect.width * rect.height;
+  const int           components = babl_format_get_n_components (region->seen);
+  const gsize         start = (gsize) region->rows * rect.width;
+  g_autofree float   *seen = g_try_malloc_n (n, sizeof (float) * components);
+
+  if (! seen)
+    return fail_memory (error);
+
+  gegl_buffer_get (region->source, &rect, 1.0, region->seen, seen, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  if (region->weights)
+    {
+      float *weights = region->weights->data + start;
+
+      if (region->masked)
+        read_selection (region->selection, region, &rect, weights);
+      for (gsize i = 0; i < n; i++)
+        if (! is_meaningful (seen + i * components, components))
+          weights[i] = 0;
+        else if (! region->masked)
+          weights[i] = 1;
+    }
+
+  for (gsize i = 0; i < n; i++)
+    {
+      const float   *in = seen + i * components;
+      float         *out = region->picture->data + (start + i) * 3;
+      const gboolean meaningful = is_meaningful (in, components);
+
+      for (int c = 0; c < 3; c++)
+        out[c] = meaningful ? CLAMP (in[components == 2 ? 0 : c], LOWEST, HIGHEST) : NAN;
+    }
+
+  region->rows += rect.height;
+  *done = region->rows == region->outer.height;
+  if (*done)
+    region_close (region);
+  return TRUE;
+}
+
+gboolean
+region_read (Region *region, RegionTick tick, gpointer data, GError **error)
+{
+  gboolean done = region->rows == region->outer.height;
+
+  while (! done)
+    if (! region_read_strip (region, &done, error)
+        || (tick && ! tick ((double) region->rows / region->outer.height, data, error)))
+      return FALSE;
+  return TRUE;
+}
+
+gboolean
+region_prepare (Region *region, gboolean *any, GError **error)
+{
+  const gsize n = (gsize) region->outer.width * region->outer.height;
+
+  *any = FALSE;
+  for (gsize i = 0; i < n && ! *any; i++)
+    *any = ! isnan (region->picture->data[3 * i]);
+
+  if (region->weights)
+    {
+      float most = 0;
+
+      /* The estimate counts what is selected by more than half; a selection that is nowhere so firm counts where it is
+       * at its firmest. */
+      for (gsize i = 0; i < n; i++)
+        most = MAX (most, region->weights->data[i]);
+      if (most > 0 && most < 1)
+        for (gsize i = 0; i < n; i++)
+          region->weights->data[i] /= most;
+      *any = *any && most > 0;
+    }
+  return holes_fill (region->picture, error);
+}
+
+/* What the engine changed in one pixel, added to what is in seen (and clamped there); FALSE if it is nothing. */
+static gboolean
+apply_change (float *seen, const float *result, int components)
+{
+  float    wanted[3];
+  gboolean changed = FALSE;
+
+  if (! is_meaningful (seen, components))
+    return FALSE;
+  if (components == 2)
+    wanted[0] = (result[0] + result[1] + result[2]) / 3;
+  else
+    memcpy (wanted, result, sizeof wanted);
+
+  for (int c = 0; c < components - 1; c++)
+    changed |= fabsf (wanted[c] - CLAMP (seen[c], LOWEST, HIGHEST)) > UNCHANGED;
+  if (changed)
+    memcpy (seen, wanted, sizeof (float) * (components - 1));
+  return changed;
+}
+
+/* strip->native holds rows of the drawable, strip->fresh gets the new ones; rect lies in region->rect.  With a mask, the
+ * change is scaled by it. */
+static void
+convert_rows (const Region *region, Strip *strip, const GeglRectangle *rect, const float *mask)
+{
+  const Babl *exact = get_exact_format (region->native);
+  const gsize n = (gsize) rect->width * rect->height;
+  const int   components = babl_format_get_n_components (region->seen);
+  const int   bytes = babl_format_get_bytes_per_pixel (region->native);
+  const int   alpha_bytes = babl_format_has_alpha (region->native)
+                              ? bytes / babl_format_get_n_components (region->native)
+                              : 0;
+
+  babl_process (babl_fish (region->native, region->seen), strip->native, strip->seen, n);
+  babl_process (babl_fish (region->native, exact), strip->native, strip->sum, n);
+
+  /* Both ends of the change take the same way through the conversions: their errors cancel out. */
+  for (gsize i = 0; i < n * components; i++)
+    if (isfinite (strip->seen[i]))
+      strip->seen[i] = CLAMP (strip->seen[i], LOWEST, HIGHEST);
+  babl_process (babl_fish (region->seen, exact), strip->seen, strip->before, n);
+
+  for (gsize i = 0; i < n; i++)
+    {
+      const int    x = rect->x - region->outer.x + (int) (i % rect->width);
+      const int    y = rect->y - region->outer.y + (int) (i / rect->width);
+      const float *result = region->picture->data + ((gsize) y * region->outer.width + x) * 3;
+
+      /* The selection's place is taken from here on by "does this pixel change". */
+      strip->mask[i] = (mask ? mask[i] : 1) * apply_change (strip->seen + i * components, result, components);
+    }
+  babl_process (babl_fish (region->seen, exact), strip->seen, strip->after, n);
+
+  for (gsize i = 0; i < n; i++)
+    for (int c = 0; c < components - 1; c++)
+      {
+        const gsize k = i * components + c;
+
+        strip->sum[k] += strip->mask[i] * (strip->after[k] - strip->before[k]);
+      }
+  babl_process (babl_fish (exact, region->native), strip->sum, strip->fresh, n);
+
+  for (gsize i = 0; i < n; i++)
+    if (strip->mask[i] == 0)
+      memcpy (strip->fresh + i * bytes, strip->native + i * bytes, bytes);
+    else
+      memcpy (strip->fresh + (i + 1) * bytes - alpha_bytes, strip->native + (i + 1) * bytes - alpha_bytes, alpha_bytes);
+}
+
+/* Fills target with the drawable's new pixels. */
+static gboolean
+write_rows (Region *region, GeglBuffer *target, gboolean blend, RegionTick tick, gpointer data, GError **error)
+{
+  const int           end = region->rect.y + region->rect.height;
+  g_auto (Strip)      strip = { NULL };
+  g_autoptr (GeglBuffer) source = gimp_drawable_get_buffer (region->drawable);
+  g_autoptr (GeglBuffer) selection = NULL;
+
+  if (! strip_init (&strip, region, region->rect.width, error))
+    return FALSE;
+  if (blend)
+    selection = get_selection_buffer (region->drawable);
+
+  for (int y = region->rect.y, height; y < end; y += height)
+    {
+      height = strip_height (y, end);
+
+      const GeglRectangle rect = { region->rect.x, y, region->rect.width, height };
+
+      gegl_buffer_get (source, &rect, 1.0, region->native, strip.native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+      if (selection)
+        read_selection (selection, region, &rect, strip.mask);
+      convert_rows (region, &strip, &rect, selection ? strip.mask : NULL);
+      gegl_buffer_set (target, &rect, 0, region->native, strip.fresh, GEGL_AUTO_ROWSTRIDE);
+      if (tick && ! tick ((double) (y + height - region->rect.y) / region->rect.height, data, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* Users go on working while the engine does. */
+static gboolean
+check_layer_unchanged (const Region *region, GError **error)
+{
+  if (! region_check (region->drawable, error))
+    return FALSE;
+
+  const GeglRectangle layer
+      = { 0, 0, gimp_drawable_get_width (region->drawable), gimp_drawable_get_height (region->drawable) };
+
+  if (gegl_rectangle_contains (&layer, &region->rect) && gimp_drawable_get_format (region->drawable) == region->native)
+    return TRUE;
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                       _ ("The layer's size or precision was changed while the filter worked; run the filter again."));
+  return FALSE;
+}
+
+/* Only rect has new pixels, but GIMP merges all that is selected at that moment. */
+static gboolean
+check_selection_unchanged (const Region *region, GError **error)
+{
+  const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
+  GeglRectangle   rect;
+
+  if (gimp_drawable_mask_intersect (region->drawable, &rect.x, &rect.y, &rect.width, &rect.height)
+      && gegl_rectangle_equal (&rect, &region->rect) && region->masked == ! gimp_selection_is_empty (image))
+    return TRUE;
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                       _ ("The selection was changed while the filter worked; run the filter again."));
+  return FALSE;
+}
+
+/* Whether GIMP lets all components through (the switches in the Channels dialog). */
+static gboolean
+all_components_active (HostDrawable drawable)
+{
+  const HostImage image = gimp_item_get_image (GIMP_ITEM (drawable));
+
+  if (! gimp_drawable_is_rgb (drawable))
+    return TRUE;
+  return gimp_image_get_component_active (image, GIMP_CHANNEL_RED)
+         && gimp_image_get_component_active (image, GIMP_CHANNEL_GREEN)
+         && gimp_image_get_component_active (image, GIMP_CHANNEL_BLUE);
+}
+
+static gboolean
+merge_shadow (const Region *region, GError **error)
+{
+  if (gimp_drawable_merge_shadow (region->drawable, TRUE))
+    return TRUE;
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+               _ ("GIMP did not accept the new pixels (%s); check that the layer is not locked."),
+               HOST_PDB_ERROR ());
+  return FALSE;
+}
+
+/* Merging the shadow pushes the undo step and applies the selection, in floats.  For wide formats that is not exact enough:
+ * there the mixing is done here, kept beside, and written over what the merge left, within the rectangle that its undo
+ * step covers. */
+gboolean
+region_write (Region *region, RegionTick tick, gpointer data, GError **error)
+{
+  const GeglRectangle   *rect = &region->rect;
+  g_autoptr (GeglBuffer) exact = NULL;
+  GeglBuffer            *buffer;
+  gboolean               success;
+
+  if (! check_layer_unchanged (region, error) || ! check_selection_unchanged (region, error))
+    return FALSE;
+
+  if (region->masked && is_wide (region->native) && all_components_active (region->drawable))
+    exact = gegl_buffer_new (rect, region->native);
+
+  buffer = gimp_drawable_get_shadow_buffer (region->drawable);
+  success = write_rows (region, exact ? exact : buffer, exact != NULL, tick, data, error);
+  if (success && exact)
+    gegl_buffer_copy (exact, rect, GEGL_ABYSS_NONE, buffer, rect);
+  /* Letting go of the shadow sends its pixels to GIMP, which has to come before the merge. */
+  g_object_unref (buffer);
+
+  if (! success)
+    gimp_drawable_free_shadow (region->drawable);
+  success = success && merge_shadow (region, error);
+
+  if (success && exact)
+    {
+      buffer = gimp_drawable_get_buffer (region->drawable);
+      gegl_buffer_copy (exact, rect, GEGL_ABYSS_NONE, buffer, rect);
+      g_object_unref (buffer);
+    }
+  if (success)
+    gimp_drawable_update (region->drawable, rect->x, rect->y, rect->width, rect->height);
+  return success;
+}
+
+gboolean
+region_render (Region *region, const Babl *format, guchar *pixels, GError **error)
+{
+  const gsize            rowstride = (gsize) region->rect.width * babl_format_get_bytes_per_pixel (format);
+  g_autoptr (GeglBuffer) target = NULL;
+
+  if (! check_layer_unchanged (region, error))
+    return FALSE;
+  target = gegl_buffer_new (&region->rect, region->native);
+  if (! write_rows (region, target, region->masked, NULL, NULL, error))
+    return FALSE;
+  gegl_buffer_get (target, &region->rect, 1.0, format, pixels, (int) rowstride, GEGL_ABYSS_NONE);
+  return TRUE;
+}

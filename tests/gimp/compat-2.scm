@@ -1,0 +1,34 @@
+; SPDX-License-Identifier: GPL-3.0-or-later
+; What GIMP 2.10 calls differently.  compat-3.scm defines the same names.
+
+(define GAMMA-PRECISIONS
+  (list PRECISION-U8-GAMMA PRECISION-U16-GAMMA PRECISION-U32-GAMMA
+        PRECISION-HALF-GAMMA PRECISION-FLOAT-GAMMA PRECISION-DOUBLE-GAMMA))
+
+(define (layer-new image width height type)
+  (car (gimp-layer-new image width height type "layer" 100 LAYER-MODE-NORMAL)))
+
+(define (group-new image)
+  (car (gimp-layer-group-new image)))
+
+(define (pixels drawable load save mask)
+  (plug-in-test-pixels RUN-NONINTERACTIVE drawable load save mask))
+
+(define (denoise mode image drawable noise strength steps seed model)
+  (car (plug-in-diffusion-denoise mode image drawable noise strength steps seed model)))
+
+(define (denoise-too-few image drawable)
+  (plug-in-diffusion-denoise RUN-NONINTERACTIVE image drawable 10 1 1))
+
+(define (denoise-too-many image drawable)
+  (plug-in-diffusion-denoise RUN-NONINTERACTIVE image drawable 10 1 1 0 "" 7))
+
+(define (load-image file)
+  (car (gimp-file-load RUN-NONINTERACTIVE file file)))
+
+(define (save-image image file)
+  (let ((drawable (car (gimp-image-get-active-drawable image))))
+    (gimp-file-save RUN-NONINTERACTIVE image drawable file file)))
+
+(define (active-drawable image)
+  (car (gimp-image-get-active-drawable image)))

@@ -1,0 +1,34 @@
+; SPDX-License-Identifier: GPL-3.0-or-later
+; What GIMP 3 calls differently.  compat-2.scm defines the same names.
+
+(define GAMMA-PRECISIONS
+  (list PRECISION-U8-NON-LINEAR PRECISION-U16-NON-LINEAR PRECISION-U32-NON-LINEAR
+        PRECISION-HALF-NON-LINEAR PRECISION-FLOAT-NON-LINEAR PRECISION-DOUBLE-NON-LINEAR))
+
+(define (layer-new image width height type)
+  (car (gimp-layer-new image "layer" width height type 100 LAYER-MODE-NORMAL)))
+
+(define (group-new image)
+  (car (gimp-group-layer-new image "group")))
+
+(define (pixels drawable load save mask)
+  (plug-in-test-pixels #:drawable drawable #:load load #:save save #:mask mask))
+
+(define (denoise mode image drawable noise strength steps seed model)
+  (car (plug-in-diffusion-denoise #:run-mode mode #:image image #:drawables (vector drawable)
+                                  #:noise noise #:strength strength #:steps steps #:seed seed #:model model)))
+
+(define (denoise-too-few image drawable)
+  (plug-in-diffusion-denoise #:run-mode RUN-NONINTERACTIVE #:image image #:drawables (vector)))
+
+(define (denoise-too-many image drawable)
+  (plug-in-diffusion-denoise #:run-mode RUN-NONINTERACTIVE #:image image #:drawables (vector drawable) #:nothing 7))
+
+(define (load-image file)
+  (car (gimp-file-load RUN-NONINTERACTIVE file)))
+
+(define (save-image image file)
+  (gimp-file-save RUN-NONINTERACTIVE image file -1))
+
+(define (active-drawable image)
+  (vector-ref (car (gimp-image-get-selected-drawables image)) 0))

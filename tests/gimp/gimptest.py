@@ -1,0 +1,172 @@
+# gimp-diffusion: a diffusion model engine for photographs
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all tests with a real GIMP share: a private profile, one Scheme file per start, and TAP."""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# GIMP 3 may close the pipe of a plug-in that has already returned before that plug-in's last flush; nothing is lost.
+HARMLESS = re.compile(r'gimp_flush\(\): error: Broken pipe')
+
+# What a plug-in that loses something or is treated badly leaves on stderr.
+COMPLAINTS = re.compile(r'GeglBuffers? leaked|stray image|Plug-in crashed|returned no return values'
+                        r'|(gimp-diffusion|diffusion)[^\n]*(CRITICAL|WARNING|ERROR)'
+                        r'|plug-in-diffusion[^\n]*(CRITICAL|WARNING)', re.IGNORECASE)
+
+
+class Tap:
+    """Test Anything Protocol: one line per case."""
+
+    def __init__(self):
+        self.count = self.failures = 0
+
+    def check(self, name, problem):
+        """problem: None or an empty text if all is well."""
+        self.count += 1
+        name = name.replace('#', 'no.')
+        if problem:
+            self.failures += 1
+            print('not ok %d - %s' % (self.count, name))
+            for line in str(problem).splitlines():
+                print('# ' + line)
+        else:
+            print('ok %d - %s' % (self.count, name))
+        sys.stdout.flush()
+
+    def skip(self, name, why):
+        self.count += 1
+        print('ok %d - %s # SKIP %s' % (self.count, name, why))
+
+    def end(self):
+        print('1..%d' % self.count)
+        return 1 if self.failures else 0
+
+
+def parse_arguments(description):
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('--gimp', choices=['2', '3'], required=True, help='major version')
+    parser.add_argument('--plugin', required=True, help='the program gimp-diffusion')
+    parser.add_argument('--pixels', required=True, help='the helper plug-in test-pixels')
+    parser.add_argument('--make-model', required=True, help='the helper program make-model')
+    parser.add_argument('--locale', help='a folder with built catalogs')
+    parser.add_argument('--output', help='where screenshots go')
+    return parser.parse_args()
+
+
+def scheme_string(text):
+    return '"%s"' % str(text).replace('\\', '\\\\').replace('"', '\\"')
+
+
+def find_program(major, console):
+    stem = 'gimp-console' if console else 'gimp'
+    for version in {'2': ['-2.10', '-2.99', ''], '3': ['-3.2', '-3.0', '-3', '']}[major]:
+        path = shutil.which(stem + version)
+        if path:
+            return path
+    raise SystemExit('1..0 # SKIP there is no %s for GIMP %s here' % (stem, major))
+
+
+def find_system_plugins(major):
+    package = 'gimp-%s.0' % major
+    try:
+        lib = subprocess.run(['pkg-config', '--variable=gimplibdir', package], capture_output=True, text=True,
+                             check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        lib = '/usr/lib/gimp/%s.0' % major
+    return os.path.join(lib, 'plug-ins')
+
+
+class Gimp:
+    """A profile of its own in a folder with a space in its name, and the few plug-ins that the tests need."""
+
+    def __init__(self, options, stock=('script-fu',), plugins=True):
+        self.major = options.gimp
+        self.root = tempfile.mkdtemp(prefix='gimp diffusion ')
+        self.plugins = os.path.join(self.root, 'plug ins')
+        self.models = os.path.join(self.root, 'models')
+        self.starts = 0
+        self.output = ''
+        os.makedirs(self.plugins)
+        os.makedirs(self.models)
+        if plugins:
+            self.add_plugin('gimp-diffusion', options.plugin)
+            self.add_plugin('test-pixels', options.pixels)
+        system = find_system_plugins(self.major)
+        for name in stock:
+            os.symlink(os.path.join(system, name), os.path.join(self.plugins, name))
+        with open(self.path('gimprc'), 'w') as f:
+            f.write('(plug-in-path %s)\n(check-updates no)\n' % scheme_string(self.plugins))
+
+    def add_plugin(self, name, program):
+        folder = os.path.join(self.plugins, name)
+        os.makedirs(folder)
+        shutil.copy(program, os.path.join(folder, name))
+
+    def path(self, name):
+        return os.path.join(self.root, name)
+
+    def remove(self):
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def environment(self, **extra):
+        env = {key: value for key, value in os.environ.items()
+               if key not in ('DISPLAY', 'WAYLAND_DISPLAY', 'LANGUAGE', 'XDG_DATA_HOME', 'XDG_CONFIG_HOME')}
+        env['GIMP%s_DIRECTORY' % self.major] = self.path('profile')
+        env['DIFFUSION_MODELS'] = self.models
+        env['LC_ALL'] = 'C.UTF-8'
+        env['NO_AT_BRIDGE'] = '1'
+        env['HOME'] = self.root
+        env.update(extra)
+        return env
+
+    def command(self, script, console=True):
+        """Writes the Scheme file and returns the command line that runs it."""
+        self.starts += 1
+        file = self.path('script-%d.scm' % self.starts)
+        self.log = self.path('log-%d.txt' % self.starts)
+        with open(file, 'w') as f:
+            f.write('(define log-file %s)\n' % scheme_string(self.log))
+            for part in ('compat-%s.scm' % self.major, 'lib.scm'):
+                f.write('(load %s)\n' % scheme_string(os.path.join(HERE, part)))
+            f.write(script)
+            f.write('\n(end)\n')
+        command = [find_program(self.major, console), '-n', '-s', '-g', self.path('gimprc')]
+        if console:
+            command += ['-i', '-d', '-f']
+        if self.major == '3':
+            command += ['--batch-interpreter=plug-in-script-fu-eval']
+        command += ['-b', '(load %s)' % scheme_string(file)]
+        return command + (['--quit'] if self.major == '3' else ['-b', '(gimp-quit 0)'])
+
+    def run(self, script, timeout=200, **environment):
+        """Runs GIMP without a display; the exit status means nothing in 2.10, so the log decides.  Returns the log."""
+        command = self.command(script)
+        try:
+            done = subprocess.run(command, env=self.environment(**environment), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, cwd=self.root)
+            self.output += done.stdout.decode(errors='replace')
+        except subprocess.TimeoutExpired as late:
+            self.output += (late.stdout or b'').decode(errors='replace') + '\n(killed after %d s)\n' % timeout
+        return self.read_log()
+
+    def read_log(self):
+        """name -> (status, text); 'END' is there if the script came to its end."""
+        result = {}
+        try:
+            with open(self.log, errors='replace') as f:
+                for line in f:
+                    fields = line.rstrip('\n').split('\t')
+                    result[fields[0]] = (fields[1] if len(fields) > 1 else '', '\t'.join(fields[2:]).strip())
+        except OSError:
+            pass
+        return result
+
+    def complaints(self):
+        lines = [line for line in self.output.splitlines() if COMPLAINTS.search(line) and not HARMLESS.search(line)]
+        return '\n'.join(lines[:20])

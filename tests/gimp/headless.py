@@ -1,0 +1,462 @@
+# gimp-diffusion: a diffusion model engine for photographs
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter in a GIMP without a display, judged by the pixels that it leaves."""
+import math
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import time
+
+import gimptest
+import pictures
+from gimptest import scheme_string
+
+WIDTH, HEIGHT = 72, 56
+SIGMA = 20
+
+
+class Layer:
+    """A layer to be filtered: what goes in, and after the run what came out."""
+
+    def __init__(self, layout='RGB', kind='u8', linear=0, width=WIDTH, height=HEIGHT, canvas=None, offset=(0, 0),
+                 values=None, data=None):
+        self.layout, self.kind, self.linear = layout, kind, linear
+        self.width, self.height, self.offset = width, height, offset
+        self.canvas = canvas or (width, height)
+        self.components = pictures.COMPONENTS[layout]
+        self.has_alpha = layout.endswith('A')
+        if data is None:
+            if values is None:
+                values = pictures.synthetic(width, height, layout, SIGMA / 255)
+            data = pictures.encode(values, kind)
+        self.before = data
+
+    def pixel_bytes(self):
+        return pictures.BYTES[self.kind] * self.components
+
+    def split(self, data):
+        size = self.pixel_bytes()
+        return [data[i:i + size] for i in range(0, len(data), size)]
+
+    def colours(self, data):
+        """The components without alpha, as numbers."""
+        values = pictures.decode(data, self.kind)
+        if self.has_alpha:
+            values = [v for i, v in enumerate(values) if (i + 1) % self.components]
+        return values
+
+
+class Suite:
+    def __init__(self, options, tap):
+        self.options, self.tap = options, tap
+        self.gimp = gimptest.Gimp(options)
+        self.script = []
+        self.checks = []
+        self.number = 0
+
+    def file(self, name):
+        return self.gimp.path(name)
+
+    def read(self, name):
+        with open(self.file(name), 'rb') as f:
+            return f.read()
+
+    def setup(self, layer, number):
+        """Scheme that binds image and layer."""
+        with open(self.file('in-%d.raw' % number), 'wb') as f:
+            f.write(layer.before)
+        base = 'RGB' if layer.layout.startswith('RGB') else 'GRAY'
+        return '''(image (image-new %d %d %s %d %d))
+            (layer (layer-add image %d %d %s-IMAGE %d %d))
+            (loaded (pixels layer %s "" ""))''' % (
+                layer.canvas + (base, layer.linear, pictures.TYPES.index(layer.kind), layer.width, layer.height,
+                                layer.layout) + layer.offset + (scheme_string(self.file('in-%d.raw' % number)),))
+
+    def add(self, name, layer, check, noise=SIGMA, strength=1, steps=1, seed=0, model='', before='', call=None,
+            mode='RUN-NONINTERACTIVE', drawable='layer'):
+        """One case.  before: Scheme that prepares (selection, locks); check (status, text, layer) returns the problem.
+        After the run layer.after and layer.mask (floats, of the whole canvas) are there."""
+        self.number += 1
+        number = self.number
+        call = call or '(denoise %s image %s %s %s %s %s %s)' % (mode, drawable, noise, strength, steps, seed,
+                                                                scheme_string(model))
+        self.script.append('''
+(let* (%s)
+  %s
+  (run-case "case-%d" image layer %s %s (lambda () %s)))''' % (
+            self.setup(layer, number), before, number, scheme_string(self.file('out-%d.raw' % number)),
+            scheme_string(self.file('mask-%d.raw' % number)), call))
+        self.checks.append((number, name, layer, check))
+
+    def run(self):
+        """One start of GIMP for all cases added so far."""
+        log = self.gimp.run('\n'.join(self.script))
+        for number, name, layer, check in self.checks:
+            status, text = log.get('case-%d' % number, ('MISSING', 'the script did not come to this case'))
+            try:
+                layer.after = self.read('out-%d.raw' % number)
+                layer.mask = pictures.decode(self.read('mask-%d.raw' % number), 'float')
+                problem = check(status, text, layer)
+            except OSError as error:
+                problem = '%s: %s %s' % (error, status, text)
+            self.tap.check(name, problem)
+        self.tap.check('the script came to its end (start %d)' % self.gimp.starts,
+                       None if 'END' in log else 'no END in the log:\n' + self.gimp.output[-1500:])
+        self.script, self.checks = [], []
+
+    def end(self):
+        self.tap.check('no leaks, crashes or warnings', self.gimp.complaints())
+        self.gimp.remove()
+
+
+# ---- checks ---------------------------------------------------------------------------------------------------------
+
+def mask_of(layer):
+    """The selection at each pixel of the layer; 1 everywhere if nothing is selected."""
+    if not any(layer.mask):
+        return [1.0] * (layer.width * layer.height)
+    result = []
+    for y in range(layer.height):
+        for x in range(layer.width):
+            cx, cy = x + layer.offset[0], y + layer.offset[1]
+            inside = 0 <= cx < layer.canvas[0] and 0 <= cy < layer.canvas[1]
+            result.append(layer.mask[cy * layer.canvas[0] + cx] if inside else 0.0)
+    return result
+
+
+def succeeded(status, text, layer):
+    return None if status == 'OK' else 'failed: %s %s' % (status, text)
+
+
+def selected_only(status, text, layer):
+    """Nothing changes where the selection is 0, nor any alpha; most changes where it is 1 (0.99 when feathered)."""
+    if status != 'OK':
+        return 'failed: %s %s' % (status, text)
+    size, bytes_per = layer.pixel_bytes(), pictures.BYTES[layer.kind]
+    outside = alpha = changed = inside = 0
+    for m, old, new in zip(mask_of(layer), layer.split(layer.before), layer.split(layer.after)):
+        if m == 0 and old != new:
+            outside += 1
+        if layer.has_alpha and old[size - bytes_per:] != new[size - bytes_per:]:
+            alpha += 1
+        visible = not layer.has_alpha or any(old[size - bytes_per:])
+        if m > 0.99 and visible:
+            inside += 1
+            changed += old != new
+    if outside or alpha or changed < inside / 2 or not inside:
+        return '%d pixels changed outside, %d alpha values changed, %d of %d pixels changed inside' % (
+            outside, alpha, changed, inside)
+    return None
+
+
+def unchanged(status, text, layer):
+    return None if layer.before == layer.after else 'the layer was changed'
+
+
+def fails_with(*words):
+    """A sentence with these words, and not a pixel changed."""
+    def check(status, text, layer):
+        if status != 'ERROR':
+            return 'did not fail: %s %s' % (status, text)
+        missing = [word for word in words if word.lower() not in text.lower()]
+        if missing:
+            return 'the message lacks %s: %s' % (', '.join(missing), text)
+        return unchanged(status, text, layer)
+    return check
+
+
+def unchanged_success(status, text, layer):
+    return succeeded(status, text, layer) or unchanged(status, text, layer)
+
+
+# ---- cases ----------------------------------------------------------------------------------------------------------
+
+ELLIPSE = '''(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 12 10 44 34)
+  (gimp-selection-feather image 6)'''
+RECTANGLE = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 16 12 40 30)'
+
+
+def add_precisions(suite):
+    for kind in pictures.TYPES:
+        for linear in (0, 1):
+            for layout in pictures.COMPONENTS:
+                suite.add('feathered selection, %s %s %s' % (layout, kind, ['gamma', 'linear'][linear]),
+                          Layer(layout, kind, linear), selected_only, before=ELLIPSE)
+
+
+def expect_blend(whole, tolerance, in_linear_light):
+    """The selection's result is the whole layer's, mixed in by the mask exactly once."""
+    def check(status, text, layer):
+        problem = selected_only(status, text, layer)
+        if problem:
+            return problem
+        colours = layer.components - layer.has_alpha
+        mask = mask_of(layer)
+        worst = 0
+        old, new, full = (layer.colours(data) for data in (layer.before, layer.after, whole.after))
+        for i, (o, n, f) in enumerate(zip(old, new, full)):
+            m = mask[i // colours]
+            if in_linear_light:
+                expected = pictures.to_gamma(pictures.to_linear(o) + m * (pictures.to_linear(f) - pictures.to_linear(o)))
+            else:
+                expected = o + m * (f - o)
+            worst = max(worst, abs(expected - n))
+        return None if worst <= tolerance else 'off by up to %g, more than %g' % (worst, tolerance)
+    return check
+
+
+def add_blends(suite):
+    for kind, tolerance, in_linear_light in (('u8', 1.01 / 255, True), ('u16', 1e-4, True), ('float', 2e-5, False),
+                                             ('double', 2e-5, False)):
+        whole = Layer('RGB', kind)
+        suite.add('whole layer, %s' % kind, whole, selected_only)
+        for name, selection in (('hard', RECTANGLE), ('feathered', ELLIPSE)):
+            suite.add('a %s selection gives the same as the whole layer, %s' % (name, kind), Layer('RGB', kind),
+                      expect_blend(whole, tolerance, in_linear_light), before=selection)
+
+
+def add_places(suite):
+    suite.add('negative offset, whole layer', Layer('RGBA', offset=(-20, -15)), selected_only)
+    suite.add('negative offset, selection', Layer('RGBA', offset=(-20, -15), canvas=(60, 50)), selected_only,
+              before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 30 20)')
+    suite.add('layer larger than the canvas', Layer('RGB', width=150, height=130, canvas=(64, 48), offset=(-30, -40)),
+              selected_only)
+    suite.add('layer larger than the canvas, all of the canvas selected',
+              Layer('RGB', width=150, height=130, canvas=(64, 48), offset=(-30, -40)), selected_only,
+              before='(gimp-selection-all image)')
+    suite.add('layer larger than the canvas, float, feathered',
+              Layer('RGB', 'float', width=150, height=130, canvas=(64, 48), offset=(-30, -40)), selected_only,
+              before='(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 10 10 60 60) (gimp-selection-feather image 5)')
+    suite.add('selection partly beside the layer', Layer('RGB', canvas=(200, 150), offset=(100, 60)), selected_only,
+              before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 50 40 80 50)')
+    suite.add('selection wholly beside the layer', Layer('RGB', canvas=(200, 150), offset=(100, 60)),
+              fails_with('selection does not touch the layer'),
+              before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 20 20)')
+    suite.add('layer across several tiles, float', Layer('RGB', 'float', width=140, height=134), selected_only,
+              before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 60 58 70 72)')
+    suite.add('a layer mask', Layer('RGBA'), unchanged_success,
+              before='(define mask (car (gimp-layer-create-mask layer ADD-MASK-WHITE))) (gimp-layer-add-mask layer mask)',
+              drawable='mask')
+    for width, height in ((1, 1), (3, 5), (1, 40), (65, 2)):
+        for noise in (SIGMA, 0):
+            suite.add('%d x %d pixels, noise %s' % (width, height, noise or 'estimated'),
+                      Layer('RGB', width=width, height=height), succeeded, noise=noise)
+
+
+def add_bad_calls(suite):
+    for name, value in (('noise', -1), ('noise', 255.5), ('strength', -0.1), ('strength', 2.01), ('steps', 0),
+                        ('steps', 1001), ('seed', -1)):
+        # GIMP 3 checks the ranges itself and says so in its own words.
+        suite.add('%s %g is refused' % (name, value), Layer('RGB'),
+                  fails_with('must be a number' if suite.gimp.major == '2' else 'out of range'), **{name: value})
+    suite.add('too few arguments', Layer('RGB'), fails_with(), call='(denoise-too-few image layer)')
+    suite.add('too many arguments', Layer('RGB'), fails_with(), call='(denoise-too-many image layer)')
+    suite.add('indexed image', Layer('RGB'), lambda status, text, layer:
+              None if status == 'ERROR' and 'ndexed' in text else '%s %s' % (status, text),
+              before='(gimp-image-convert-indexed image CONVERT-DITHER-NONE CONVERT-PALETTE-WEB 0 FALSE FALSE "")')
+    suite.add('layer group', Layer('RGB'), fails_with('group'),
+              before='''(define group (group-new image)) (gimp-image-insert-layer image group 0 0)
+              (gimp-image-insert-layer image (layer-new image 8 8 RGB-IMAGE) group 0)''', drawable='group')
+    suite.add('locked pixels', Layer('RGB'), fails_with('locked'), before='(gimp-item-set-lock-content layer TRUE)')
+
+
+def add_models(suite, model):
+    def broken(name, data):
+        with open(os.path.join(suite.gimp.models, name + '.safetensors'), 'wb') as f:
+            f.write(data)
+    with open(model, 'rb') as f:
+        good = f.read()
+    broken('truncated', good[:len(good) * 2 // 3])
+    broken('headless', good[:6])
+    broken('empty', b'')
+    broken('garbage', random.Random(5).randbytes(5000))
+    broken('text', b'this is not a model\n' * 100)
+    for name in ('truncated', 'headless', 'empty', 'garbage', 'text'):
+        suite.add('%s model file' % name, Layer('RGB'), fails_with(name), model=name)
+    suite.add('missing model', Layer('RGB'), fails_with('nowhere'), model='nowhere')
+    suite.add('missing model, as a path', Layer('RGB'), fails_with('/no such folder/x.safetensors'),
+              model='/no such folder/x.safetensors')
+    odd = os.path.join(suite.gimp.root, 'mödèl with spaces.safetensors')
+    shutil.copy(model, odd)
+    suite.add('model path with spaces and accents', Layer('RGB'), selected_only, model=odd)
+
+
+def add_numbers(suite):
+    def returned(expected, tolerance):
+        def check(status, text, layer):
+            problem = succeeded(status, text, layer)
+            if problem:
+                return problem
+            used = float(text.split()[0])
+            return None if abs(used - expected) <= tolerance else 'noise-used is %g, not %g' % (used, expected)
+        return check
+    suite.add('the noise that was given is returned', Layer('RGB'), returned(17.5, 1e-4), noise=17.5)
+    suite.add('the noise is estimated', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4), noise=0)
+    suite.add('the noise is estimated in the selection', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4),
+              noise=0, before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 10 10 140 100)')
+    suite.add('a faint selection', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4), noise=0, before='''
+              (gimp-image-select-rectangle image CHANNEL-OP-REPLACE 30 30 100 60) (gimp-selection-feather image 200)''')
+
+    suite.add('strength 0 changes nothing', Layer('RGBA', 'float'), unchanged_success, strength=0)
+    suite.add('strength 0 changes nothing, u32 linear', Layer('RGBA', 'u32', 1), unchanged_success, strength=0)
+
+    first = Layer('RGB')
+    suite.add('steps 4, seed 1', first, selected_only, steps=4, seed=1)
+    suite.add('same seed, same bytes', Layer('RGB'), lambda status, text, layer:
+              succeeded(status, text, layer) or (None if layer.after == first.after else 'the bytes differ'), steps=4, seed=1)
+
+    defaults = Layer('RGB')
+    suite.add('defaults', defaults, selected_only, noise=0)
+    # GIMP 3 keeps to the arguments of the call if there are no last values; 2.10 has always passed them over.
+    passed_over = {'noise': 200, 'strength': 2} if suite.gimp.major == '2' else {'noise': 0, 'strength': 1}
+    suite.add('with last values, nothing run before', Layer('RGB'), lambda status, text, layer:
+              succeeded(status, text, layer) or (None if layer.after == defaults.after else 'not the defaults'),
+              mode='RUN-WITH-LAST-VALS', **passed_over)
+
+
+def add_special_values(suite):
+    values = pictures.synthetic(WIDTH, HEIGHT, 'RGB', SIGMA / 255)
+    bright = list(values)
+    for i in range(0, len(bright), 3 * 50):
+        bright[i:i + 3] = [6.5, 8.25, 31.0]
+    dark = [v - 0.4 for v in values]
+
+    def survives(lowest, highest):
+        def check(status, text, layer):
+            problem = selected_only(status, text, layer)
+            if problem:
+                return problem
+            old, new = layer.colours(layer.before), layer.colours(layer.after)
+            for o, n in zip(old, new):
+                if (o > 5 and n < 1.5) or not math.isfinite(n):
+                    return '%g became %g' % (o, n)
+            return None if min(new) < lowest or max(new) > highest else 'clipped to %g ... %g' % (min(new), max(new))
+        return check
+
+    for kind in ('half', 'float', 'double'):
+        for linear in (0, 1):
+            where = '%s %s' % (kind, ['gamma', 'linear'][linear])
+            suite.add('values above white survive, ' + where, Layer('RGB', kind, linear, values=bright),
+                      survives(-math.inf, 20))
+            suite.add('values below black survive, ' + where, Layer('RGB', kind, linear, values=dark),
+                      survives(-0.1, math.inf))
+        add_non_finite(suite, kind, values)
+
+
+def add_non_finite(suite, kind, values):
+    """NaN and infinity stay as they are, bit for bit, and do not touch their neighbours."""
+    odd = list(values)
+    places = [3 * (20 * WIDTH + 30), 3 * (21 * WIDTH + 40), 3 * (5 * WIDTH + 2)]
+    for place, value in zip(places, (math.nan, math.inf, -math.inf)):
+        odd[place] = value
+
+    def check(status, text, layer):
+        problem = selected_only(status, text, layer)
+        if problem:
+            return problem
+        new = layer.colours(layer.after)
+        size = layer.pixel_bytes()
+        for place in places:
+            start = place // 3 * size
+            if layer.before[start:start + size] != layer.after[start:start + size]:
+                return 'the pixel at %d was changed' % (place // 3)
+        spread = [i for i, v in enumerate(new) if not math.isfinite(v) and i not in places]
+        return 'not finite: %s' % spread[:10] if spread else None
+
+    suite.add('NaN and infinity, whole layer, ' + kind, Layer('RGB', kind, values=odd), check)
+    suite.add('NaN and infinity, selection, ' + kind, Layer('RGB', kind, values=odd), check, before=ELLIPSE)
+
+
+def add_transparency(suite):
+    """The colours below full transparency do not matter to any visible pixel."""
+    layers = []
+    for garbage in (0.0, 1.0):
+        values = pictures.synthetic(WIDTH, HEIGHT, 'RGBA', SIGMA / 255)
+        for i in range(0, len(values), 4):
+            if values[i + 3] == 0:
+                values[i:i + 3] = [garbage, 1 - garbage, garbage]
+        layers.append(Layer('RGBA', values=values))
+
+    def check(status, text, layer):
+        problem = selected_only(status, text, layer)
+        if problem:
+            return problem
+        other = layers[0]
+        for a, b in zip(other.split(other.after), layer.split(layer.after)):
+            if a[3] and a != b:
+                return 'a visible pixel depends on invisible colours'
+        return None
+
+    suite.add('transparent pixels of one colour', layers[0], selected_only)
+    suite.add('transparent pixels of another colour', layers[1], check)
+    suite.add('everything transparent', Layer('RGBA', values=[0.3, 0.6, 0.2, 0] * (WIDTH * HEIGHT)), unchanged_success,
+              noise=0)
+
+    def only_green(status, text, layer):
+        if status != 'OK':
+            return 'failed: ' + text
+        old, new = layer.before, layer.after
+        if old[0::3] != new[0::3]:
+            return 'the component that is switched off was changed'
+        return None if old[1::3] != new[1::3] else 'nothing changed'
+    suite.add('a component that is switched off', Layer('RGB'), only_green,
+              before='(gimp-image-set-component-active image CHANNEL-RED FALSE)')
+
+
+def add_quality(suite):
+    """With a trained model the noise goes and the picture stays."""
+    width, height = 192, 128
+    clean = pictures.clean(width, height, 'RGB')
+
+    def error(values):
+        return math.sqrt(sum((a - b) ** 2 for a, b in zip(values, clean)) / len(clean))
+
+    def check(status, text, layer):
+        if status != 'OK':
+            return 'failed: ' + text
+        before, after = error(layer.colours(layer.before)), error(layer.colours(layer.after))
+        return None if after < before * 0.6 else 'the error was %.4f and is %.4f' % (before, after)
+
+    for kind, linear in (('u8', 0), ('u16', 0), ('float', 0)):
+        values = pictures.synthetic(width, height, 'RGB', SIGMA / 255, seed=3)
+        for noise in (SIGMA, 0):
+            suite.add('noise goes, %s, noise %s' % (kind, noise or 'estimated'),
+                      Layer('RGB', kind, linear, width, height, values=values), check, noise=noise)
+
+
+def main():
+    options = gimptest.parse_arguments(__doc__)
+    tap = gimptest.Tap()
+    suite = Suite(options, tap)
+    trained = os.path.join(os.environ.get('DIFFUSION_MODELS', ''), 'default.safetensors')
+    model = os.path.join(suite.gimp.models, 'default.safetensors')
+    if os.path.exists(trained):
+        shutil.copy(trained, model)
+    else:
+        subprocess.run([options.make_model, model], check=True)
+
+    add_precisions(suite)
+    add_blends(suite)
+    add_places(suite)
+    suite.run()
+
+    # The same profile again: now GIMP knows the plug-ins from its cache.
+    add_bad_calls(suite)
+    add_models(suite, model)
+    add_numbers(suite)
+    add_special_values(suite)
+    add_transparency(suite)
+    if os.path.exists(trained):
+        add_quality(suite)
+    else:
+        tap.skip('noise goes', 'there is no trained model in $DIFFUSION_MODELS')
+    suite.run()
+    suite.end()
+    return tap.end()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

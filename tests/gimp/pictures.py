@@ -1,0 +1,116 @@
+# gimp-diffusion: a diffusion model engine for photographs
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Raw pixels of every GIMP precision, PNG, and the X server's frame buffer; standard library only."""
+import array
+import math
+import random
+import struct
+import zlib
+
+TYPES = ['u8', 'u16', 'u32', 'half', 'float', 'double']
+BYTES = {'u8': 1, 'u16': 2, 'u32': 4, 'half': 2, 'float': 4, 'double': 8}
+INTEGER_CODE = {'u8': 'B', 'u16': 'H', 'u32': 'I'}
+COMPONENTS = {'RGB': 3, 'RGBA': 4, 'GRAY': 1, 'GRAYA': 2}
+
+
+def encode(values, kind):
+    """Numbers, nominally in [0, 1], to the bytes of a GIMP precision."""
+    if kind in INTEGER_CODE:
+        top = 256 ** BYTES[kind] - 1
+        return array.array(INTEGER_CODE[kind], [round(min(max(v, 0), 1) * top) for v in values]).tobytes()
+    return struct.pack('<%d%s' % (len(values), {'half': 'e', 'float': 'f', 'double': 'd'}[kind]), *values)
+
+
+def decode(data, kind):
+    if kind in INTEGER_CODE:
+        top = 256 ** BYTES[kind] - 1
+        return [v / top for v in array.array(INTEGER_CODE[kind], data)]
+    code = {'half': 'e', 'float': 'f', 'double': 'd'}[kind]
+    return list(struct.unpack('<%d%s' % (len(data) // BYTES[kind], code), data))
+
+
+def to_linear(v):
+    return v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
+
+
+def to_gamma(v):
+    return 12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055
+
+
+def clean_value(x, y, c):
+    """Gradients, a bar and a disc: something to look at and to keep."""
+    v = 0.25 + 0.4 * ((x * (c + 1) + 2 * y) % 97) / 97
+    if (x // 12) % 3 == c % 3 and (y // 20) % 2:
+        v += 0.2
+    if math.hypot(x - 40, y - 30) < 14:
+        v = 0.8 - 0.15 * c
+    return v
+
+
+def synthetic(width, height, layout, sigma, seed=1, opaque=False):
+    """A noisy picture in [0, 1]; alpha has clear, half clear and opaque parts."""
+    rng = random.Random(seed)
+    n = COMPONENTS[layout]
+    colours = 3 if layout.startswith('RGB') else 1
+    values = []
+    for y in range(height):
+        for x in range(width):
+            for c in range(colours):
+                values.append(min(max(clean_value(x, y, c) + rng.gauss(0, sigma), 0.02), 0.98))
+            if n > colours:
+                values.append(1.0 if opaque or x % 8 < 5 else 0.0 if x % 8 == 5 else 0.5)
+    return values
+
+
+def clean(width, height, layout):
+    colours = 3 if layout.startswith('RGB') else 1
+    return [clean_value(x, y, c) for y in range(height) for x in range(width) for c in range(colours)]
+
+
+def roughness(values, width, colours):
+    """Mean absolute difference of horizontal neighbours."""
+    stride = width * colours
+    total = count = 0
+    for start in range(0, len(values), stride):
+        row = values[start:start + stride]
+        total += sum(abs(a - b) for a, b in zip(row, row[colours:]))
+        count += stride - colours
+    return total / max(count, 1)
+
+
+def png_write(path, width, height, components, data):
+    """8-bit PNG; data: rows without padding."""
+    def chunk(name, body):
+        return struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body))
+    stride = width * components
+    rows = b''.join(b'\0' + data[y * stride:(y + 1) * stride] for y in range(height))
+    with open(path, 'wb') as f:
+        f.write(b'\x89PNG\r\n\x1a\n'
+                + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, {1: 0, 2: 4, 3: 2, 4: 6}[components], 0, 0, 0))
+                + chunk(b'IDAT', zlib.compress(rows, 6)) + chunk(b'IEND', b''))
+
+
+def framebuffer_read(path):
+    """The file that Xvfb -fbdir keeps (XWD, 32 bits per pixel): width, height, RGB bytes."""
+    with open(path, 'rb') as f:
+        data = f.read()
+    header = struct.unpack('>25I', data[:100])
+    size, width, height, stride, colours = header[0], header[4], header[5], header[12], header[19]
+    start = size + colours * 12
+    rgb = bytearray(width * height * 3)
+    for y in range(height):
+        row = data[start + y * stride:start + y * stride + width * 4]
+        line = y * width * 3
+        rgb[line:line + width * 3:3] = row[2::4]
+        rgb[line + 1:line + width * 3:3] = row[1::4]
+        rgb[line + 2:line + width * 3:3] = row[0::4]
+    return width, height, bytes(rgb)
+
+
+def crop(picture, x, y, width, height):
+    """A rectangle of (width, height, RGB bytes), as far as it lies inside."""
+    full_width, full_height, data = picture
+    x0, y0 = max(x, 0), max(y, 0)
+    x1, y1 = min(x + width, full_width), min(y + height, full_height)
+    rows = [data[(row * full_width + x0) * 3:(row * full_width + x1) * 3] for row in range(y0, y1)]
+    return x1 - x0, y1 - y0, b''.join(rows)

@@ -1,0 +1,420 @@
+# gimp-diffusion: a diffusion model engine for photographs
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter with its dialog, in a GIMP with windows on an X server of its own (Xvfb), driven by xdotool."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import gimptest
+import pictures
+from gimptest import scheme_string
+
+WIDTH, HEIGHT = 420, 320
+TITLE = 'Denoise with Diffusion'
+PATIENCE = 120
+
+
+class Screen:
+    """An X server on the first free display, whose pixels can be read from a file."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        read_end, write_end = os.pipe()
+        self.server = subprocess.Popen(['Xvfb', '-displayfd', str(write_end), '-screen', '0', '1280x900x24',
+                                        '-nolisten', 'tcp', '-fbdir', folder], pass_fds=[write_end],
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(write_end)
+        with os.fdopen(read_end) as f:
+            self.display = ':' + f.readline().strip()
+
+    def close(self):
+        self.server.terminate()
+        self.server.wait(10)
+
+    def tool(self, *arguments):
+        done = subprocess.run(['xdotool'] + [str(a) for a in arguments], capture_output=True, text=True,
+                              env=dict(os.environ, DISPLAY=self.display))
+        return done.stdout.split()
+
+    def find(self, title):
+        windows = self.tool('search', '--onlyvisible', '--name', title)
+        return windows[-1] if windows else None
+
+    def picture(self, window=None):
+        """What the screen or the window looks like now; nothing if the window is gone."""
+        rectangle = (0, 0, 10000, 10000)
+        if window:
+            shell = dict(line.split('=') for line in self.tool('getwindowgeometry', '--shell', window))
+            rectangle = [int(shell.get(key, 0)) for key in ('X', 'Y', 'WIDTH', 'HEIGHT')]
+        return pictures.crop(pictures.framebuffer_read(os.path.join(self.folder, 'Xvfb_screen0')), *rectangle)
+
+    def save(self, path, window=None):
+        width, height, data = self.picture(window)
+        pictures.png_write(path, width, height, 3, data)
+
+    def keys(self, window, *keys):
+        self.tool('windowfocus', window)
+        for key in keys:
+            self.tool('key', '--clearmodifiers', key)
+            time.sleep(0.05)
+
+    def enter(self, window, mnemonic, text):
+        """Types a value into the field that the mnemonic leads to."""
+        self.keys(window, mnemonic, 'ctrl+a')
+        self.tool('type', text)
+        self.keys(window, 'Tab')
+
+    def settle(self, window, quiet=1.0):
+        """Waits until the window has looked the same for a while, and returns how."""
+        end = time.monotonic() + PATIENCE
+        last, since = self.picture(window), time.monotonic()
+        while time.monotonic() < end and time.monotonic() - since < quiet:
+            time.sleep(0.1)
+            now = self.picture(window)
+            if now != last:
+                last, since = now, time.monotonic()
+        return last
+
+
+def wait_until(condition, patience=PATIENCE):
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    return None
+
+
+def different_pixels(a, b):
+    if a[:2] != b[:2]:
+        return max(a[0] * a[1], b[0] * b[1])
+    return sum(a[2][i:i + 3] != b[2][i:i + 3] for i in range(0, len(a[2]), 3))
+
+
+class Session:
+    """One GIMP with windows.  Its script goes through stages; each waits for the driver where it says so."""
+
+    def __init__(self, options, tap, model):
+        self.tap, self.options = tap, options
+        self.process = None
+        self.gimp = gimptest.Gimp(options, stock=('script-fu',))
+        shutil.copy(model, os.path.join(self.gimp.models, 'default.safetensors'))
+        os.mkdir(self.gimp.path('screen'))
+        self.screen = Screen(self.gimp.path('screen'))
+        self.script = ['''
+(define (stage name thunk)
+  (set! last-error "")
+  (let* ((result (catch 'failed (thunk))) (port (open-output-file (string-append %s name))))
+    (display (if (eq? result 'failed) (list "ERROR" last-error) (list "OK" result)) port)
+    (close-output-port port)))''' % scheme_string(self.gimp.path('stage-'))]
+
+    def file(self, name):
+        return self.gimp.path(name)
+
+    def read(self, name):
+        with open(self.file(name), 'rb') as f:
+            return f.read()
+
+    def add(self, text):
+        self.script.append(text)
+
+    def add_image(self, name, layout, kind, data, selection):
+        """Defines an image and its layer with a display, and writes what it holds."""
+        with open(self.file('in-%s.raw' % name), 'wb') as f:
+            f.write(data)
+        self.add('''
+(define image (image-new %d %d %s 0 %d))
+(define layer (layer-add image %d %d %s-IMAGE 0 0))
+(pixels layer %s "" "")
+%s
+(gimp-image-clean-all image)
+(gimp-display-new image)
+(gimp-displays-flush)''' % (WIDTH, HEIGHT, 'RGB' if layout.startswith('RGB') else 'GRAY', pictures.TYPES.index(kind),
+                            WIDTH, HEIGHT, layout, scheme_string(self.file('in-%s.raw' % name)), selection))
+
+    def add_run(self, stage, mode):
+        self.add('(stage "%s" (lambda () (denoise %s image layer 0 1 1 0 "")))' % (stage, mode))
+        self.add_dump(stage)
+
+    def add_dump(self, name):
+        self.add('(pixels layer "" %s "")' % scheme_string(self.file('out-%s.raw' % name)))
+        self.add('(stage "%s-dumped" (lambda () #t))' % name)
+
+    def add_wait(self, name):
+        self.add('(wait-for %s)' % scheme_string(self.file('go-' + name)))
+
+    def go(self, name):
+        with open(self.file('go-' + name), 'w'):
+            pass
+
+    def start(self, **environment):
+        command = self.gimp.command('\n'.join(self.script), console=False)
+        if self.gimp.major == '3':
+            command.remove('--quit')
+        else:
+            command = command[:-2]
+        self.out = open(self.file('output.txt'), 'wb')
+        self.process = subprocess.Popen(command, env=self.gimp.environment(DISPLAY=self.screen.display, **environment),
+                                        stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.STDOUT,
+                                        cwd=self.gimp.root, start_new_session=True)
+
+    def result(self, stage, patience=PATIENCE):
+        """The text that the stage left, or None."""
+        path = self.file('stage-' + stage)
+        if not wait_until(lambda: os.path.exists(path) and os.path.getsize(path), patience):
+            return None
+        return self.read('stage-' + stage).decode(errors='replace')
+
+    def dialog(self, title=TITLE):
+        return wait_until(lambda: self.screen.find('^%s$' % title))
+
+    def screenshot(self, name, window=None):
+        if self.options.output:
+            self.screen.save(os.path.join(self.options.output, name + '.png'), window)
+
+    def end(self):
+        """Ends GIMP without asking about unsaved images."""
+        if not self.process:
+            self.screen.close()
+            self.gimp.remove()
+            return
+        try:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            self.process.wait(15)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
+        self.out.close()
+        self.gimp.output += self.read('output.txt').decode(errors='replace')
+        self.screen.close()
+        self.tap.check('no leaks, crashes or warnings (session in %s)' % self.language, self.gimp.complaints())
+        self.gimp.remove()
+
+    language = 'English'
+
+
+def noisy(layout, kind, **more):
+    return pictures.encode(pictures.synthetic(WIDTH, HEIGHT, layout, 20 / 255, **more), kind)
+
+
+SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 40 30 320 250) (gimp-selection-feather image 20)'
+
+
+def script_english(session):
+    session.add_image('colour', 'RGB', 'u8', noisy('RGB', 'u8'), SELECTION)
+    session.add_run('accept', 'RUN-INTERACTIVE')
+    for name in ('undone', 'redone', 'undone-again'):
+        session.add_wait(name)
+        session.add_dump(name)
+    session.add_run('escape', 'RUN-INTERACTIVE')
+    session.add_run('stop', 'RUN-INTERACTIVE')
+    session.add_run('last', 'RUN-WITH-LAST-VALS')
+    session.add_image('float', 'RGB', 'float', noisy('RGB', 'float'), SELECTION)
+    session.add_run('float', 'RUN-WITH-LAST-VALS')
+    for name in ('float-undone', 'float-redone'):
+        session.add_wait(name)
+        session.add_dump(name)
+    session.add_image('grey', 'GRAYA', 'float', noisy('GRAYA', 'float'), '')
+    session.add_run('grey', 'RUN-INTERACTIVE')
+
+
+def check_dialog(session):
+    """The dialog, its preview, typed values, and OK."""
+    tap, screen = session.tap, session.screen
+    dialog = session.dialog()
+    tap.check('the dialog opens', None if dialog else 'no window named "%s"' % TITLE)
+    if not dialog:
+        session.screenshot('no-dialog')
+        return False
+    with_preview = screen.settle(dialog)
+    session.screenshot('dialog', dialog)
+    screen.keys(dialog, 'alt+p')
+    original = screen.settle(dialog)
+    session.screenshot('dialog-original', dialog)
+    screen.keys(dialog, 'alt+p')
+    changed = different_pixels(with_preview, original)
+    tap.check('the preview shows the result', None if changed > 2000 else 'only %d pixels change with it' % changed)
+    back = wait_until(lambda: different_pixels(with_preview, screen.picture(dialog)) < 1500)
+    tap.check('the preview comes back', None if back else 'it does not look as before')
+
+    # Once more, because the original is shown until the first result is there.
+    screen.enter(dialog, 'alt+t', '0.4')
+    screen.settle(dialog)
+    weaker = screen.settle(dialog)
+    session.screenshot('dialog-weaker', dialog)
+    changed = min(different_pixels(with_preview, weaker), different_pixels(original, weaker))
+    tap.check('the preview follows a typed strength', None if changed > 2000 else 'only %d pixels changed' % changed)
+
+    screen.enter(dialog, 'alt+t', '1.5')
+    screen.settle(dialog)
+    session.last_preview = screen.settle(dialog)
+    session.last_original = original
+    screen.keys(dialog, 'alt+o')
+    return True
+
+
+def find_layer(picture, layer):
+    """Where the layer's left upper corner lies in a screenshot that shows the layer as it is."""
+    width, height, data = picture
+    x, y, length = 10, 8, 50
+    piece = layer[(y * WIDTH + x) * 3:(y * WIDTH + x + length) * 3]
+    for row in range(height):
+        place = data.find(piece, row * width * 3, (row + 1) * width * 3)
+        if place >= 0:
+            return (place - row * width * 3) // 3 - x, row - y
+    return None
+
+
+def check_preview_is_final(session, before, after):
+    """What the preview showed is what the filter did; through a soft selection GIMP rounds otherwise."""
+    place = find_layer(session.last_original, before)
+    if not place:
+        session.tap.check('the preview shows what OK does', 'the layer was not found in the screenshot')
+        return
+    size = 180
+    shown = pictures.crop(session.last_preview, place[0], place[1], size, size)[2]
+    done = pictures.crop((WIDTH, HEIGHT, after), 0, 0, size, size)[2]
+    far = sum(abs(a - b) > 2 for a, b in zip(shown, done))
+    session.tap.check('the preview shows what OK does',
+                      None if far < 0.01 * len(done) else '%d of %d values are off by more than 2' % (far, len(done)))
+
+
+def check_undo(session, name, original, changed, steps):
+    """steps: (dump, key, what the layer should then hold)."""
+    window = wait_until(lambda: session.screen.find('GNU Image Manipulation Program|GIMP'))
+    for dump, key, expected, what in steps:
+        before = session.screen.settle(window, 0.5)
+        session.screen.keys(window, key)
+        wait_until(lambda: session.screen.picture(window) != before, 10)
+        session.screen.settle(window, 0.3)
+        session.go(dump)
+        session.result(dump + '-dumped')
+        data = session.read('out-%s.raw' % dump)
+        session.tap.check('%s, %s' % (name, what), None if data == expected else '%d bytes differ' % sum(
+            a != b for a, b in zip(data, expected)))
+
+
+def check_cancel(session):
+    tap, screen = session.tap, session.screen
+    before = session.read('in-colour.raw')
+    dialog = session.dialog()
+    screen.settle(dialog)
+    screen.keys(dialog, 'Escape')
+    result = session.result('escape')
+    tap.check('Escape closes the dialog without a change', None if result and 'ERROR' not in result and session.result(
+        'escape-dumped') and session.read('out-escape.raw') == before else 'result: %s' % result)
+
+    dialog = session.dialog()
+    screen.settle(dialog)
+    screen.enter(dialog, 'alt+e', '1000')
+    screen.keys(dialog, 'alt+o')
+    time.sleep(1.5)
+    session.screenshot('running', dialog)
+    still = os.path.exists(session.file('stage-stop'))
+    start = time.monotonic()
+    screen.keys(dialog, 'alt+c')
+    result = session.result('stop')
+    seconds = time.monotonic() - start
+    session.result('stop-dumped')
+    tap.check('Cancel in mid-run leaves the layer untouched',
+              'the run had ended before' if still else None if session.read('out-stop.raw') == before
+              else 'the layer was changed: %s' % result)
+    tap.check('Cancel takes at most half a second', None if seconds < 0.9 else '%.2f s' % seconds)
+
+
+def check_english(session):
+    tap = session.tap
+    if not check_dialog(session):
+        return
+    result = session.result('accept')
+    session.result('accept-dumped')
+    before, after = session.read('in-colour.raw'), session.read('out-accept.raw')
+    tap.check('OK applies the filter', None if result and 'OK' in result and before != after else result)
+    check_preview_is_final(session, before, after)
+    check_undo(session, '8 bits', before, after,
+               [('undone', 'ctrl+z', before, 'one undo step restores all'),
+                ('redone', 'ctrl+y', after, 'redo brings it back'),
+                ('undone-again', 'ctrl+z', before, 'undo again')])
+    check_cancel(session)
+    session.result('last-dumped')
+    tap.check('last values are remembered', None if session.read('out-last.raw') == after else
+              'not what the dialog had done: %s' % session.result('last'))
+
+    session.result('float-dumped')
+    before, after = session.read('in-float.raw'), session.read('out-float.raw')
+    tap.check('float with last values', None if before != after else 'nothing changed')
+    check_undo(session, 'float', before, after,
+               [('float-undone', 'ctrl+z', before, 'one undo step restores all'),
+                ('float-redone', 'ctrl+y', after, 'redo brings it back')])
+
+    dialog = session.dialog()
+    session.screen.settle(dialog)
+    session.screenshot('dialog-grey', dialog)
+    session.screen.keys(dialog, 'alt+o')
+    result = session.result('grey')
+    tap.check('grey with alpha, float', None if result and 'OK' in result and session.result('grey-dumped')
+              and session.read('out-grey.raw') != session.read('in-grey.raw') else result)
+
+
+def run_english(options, tap, model):
+    session = Session(options, tap, model)
+    try:
+        script_english(session)
+        session.start(LANGUAGE='en')
+        check_english(session)
+    except OSError as error:
+        session.screenshot('failed')
+        tap.check('the session comes to its end', error)
+    finally:
+        session.end()
+
+
+def run_german(options, tap, model):
+    if not options.locale or not os.path.exists(os.path.join(options.locale, 'de')):
+        tap.skip('the dialog in German', 'the catalogs are not built')
+        return
+    session = Session(options, tap, model)
+    session.language = 'German'
+    shutil.copytree(os.path.join(options.locale, 'de'),
+                    os.path.join(session.gimp.plugins, 'gimp-diffusion', 'locale', 'de'))
+    try:
+        session.add_image('colour', 'RGB', 'u8', noisy('RGB', 'u8'), '')
+        session.add_run('german', 'RUN-INTERACTIVE')
+        session.start(LANGUAGE='de')
+        dialog = session.dialog('Entrauschen durch Diffusion')
+        if dialog:
+            session.screen.settle(dialog)
+        session.screenshot('dialog-german', dialog)
+        tap.check('the dialog in German', None if dialog else 'no German title')
+        if dialog:
+            session.screen.keys(dialog, 'Escape')
+            session.result('german-dumped')
+    finally:
+        session.end()
+
+
+def main():
+    options = gimptest.parse_arguments(__doc__)
+    tap = gimptest.Tap()
+    missing = [program for program in ('Xvfb', 'xdotool') if not shutil.which(program)]
+    if missing:
+        print('1..0 # SKIP not installed: ' + ' '.join(missing))
+        return 0
+    with_model = os.path.join(os.environ.get('DIFFUSION_MODELS', ''), 'default.safetensors')
+    folder = gimptest.Gimp(options, stock=(), plugins=False)
+    if not os.path.exists(with_model):
+        with_model = folder.path('default.safetensors')
+        subprocess.run([options.make_model, with_model], check=True)
+    run_english(options, tap, with_model)
+    run_german(options, tap, with_model)
+    folder.remove()
+    return tap.end()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

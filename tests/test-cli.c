@@ -1,0 +1,891 @@
+/* gimp-diffusion: tests of the program `diffusion`
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The program is run as a user runs it.  The environment variable DIFFUSION_PROGRAM names it; DIFFUSION_MODELS may name
+ * a folder that has the default model.
+ */
+#include "cli-image.h"
+
+#include <glib/gstdio.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TINY "--widths", "8,16", "--blocks", "1,1", "--crop", "32", "--batch", "8", "--threads", "2"
+
+static const char *program;
+static char *folder;     /* everything that the tests write lies below it */
+static char *tiny_model; /* trained for a moment, made on first use */
+
+/* ---- running the program ----------------------------------------------------------------------------------------- */
+
+typedef struct
+{
+  int status;
+  char *out, *err;
+} Result;
+
+static void
+result_clear (Result *result)
+{
+  g_clear_pointer (&result->out, g_free);
+  g_clear_pointer (&result->err, g_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Result, result_clear)
+
+static void
+limit_file_size (gpointer bytes)
+{
+  struct rlimit limit = { GPOINTER_TO_SIZE (bytes), GPOINTER_TO_SIZE (bytes) };
+
+  setrlimit (RLIMIT_FSIZE, &limit);
+}
+
+static GSubprocess *
+start_with (const char *const *arguments, gsize file_size_most)
+{
+  g_autoptr (GSubprocessLauncher) launcher
+      = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE);
+  g_autoptr (GPtrArray) argv = g_ptr_array_new ();
+  g_autoptr (GError) error = NULL;
+  GSubprocess *process;
+
+  g_ptr_array_add (argv, (gpointer)program);
+  for (; *arguments; arguments++)
+    g_ptr_array_add (argv, (gpointer)*arguments);
+  g_ptr_array_add (argv, NULL);
+  g_subprocess_launcher_setenv (launcher, "XDG_CACHE_HOME", folder, TRUE);
+  if (file_size_most)
+    g_subprocess_launcher_set_child_setup (launcher, limit_file_size, GSIZE_TO_POINTER (file_size_most), NULL);
+  process = g_subprocess_launcher_spawnv (launcher, (const char *const *)argv->pdata, &error);
+  g_assert_no_error (error);
+  return process;
+}
+
+static Result
+run_with (const char *const *arguments, gsize file_size_most)
+{
+  g_autoptr (GSubprocess) process = start_with (arguments, file_size_most);
+  g_autoptr (GError) error = NULL;
+  Result result = { 0 };
+
+  g_subprocess_communicate_utf8 (process, NULL, NULL, &result.out, &result.err, &error);
+  g_assert_no_error (error);
+  g_assert_true (g_subprocess_get_if_exited (process));
+  result.status = g_subprocess_get_exit_status (process);
+  return result;
+}
+
+#define RUN(...) run_with ((const char *const[]){ __VA_ARGS__, NULL }, 0)
+
+/* Runs what must succeed; returns what it printed. */
+static char *
+run_fine (const char *const *arguments)
+{
+  Result result = run_with (arguments, 0);
+
+  if (result.status != 0)
+    g_error ("diffusion %s: status %d: %s", arguments[0], result.status, result.err);
+  g_free (result.err);
+  return result.out;
+}
+
+#define FINE(...)   g_free (run_fine ((const char *const[]){ __VA_ARGS__, NULL }))
+#define OUTPUT(...) run_fine ((const char *const[]){ __VA_ARGS__, NULL })
+
+/* A failure as the user should see it: status 1 and one line on stderr that has the word. */
+static void
+assert_refused (const Result *result, const char *word)
+{
+  g_test_message ("%.*s", (int)strcspn (result->err, "\n"), result->err);
+  g_assert_cmpint (result->status, ==, 1);
+  g_assert_true (g_str_has_prefix (result->err, "diffusion"));
+  g_assert_nonnull (strstr (result->err, word));
+  g_assert_true (strchr (result->err, '\n') == result->err + strlen (result->err) - 1);
+}
+
+static void
+refused (const char *word, const char *const *arguments)
+{
+  g_auto (Result) result = run_with (arguments, 0);
+
+  assert_refused (&result, word);
+}
+
+#define REFUSED(word, ...) refused (word, (const char *const[]){ __VA_ARGS__, NULL })
+
+static char *
+in_folder (const char *name)
+{
+  return g_build_filename (folder, name, NULL);
+}
+
+/* How many files a folder has, for temporary ones must not be left behind. */
+static int
+count_entries (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  int count = 0;
+
+  while (dir && g_dir_read_name (dir))
+    count++;
+  return count;
+}
+
+/* ---- pictures ---------------------------------------------------------------------------------------------------- */
+
+/* Any picture that the program reads, by way of a PNG file. */
+static Image *
+image_read_any (const char *path)
+{
+  g_autofree char *png = in_folder ("any.png");
+
+  FINE ("forward", path, png, "--noise", "0");
+  return image_read_png (png);
+}
+
+/* A folder of 3 pictures to train on, made once. */
+static char *
+get_pictures (void)
+{
+  g_autofree char *pictures = in_folder ("pictures"), *inner = in_folder ("pictures/inner");
+
+  if (g_mkdir (pictures, 0755) == 0)
+    {
+      g_mkdir (inner, 0755);
+      for (int i = 0; i < 3; i++)
+        {
+          g_autoptr (Image) image = image_make (96, 64 + 16 * i, i == 2 ? 1 : 3, 8, 0, i);
+          g_autofree char *path = g_strdup_printf ("%s/%d.png", i ? pictures : inner, i);
+
+          image_write_png (image, path);
+        }
+    }
+  return g_steal_pointer (&pictures);
+}
+
+static const char *
+get_model (void)
+{
+  if (!tiny_model)
+    {
+      g_autofree char *pictures = get_pictures ();
+
+      tiny_model = in_folder ("tiny.safetensors");
+      FINE ("train", "--data", pictures, "--out", tiny_model, "--samples", "1600", TINY);
+    }
+  return tiny_model;
+}
+
+/* A path in the test folder with a picture just made. */
+static char *
+make_png (const char *name, int width, int height, int channels, int bits, double noise)
+{
+  g_autoptr (Image) image = image_make (width, height, channels, bits, noise, 7);
+  char *path = in_folder (name);
+
+  image_write_png (image, path);
+  return path;
+}
+
+/* ---- help and wrong use ------------------------------------------------------------------------------------------ */
+
+static void
+test_help (void)
+{
+  static const char *const expected[][8] = {
+    { "denoise", "--model", "--noise", "--strength", "--steps", "--sampler", "--mask" },
+    { "generate", "--width", "--height", "--steps", "--seed", "--threads" },
+    { "train", "--data", "--out", "--resume", "--from", "--widths", "--license" },
+    { "pack", "DIR OUT" },
+    { "forward", "--noise", "--t", "--seed" },
+    { "estimate", "--mask" },
+    { "info", "MODEL" },
+  };
+  g_autofree char *all = OUTPUT ("--help"), *version = OUTPUT ("--version");
+
+  g_assert_true (g_str_has_prefix (version, "diffusion "));
+  for (gsize i = 0; i < G_N_ELEMENTS (expected); i++)
+    {
+      g_autofree char *help = OUTPUT (expected[i][0], "--help");
+
+      g_assert_nonnull (strstr (all, expected[i][0]));
+      for (int j = 1; j < 8 && expected[i][j]; j++)
+        g_assert_nonnull (strstr (help, expected[i][j]));
+    }
+}
+
+static void
+test_wrong_use (void)
+{
+  g_auto (Result) nothing = run_with ((const char *const[]){ NULL }, 0);
+
+  g_assert_cmpint (nothing.status, ==, 1);
+  g_assert_nonnull (strstr (nothing.err, "denoise"));
+  REFUSED ("--help", "sharpen");
+  REFUSED ("--blur", "denoise", "a.png", "b.png", "--blur");
+  REFUSED ("OUT", "denoise", "a.png");
+  REFUSED ("c.png", "denoise", "a.png", "b.png", "c.png");
+  REFUSED ("MODEL", "info");
+  REFUSED ("--width", "generate", "a.png");
+  REFUSED ("--noise", "forward", "a.png", "b.png");
+  REFUSED ("--data", "train", "--out", "m.safetensors");
+}
+
+static void
+test_wrong_numbers (void)
+{
+  static const char *const wrong[][2] = {
+    { "--steps", "0" },      { "--steps", "1001" },      { "--steps", "4x" },
+    { "--steps", "" },       { "--strength", "2.1" },    { "--strength", "-0.1" },
+    { "--strength", "nan" }, { "--strength", "0.5 " },   { "--noise", "256" },
+    { "--noise", "-1" },     { "--noise", "automatic" }, { "--noise", "inf" },
+    { "--seed", "-1" },      { "--seed", "1e3" },        { "--seed", "18446744073709551616" },
+    { "--threads", "-2" },   { "--threads", "2.5" },
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (wrong); i++)
+    REFUSED (wrong[i][0], "denoise", "a.png", "b.png", wrong[i][0], wrong[i][1]);
+  REFUSED ("dpm++2m", "denoise", "a.png", "b.png", "--sampler", "euler");
+  REFUSED ("2", "denoise", "a.png", "b.png", "--strength", "3"); /* the range is named */
+  REFUSED ("--width", "generate", "a.png", "--width", "0", "--height", "8");
+  REFUSED ("--t", "forward", "a.png", "b.png", "--noise", "5", "--t", "1.5");
+  REFUSED ("--crop", "train", "--data", ".", "--out", "m", "--crop", "36", "--widths", "8,8,8");
+  REFUSED ("--widths", "train", "--data", ".", "--out", "m", "--widths", "8,12");
+  REFUSED ("--blocks", "train", "--data", ".", "--out", "m", "--widths", "8,16", "--blocks", "2");
+  REFUSED ("--samples", "train", "--data", ".", "--out", "m", "--samples", "5", "--minutes", "1");
+  REFUSED ("--mix", "train", "--data", ".", "--out", "m", "--mix", "paint");
+}
+
+/* ---- denoise ----------------------------------------------------------------------------------------------------- */
+
+static void
+test_denoise_lowers_error (void)
+{
+  const char *models = g_getenv ("DIFFUSION_MODELS");
+  g_autofree char *shipped = models ? g_build_filename (models, "default.safetensors", NULL) : NULL;
+  g_autofree char *in = make_png ("noisy.png", 96, 80, 3, 8, 30), *out = in_folder ("denoised.png"), *printed = NULL;
+  g_autoptr (Image) clean = image_make (96, 80, 3, 8, 0, 0), before = image_read_png (in), after = NULL;
+  gboolean real = shipped && g_file_test (shipped, G_FILE_TEST_EXISTS);
+
+  printed = OUTPUT ("denoise", in, out, "--noise", "30", "--model", real ? shipped : get_model ());
+  after = image_read_png (out);
+  g_test_message ("error %.2f before, %.2f after", image_error (before, clean), image_error (after, clean));
+  g_assert_cmpfloat (image_error (after, clean), <, (real ? 0.5 : 0.95) * image_error (before, clean));
+  g_assert_nonnull (strstr (printed, "noise: 30.0 (given)"));
+  g_assert_nonnull (strstr (printed, "time: "));
+  g_assert_nonnull (strstr (printed, "0.008 megapixels"));
+}
+
+static void
+test_denoise_auto (void)
+{
+  g_autofree char *in = make_png ("auto.png", 128, 96, 3, 8, 20), *out = in_folder ("auto-out.png");
+  g_autofree char *printed = OUTPUT ("denoise", in, out, "--model", get_model ());
+  const char *noise = strstr (printed, "noise: ");
+
+  g_assert_nonnull (noise);
+  g_assert_nonnull (strstr (noise, "(estimated)"));
+  g_assert_cmpfloat_with_epsilon (g_ascii_strtod (noise + 7, NULL), 20, 5);
+}
+
+/* Every kind of PNG file: form kept, alpha kept, and the picture changed. */
+static void
+test_denoise_png (void)
+{
+  for (int bits = 8; bits <= 16; bits += 8)
+    for (int channels = 1; channels <= 4; channels++)
+      {
+        g_autofree char *in = make_png ("form.png", 40, 33, channels, bits, 20), *out = in_folder ("form-out.png");
+        g_autoptr (Image) before = image_read_png (in), after = NULL;
+        gsize same = 0;
+
+        FINE ("denoise", in, out, "--noise", "20", "--model", get_model ());
+        after = image_read_png (out);
+        assert_same_form (before, after);
+        for (gsize i = 0; i < image_count (before); i++)
+          if (channels % 2 == 0 && (int)(i % channels) == channels - 1)
+            g_assert_cmpint (before->data[i], ==, after->data[i]);
+          else
+            same += before->data[i] == after->data[i];
+        g_assert_cmpint (same, <, image_count (before) / 2);
+      }
+}
+
+static void
+test_denoise_tiff (void)
+{
+  for (int bits = 8; bits <= 16; bits += 8)
+    for (int channels = 1; channels <= 3; channels += 2)
+      {
+        g_autoptr (Image) image = image_make (40, 33, channels, bits, 20, 3), after = NULL;
+        g_autofree char *in = in_folder ("form.tif"), *png = in_folder ("form-twin.png");
+        g_autofree char *out = in_folder ("form-out.tif"), *png_out = in_folder ("form-twin-out.png");
+
+        image_write_tiff (image, in);
+        image_write_png (image, png);
+        FINE ("denoise", in, out, "--noise", "20", "--model", get_model ());
+        FINE ("denoise", png, png_out, "--noise", "20", "--model", get_model ());
+        g_assert_cmpint (image_get_tiff_tag (out, 258), ==, bits);
+        g_assert_cmpint (image_get_tiff_tag (out, 277), ==, channels);
+        /* The same samples from either format, so neither swaps nor scales them. */
+        image_free (g_steal_pointer (&image));
+        image = image_read_png (png_out);
+        after = image_read_any (out);
+        assert_same (image, after);
+      }
+}
+
+static void
+test_denoise_jpeg (void)
+{
+  g_autofree char *png = make_png ("photo.png", 40, 33, 3, 16, 5), *in = in_folder ("photo.jpg");
+  g_autofree char *out = in_folder ("photo-out.JPEG"), *alpha = make_png ("alpha.png", 8, 8, 4, 8, 0);
+  g_autoptr (Image) before = NULL, after = NULL;
+
+  FINE ("forward", png, in, "--noise", "0");
+  FINE ("denoise", in, out, "--noise", "5", "--model", get_model ());
+  before = image_read_any (in);
+  after = image_read_any (out);
+  assert_same_form (before, after);
+  g_assert_cmpfloat (image_error (before, after), <, 20);
+  REFUSED ("transparency", "denoise", alpha, out, "--noise", "5", "--model", get_model ());
+}
+
+static void
+test_denoise_mask (void)
+{
+  for (int bits = 8; bits <= 16; bits += 8)
+    {
+      g_autofree char *in = make_png ("masked.png", 50, 20, 3, bits, 20), *out = in_folder ("masked-out.png");
+      g_autofree char *path = in_folder ("mask.png"), *small = make_png ("small.png", 49, 20, 1, 8, 0);
+      g_autoptr (Image) before = image_read_png (in), mask = image_make (50, 20, 1, 8, 0, 0), after = NULL;
+      gsize changed = 0;
+
+      for (gsize i = 0; i < image_count (mask); i++)
+        mask->data[i] = i % 50 < 25 ? 255 : 0;
+      image_write_png (mask, path);
+      FINE ("denoise", in, out, "--noise", "20", "--mask", path, "--model", get_model ());
+      after = image_read_png (out);
+      for (gsize i = 0; i < image_count (before); i++)
+        if (mask->data[i / 3])
+          changed += before->data[i] != after->data[i];
+        else
+          g_assert_cmpint (before->data[i], ==, after->data[i]);
+      g_assert_cmpint (changed, >, 1000);
+      REFUSED ("size", "denoise", in, out, "--noise", "20", "--mask", small, "--model", get_model ());
+    }
+}
+
+static void
+test_denoise_identity (void)
+{
+  for (int channels = 1; channels <= 4; channels++)
+    for (int bits = 8; bits <= 16; bits += 8)
+      {
+        g_autofree char *in = make_png ("same.png", 31, 17, channels, bits, 40), *out = in_folder ("same-out.png");
+        g_autoptr (Image) before = image_read_png (in), after = NULL, again = NULL;
+
+        FINE ("denoise", in, out, "--noise", "0", "--model", get_model ());
+        after = image_read_png (out);
+        assert_same (before, after);
+        FINE ("denoise", in, out, "--noise", "30", "--strength", "0", "--model", get_model ());
+        again = image_read_png (out);
+        assert_same (before, again);
+      }
+}
+
+static void
+test_denoise_seeds (void)
+{
+  g_autofree char *in = make_png ("seed.png", 70, 50, 3, 16, 20);
+  g_autofree char *a = in_folder ("seed-a.png"), *b = in_folder ("seed-b.png"), *c = in_folder ("seed-c.png");
+  g_autoptr (GBytes) first = NULL, other = NULL;
+
+#define DDPM "--noise", "20", "--steps", "4", "--sampler", "ddpm", "--model", get_model ()
+  FINE ("denoise", in, a, DDPM, "--seed", "5", "--threads", "1");
+  FINE ("denoise", in, b, DDPM, "--seed", "5", "--threads", "2");
+  FINE ("denoise", in, c, DDPM, "--seed", "6", "--threads", "1");
+  assert_same_file (a, b);
+  first = file_load (a);
+  other = file_load (c);
+  g_assert_false (g_bytes_equal (first, other));
+}
+
+static void
+test_denoise_small (void)
+{
+  static const int sizes[][2] = { { 1, 1 }, { 3, 5 }, { 1, 40 }, { 17, 2 } };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (sizes); i++)
+    {
+      g_autofree char *in = make_png ("tiny.png", sizes[i][0], sizes[i][1], 3, 8, 10),
+                      *out = in_folder ("tiny-out.png");
+      g_autoptr (Image) after = NULL;
+
+      FINE ("denoise", in, out, "--noise", "10", "--model", get_model ());
+      after = image_read_png (out);
+      g_assert_cmpint (after->width, ==, sizes[i][0]);
+      g_assert_cmpint (after->height, ==, sizes[i][1]);
+    }
+}
+
+static void
+test_denoise_in_place (void)
+{
+  g_autofree char *path = make_png ("place.png", 30, 30, 3, 8, 20), *link_path = in_folder ("link.png");
+  g_autoptr (Image) before = image_read_png (path), after = NULL;
+
+  g_assert_cmpint (symlink ("place.png", link_path), ==, 0);
+  g_assert_cmpint (g_chmod (path, 0640), ==, 0);
+  FINE ("denoise", link_path, link_path, "--noise", "20", "--model", get_model ());
+  after = image_read_png (path);
+  assert_same_form (before, after);
+  g_assert_cmpfloat (image_error (before, after), >, 0);
+  g_assert_true (g_file_test (link_path, G_FILE_TEST_IS_SYMLINK));
+  {
+    GStatBuf status;
+
+    g_assert_cmpint (g_stat (path, &status), ==, 0);
+    g_assert_cmpint (status.st_mode & 0777, ==, 0640);
+  }
+}
+
+/* ---- the other picture commands ---------------------------------------------------------------------------------- */
+
+static void
+test_generate (void)
+{
+  g_autofree char *a = in_folder ("made-a.png"), *b = in_folder ("made-b.png"), *c = in_folder ("made-c.png");
+  g_autoptr (Image) image = NULL;
+  g_autoptr (GBytes) first = NULL, other = NULL;
+
+#define SIZE "--width", "45", "--height", "22", "--steps", "3", "--model", get_model ()
+  FINE ("generate", a, SIZE);
+  FINE ("generate", b, SIZE, "--threads", "1");
+  FINE ("generate", c, SIZE, "--seed", "1");
+  image = image_read_png (a);
+  g_assert_cmpint (image->width, ==, 45);
+  g_assert_cmpint (image->height, ==, 22);
+  g_assert_cmpint (image->channels, ==, 3);
+  assert_same_file (a, b);
+  first = file_load (a);
+  other = file_load (c);
+  g_assert_false (g_bytes_equal (first, other));
+}
+
+static void
+test_forward (void)
+{
+  g_autofree char *in = make_png ("clean.png", 120, 100, 3, 16, 0), *out = in_folder ("forward.png");
+  g_autofree char *half = in_folder ("half.png"), *again = in_folder ("again.png");
+  g_autoptr (Image) before = image_read_png (in), after = NULL, middle = NULL;
+
+  FINE ("forward", in, out, "--noise", "10", "--seed", "3");
+  FINE ("forward", in, again, "--noise", "10", "--seed", "3");
+  FINE ("forward", in, half, "--noise", "10", "--t", "0.5");
+  after = image_read_png (out);
+  middle = image_read_png (half);
+  g_assert_cmpfloat_with_epsilon (image_error (before, after) / 257, 10, 0.3);
+  g_assert_cmpfloat_with_epsilon (image_error (before, middle) / 257, 5, 0.2);
+  assert_same_file (out, again);
+}
+
+static double
+get_value (const char *text, const char *key)
+{
+  const char *at = strstr (text, key);
+
+  g_assert_nonnull (at);
+  return g_ascii_strtod (at + strlen (key), NULL);
+}
+
+static void
+test_estimate (void)
+{
+  g_autofree char *in = make_png ("measured.png", 160, 120, 3, 8, 15), *path = in_folder ("measured-mask.png");
+  g_autofree char *printed = OUTPUT ("estimate", in), *masked = NULL;
+  g_autoptr (Image) mask = image_make (160, 120, 1, 8, 0, 0);
+
+  g_assert_cmpfloat_with_epsilon (get_value (printed, "sigma: "), 15, 3);
+  g_assert_cmpfloat (get_value (printed, "luma: "), >, 0);
+  g_assert_cmpfloat (get_value (printed, "chroma: "), >, 0);
+  g_assert_cmpfloat (get_value (printed, "curve: "), >=, 0);
+  for (gsize i = 0; i < image_count (mask); i++)
+    mask->data[i] = i / 160 < 60 ? 255 : 0;
+  image_write_png (mask, path);
+  masked = OUTPUT ("estimate", in, "--mask", path);
+  g_assert_cmpfloat_with_epsilon (get_value (masked, "sigma: "), 15, 4);
+}
+
+/* A photograph on its side comes out upright. */
+static void
+test_orientation (void)
+{
+  static const guint8 exif[] = "\xff\xe1\0\x22"
+                               "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0";
+  g_autofree char *png = make_png ("upright.png", 40, 24, 3, 8, 0), *jpeg = in_folder ("side.jpg");
+  g_autoptr (GByteArray) turned = g_byte_array_new ();
+  g_autoptr (Image) before = NULL, after = NULL;
+  g_autoptr (GBytes) plain = NULL;
+  gsize size;
+  const guint8 *data;
+
+  FINE ("forward", png, jpeg, "--noise", "0");
+  before = image_read_any (jpeg);
+  plain = file_load (jpeg);
+  data = g_bytes_get_data (plain, &size);
+  g_byte_array_append (turned, data, 2);
+  g_byte_array_append (turned, exif, 36);
+  g_byte_array_append (turned, data + 2, size - 2);
+  file_store (jpeg, turned->data, turned->len);
+  after = image_read_any (jpeg);
+  g_assert_cmpint (after->width, ==, 24);
+  g_assert_cmpint (after->height, ==, 40);
+  for (int y = 0; y < 40; y++)
+    for (int x = 0; x < 24; x++)
+      for (int c = 0; c < 3; c++)
+        g_assert_cmpint (after->data[(y * 24 + x) * 3 + c], ==, before->data[((23 - x) * 40 + y) * 3 + c]);
+}
+
+/* ---- files that cannot be read or written ------------------------------------------------------------------------ */
+
+static void
+test_broken_input (void)
+{
+  g_autofree char *in = make_png ("whole.png", 50, 40, 3, 8, 20), *broken = in_folder ("broken.png");
+  g_autofree char *out = in_folder ("broken-out.png"), *missing = in_folder ("missing.png"),
+                  *tiff = in_folder ("whole.tif");
+  g_autoptr (GBytes) whole = file_load (in), strip = NULL;
+  g_autoptr (Image) image = image_read_png (in);
+  gsize size = g_bytes_get_size (whole);
+  const gsize lengths[] = { 1, 8, 20, 33, 60, size / 2, size - 13, size - 1 };
+
+#define TO_OUT out, "--noise", "10", "--model", get_model ()
+  for (gsize i = 0; i < G_N_ELEMENTS (lengths); i++)
+    {
+      file_store (broken, g_bytes_get_data (whole, NULL), lengths[i]);
+      REFUSED ("broken.png", "denoise", broken, TO_OUT);
+    }
+  image_write_tiff (image, tiff);
+  strip = file_load (tiff);
+  file_store (broken, g_bytes_get_data (strip, NULL), g_bytes_get_size (strip) - 1);
+  REFUSED ("broken.png", "denoise", broken, TO_OUT);
+  file_store (broken, "just some text\n", 15);
+  REFUSED ("not a PNG", "denoise", broken, TO_OUT);
+  file_store (broken, "", 0);
+  REFUSED ("empty", "estimate", broken);
+  REFUSED ("No such file", "denoise", missing, TO_OUT);
+  REFUSED ("folder", "denoise", folder, TO_OUT);
+  g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
+}
+
+static void
+test_bad_target (void)
+{
+  g_autofree char *in = make_png ("good.png", 10, 10, 3, 8, 5), *nowhere = in_folder ("none/out.png");
+  g_autofree char *unknown = in_folder ("out.xyz"), *bare = in_folder ("out"), *taken = in_folder ("taken.png");
+  g_autofree char *pipe_path = in_folder ("pipe.png");
+
+#define AND_MODEL "--noise", "10", "--model", get_model ()
+  g_assert_cmpint (g_mkdir (taken, 0755), ==, 0);
+  g_assert_cmpint (mkfifo (pipe_path, 0644), ==, 0);
+  REFUSED ("does not exist", "denoise", in, nowhere, AND_MODEL);
+  REFUSED (".png", "denoise", in, unknown, AND_MODEL);
+  REFUSED (".png", "denoise", in, bare, AND_MODEL);
+  REFUSED ("folder", "denoise", in, taken, AND_MODEL);
+  REFUSED ("regular", "denoise", in, pipe_path, AND_MODEL);
+  REFUSED (".png", "generate", unknown, "--width", "8", "--height", "8", "--model", get_model ());
+}
+
+static void
+test_file_too_large (void)
+{
+  static const char *const names[] = { "full.png", "full.tif", "full.jpg", "full.ppm" };
+  g_autofree char *in = make_png ("large.png", 160, 160, 3, 8, 60), *made = in_folder ("full");
+
+  g_assert_cmpint (g_mkdir (made, 0755), ==, 0);
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+      g_autofree char *out = g_build_filename (made, names[i], NULL);
+      g_autoptr (GBytes) after = NULL;
+      g_auto (Result) result = { 0 };
+
+      file_store (out, "precious", 8);
+      result = run_with ((const char *const[]){ "forward", in, out, "--noise", "40", NULL }, 16384);
+      assert_refused (&result, names[i]);
+      after = file_load (out);
+      g_assert_cmpmem (g_bytes_get_data (after, NULL), g_bytes_get_size (after), "precious", 8);
+      g_assert_cmpint (count_entries (made), ==, (int)i + 1);
+    }
+}
+
+static void
+test_full_disk (void)
+{
+  static const char *const names[] = { "a.png", "a.tif", "a.jpg", "a.ppm" };
+  g_autofree char *in = make_png ("large.png", 160, 160, 3, 8, 60), *disk = in_folder ("disk");
+  Result results[4];
+  char *contents[4] = { NULL };
+  int entries = 0;
+
+  g_assert_cmpint (g_mkdir (disk, 0755), ==, 0);
+  if (mount ("none", disk, "tmpfs", 0, "size=32k") != 0)
+    {
+      g_test_skip ("a file system can only be mounted by root");
+      return;
+    }
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+      g_autofree char *out = g_build_filename (disk, names[i], NULL);
+
+      file_store (out, "precious", 8);
+      results[i] = RUN ("forward", in, out, "--noise", "40");
+      g_file_get_contents (out, &contents[i], NULL, NULL);
+      entries += count_entries (disk);
+    }
+  umount2 (disk, MNT_DETACH); /* before anything can end the test */
+  g_assert_cmpint (entries, ==, 1 + 2 + 3 + 4);
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+      assert_refused (&results[i], "No space left");
+      g_assert_cmpstr (contents[i], ==, "precious");
+      result_clear (&results[i]);
+      g_free (contents[i]);
+    }
+}
+
+static void
+test_broken_model (void)
+{
+  g_autofree char *in = make_png ("good.png", 10, 10, 3, 8, 5), *out = in_folder ("model-out.png");
+  g_autofree char *broken = in_folder ("broken.safetensors"), *missing = in_folder ("missing.safetensors");
+  g_autoptr (GBytes) whole = file_load (get_model ());
+  g_autofree char *garbage = g_memdup2 (g_bytes_get_data (whole, NULL), g_bytes_get_size (whole));
+  gsize size = g_bytes_get_size (whole);
+  const gsize lengths[] = { 0, 4, 8, 100, size / 2, size - 1 };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (lengths); i++)
+    {
+      file_store (broken, garbage, lengths[i]);
+      REFUSED ("broken", "denoise", in, out, "--noise", "10", "--model", broken);
+      REFUSED ("broken", "info", broken);
+    }
+  memset (garbage, 0xa5, size);
+  file_store (broken, garbage, size);
+  REFUSED ("broken", "denoise", in, out, "--noise", "10", "--model", broken);
+  REFUSED ("missing", "denoise", in, out, "--noise", "10", "--model", missing);
+  REFUSED ("nosuchmodel", "info", "nosuchmodel");
+  g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
+}
+
+/* ---- training ---------------------------------------------------------------------------------------------------- */
+
+static void
+test_info (void)
+{
+  gint64 start = g_get_monotonic_time ();
+  g_autofree char *printed = OUTPUT ("info", get_model ());
+
+  g_test_message ("%.3f s", (g_get_monotonic_time () - start) / 1e6);
+  g_assert_nonnull (strstr (printed, "widths: 8,16\n"));
+  g_assert_nonnull (strstr (printed, "blocks: 1,1\n"));
+  g_assert_cmpfloat (get_value (printed, "parameters: "), >, 1000);
+  g_assert_cmpfloat (get_value (printed, "macs per pixel: "), >, 100);
+  g_assert_cmpfloat (get_value (printed, "margin: "), >, 1);
+  g_assert_cmpfloat (get_value (printed, "samples: "), >=, 1600);
+}
+
+static void
+test_train_no_pictures (void)
+{
+  g_autofree char *empty = in_folder ("empty"), *missing = in_folder ("nowhere"), *out = in_folder ("none.safetensors");
+  g_autofree char *text = g_build_filename (empty, "text.jpg", NULL), *small = in_folder ("empty/small.png");
+
+  g_assert_cmpint (g_mkdir (empty, 0755), ==, 0);
+  REFUSED ("no usable picture", "train", "--data", empty, "--out", out, "--samples", "64", TINY);
+  REFUSED ("does not exist", "train", "--data", empty, "--out", "/nonexistent/m.safetensors", "--samples", "64", TINY);
+  REFUSED ("nowhere", "train", "--data", missing, "--out", out, "--samples", "64", TINY);
+  g_free (make_png ("empty/small.png", 31, 90, 3, 8, 0));
+  file_store (text, "not a picture", 13);
+  {
+    g_auto (Result) result = RUN ("train", "--data", empty, "--out", out, "--samples", "64", TINY);
+
+    g_assert_cmpint (result.status, ==, 1);
+    g_assert_nonnull (strstr (result.err, "text.jpg")); /* what cannot be read is named */
+    g_assert_nonnull (strstr (result.err, "1 smaller than 32"));
+  }
+  g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
+}
+
+static void
+test_train_cache (void)
+{
+  g_autofree char *pictures = get_pictures (), *out = in_folder ("cached.safetensors"),
+                  *corpus = in_folder ("own.corpus");
+  g_autofree char *first = NULL, *second = NULL, *third = NULL;
+
+  first = OUTPUT ("pack", pictures, corpus);
+  g_assert_nonnull (strstr (first, "packed: 3 pictures"));
+  g_assert_true (g_file_test (corpus, G_FILE_TEST_EXISTS));
+  get_model ();
+  second = OUTPUT ("train", "--data", pictures, "--out", out, "--samples", "64", TINY);
+  g_assert_null (strstr (second, "packed:")); /* done when the tiny model was trained */
+  g_assert_nonnull (strstr (second, "loss "));
+  g_assert_nonnull (strstr (second, "trained: "));
+  third = OUTPUT ("train", "--data", corpus, "--out", out, "--samples", "64", TINY);
+  g_assert_nonnull (strstr (third, "trained: "));
+}
+
+static double
+count_samples (const char *model)
+{
+  g_autofree char *printed = OUTPUT ("info", model);
+
+  return get_value (printed, "samples: ");
+}
+
+static void
+test_train_resume (void)
+{
+  g_autofree char *pictures = get_pictures (), *out = in_folder ("resumed.safetensors");
+  double first, second;
+
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "400", TINY, "--license", "CC0-1.0");
+  first = count_samples (out);
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "1200", "--resume", TINY);
+  second = count_samples (out);
+  g_test_message ("%g, then %g samples", first, second);
+  g_assert_cmpfloat (first, >=, 400);
+  g_assert_cmpfloat (first, <, 1200);
+  g_assert_cmpfloat (second, >=, 1200);
+}
+
+static void
+test_train_from (void)
+{
+  g_autofree char *pictures = get_pictures (), *out = in_folder ("tuned.safetensors"), *printed = NULL;
+
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "64", "--from", get_model (), "--crop", "32", "--mix",
+        "inpaint", "--license", "CC0-1.0", "--data-note", "waves");
+  printed = OUTPUT ("info", out);
+  g_assert_nonnull (strstr (printed, "widths: 8,16\n"));
+  g_assert_nonnull (strstr (printed, "CC0-1.0"));
+  g_assert_nonnull (strstr (printed, "waves"));
+  REFUSED ("--from", "train", "--data", pictures, "--out", out, "--from", get_model (), "--widths", "8,8");
+}
+
+static void
+test_train_interrupted (void)
+{
+  g_autofree char *pictures = get_pictures (), *out = in_folder ("stopped.safetensors"), *err = NULL, *line = NULL;
+  g_autofree char *checkpoint = g_strconcat (out, ".checkpoint", NULL);
+  g_autoptr (GSubprocess) process = start_with (
+      (const char *const[]){ "train", "--data", pictures, "--out", out, "--minutes", "9", TINY, NULL }, 0);
+  g_autoptr (GDataInputStream) stream = g_data_input_stream_new (g_subprocess_get_stdout_pipe (process));
+
+  do /* until training has begun */
+    {
+      g_free (line);
+      line = g_data_input_stream_read_line (stream, NULL, NULL, NULL);
+      g_assert_nonnull (line);
+    }
+  while (!g_str_has_prefix (line, "loss "));
+  g_usleep (G_USEC_PER_SEC / 2);
+  g_subprocess_send_signal (process, SIGINT);
+  g_subprocess_communicate_utf8 (process, NULL, NULL, NULL, &err, NULL);
+  g_assert_true (g_subprocess_get_if_exited (process));
+  g_assert_cmpint (g_subprocess_get_exit_status (process), ==, 1);
+  g_assert_nonnull (strstr (err, "--resume"));
+  g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
+  g_assert_true (g_file_test (checkpoint, G_FILE_TEST_EXISTS));
+  /* More samples than that were seen before the signal: resuming only has to write the model. */
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "16", "--resume", TINY);
+  g_assert_cmpfloat (count_samples (out), >, 16);
+}
+
+/* ---- main -------------------------------------------------------------------------------------------------------- */
+
+static void
+remove_all (const char *path)
+{
+  if (g_file_test (path, G_FILE_TEST_IS_DIR) && !g_file_test (path, G_FILE_TEST_IS_SYMLINK))
+    {
+      g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+      const char *name;
+
+      while (dir && (name = g_dir_read_name (dir)))
+        {
+          g_autofree char *inner = g_build_filename (path, name, NULL);
+
+          remove_all (inner);
+        }
+    }
+  g_remove (path);
+}
+
+int
+main (int argc, char **argv)
+{
+  static const struct
+  {
+    const char *name;
+    GTestFunc function;
+  } tests[] = {
+    { "help", test_help },
+    { "wrong-use", test_wrong_use },
+    { "wrong-numbers", test_wrong_numbers },
+    { "denoise/lowers-error", test_denoise_lowers_error },
+    { "denoise/auto", test_denoise_auto },
+    { "denoise/png", test_denoise_png },
+    { "denoise/tiff", test_denoise_tiff },
+    { "denoise/jpeg", test_denoise_jpeg },
+    { "denoise/mask", test_denoise_mask },
+    { "denoise/identity", test_denoise_identity },
+    { "denoise/seeds", test_denoise_seeds },
+    { "denoise/small", test_denoise_small },
+    { "denoise/in-place", test_denoise_in_place },
+    { "generate", test_generate },
+    { "forward", test_forward },
+    { "estimate", test_estimate },
+    { "orientation", test_orientation },
+    { "broken-input", test_broken_input },
+    { "bad-target", test_bad_target },
+    { "file-too-large", test_file_too_large },
+    { "full-disk", test_full_disk },
+    { "broken-model", test_broken_model },
+    { "info", test_info },
+    { "train/no-pictures", test_train_no_pictures },
+    { "train/cache", test_train_cache },
+    { "train/resume", test_train_resume },
+    { "train/from", test_train_from },
+    { "train/interrupted", test_train_interrupted },
+  };
+  int status;
+
+  g_test_init (&argc, &argv, NULL);
+  program = g_getenv ("DIFFUSION_PROGRAM");
+  if (!program)
+    {
+      g_printerr ("DIFFUSION_PROGRAM does not name the program\n");
+      return 77; /* skipped */
+    }
+  folder = g_dir_make_tmp ("test-cli-XXXXXX", NULL);
+  g_assert_nonnull (folder);
+  for (gsize i = 0; i < G_N_ELEMENTS (tests); i++)
+    {
+      g_autofree char *path = g_strconcat ("/cli/", tests[i].name, NULL);
+
+      g_test_add_func (path, tests[i].function);
+    }
+  status = g_test_run ();
+  remove_all (folder);
+  g_free (folder);
+  g_free (tiny_model);
+  return status;
+}

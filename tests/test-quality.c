@@ -1,0 +1,202 @@
+/* The promise of the denoiser, on photographs that the model has not seen: better than what GIMP has by itself.
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * DIFFUSION_MODELS names the folder with the default model, TEST_DATA that with the pictures.
+ */
+#include "diffusion.h"
+
+#include <gegl.h>
+#include <math.h>
+
+/* What both are given: an 8-bit photograph with this much noise. */
+#define SIGMA (25.0 / 255)
+/* Mean over the pictures, in dB. */
+#define ADVANTAGE 3.5
+/* "Strength" of gegl:noise-reduction: its iterations, up to where every picture is long past its best. */
+#define STRENGTH_MAX 16
+
+static const char *const names[] = { "canyon", "forest", "mountain", "terraces" };
+
+static DiffusionPicture *
+load (const char *name)
+{
+  g_autofree char  *file = g_strconcat (name, ".png", NULL);
+  g_autofree char  *path = g_build_filename (g_getenv ("TEST_DATA"), file, NULL);
+  GeglNode         *graph = gegl_node_new (), *node = gegl_node_new_child (graph, "operation", "gegl:load", "path", path, NULL);
+  GeglRectangle     extent = gegl_node_get_bounding_box (node);
+  DiffusionPicture *picture = diffusion_picture_new (extent.width, extent.height, 3, NULL);
+
+  g_assert_nonnull (picture);
+  g_assert_cmpint (extent.width, >, 100);
+  gegl_node_blit (node, 1.0, &extent, babl_format ("R'G'B' float"), picture->data, GEGL_AUTO_ROWSTRIDE, GEGL_BLIT_DEFAULT);
+  g_object_unref (graph);
+  return picture;
+}
+
+static double
+get_psnr (const DiffusionPicture *a, const DiffusionPicture *b)
+{
+  int    count = a->width * a->height * 3;
+  double sum = 0;
+
+  for (int i = 0; i < count; i++)
+    sum += pow ((double) CLAMP (a->data[i], 0.0f, 1.0f) - (double) CLAMP (b->data[i], 0.0f, 1.0f), 2);
+  return -10 * log10 (sum / count);
+}
+
+/* As the pixels of an 8-bit layer are. */
+static void
+round_to_8_bits (DiffusionPicture *picture)
+{
+  for (int i = 0; i < picture->width * picture->height * 3; i++)
+    picture->data[i] = rintf (CLAMP (picture->data[i], 0.0f, 1.0f) * 255) / 255;
+}
+
+static DiffusionPicture *
+new_noisy (const DiffusionPicture *clean, double sigma)
+{
+  DiffusionPicture            *noisy = diffusion_picture_copy (clean, NULL);
+  g_autoptr (DiffusionPicture) level = diffusion_picture_new (clean->width, clean->height, 1, NULL);
+
+  for (int i = 0; i < clean->width * clean->height; i++)
+    level->data[i] = (float) sigma;
+  g_assert_true (diffusion_forward (noisy, level, 0, 1, 0, 0, 0, 0, NULL));
+  round_to_8_bits (noisy);
+  return noisy;
+}
+
+/* What GIMP's Filters > Enhance > Noise Reduction makes of it at the strength that is best for this very picture. */
+static double
+get_best_of_gegl (const DiffusionPicture *clean, const DiffusionPicture *noisy)
+{
+  const Babl                  *format = babl_format ("R'G'B' float");
+  const GeglRectangle          extent = { 0, 0, clean->width, clean->height };
+  GeglBuffer                  *buffer = gegl_buffer_new (&extent, format);
+  g_autoptr (DiffusionPicture) result = diffusion_picture_copy (clean, NULL);
+  double                       best = 0;
+
+  gegl_buffer_set (buffer, &extent, 0, format, noisy->data, GEGL_AUTO_ROWSTRIDE);
+  for (int strength = 0; strength <= STRENGTH_MAX; strength++)
+    {
+      GeglNode *graph = gegl_node_new (), *source = gegl_node_new_child (graph, "operation", "gegl:buffer-source", "buffer", buffer, NULL);
+      GeglNode *filter = gegl_node_new_child (graph, "operation", "gegl:noise-reduction", "iterations", strength, NULL);
+
+      gegl_node_link (source, filter);
+      gegl_node_blit (filter, 1.0, &extent, format, result->data, GEGL_AUTO_ROWSTRIDE, GEGL_BLIT_DEFAULT);
+      best = MAX (best, get_psnr (clean, result));
+      g_object_unref (graph);
+    }
+  g_object_unref (buffer);
+  return best;
+}
+
+static DiffusionModel *
+load_model (void)
+{
+  GError          *error = NULL;
+  g_autofree char *path = diffusion_model_find ("default", &error);
+  DiffusionModel  *model;
+
+  g_assert_no_error (error);
+  model = diffusion_model_load (path, &error);
+  g_assert_no_error (error);
+  return model;
+}
+
+static void
+denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionNoise *noise, double strength)
+{
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  GError          *error = NULL;
+
+  diffusion_denoise (model, picture, NULL, noise, strength, &options, NULL, &error);
+  g_assert_no_error (error);
+}
+
+static void
+test_against_gegl (void)
+{
+  g_autoptr (DiffusionModel) model = load_model ();
+  double                     ours = 0, theirs = 0, n = G_N_ELEMENTS (names);
+
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+      g_autoptr (DiffusionPicture) clean = load (names[i]), noisy = new_noisy (clean, SIGMA), result = diffusion_picture_copy (noisy, NULL);
+      DiffusionNoise               noise;
+      double                       best = get_best_of_gegl (clean, noisy), psnr;
+
+      diffusion_noise_set_uniform (&noise, SIGMA);
+      denoise (model, result, &noise, 1);
+      psnr = get_psnr (clean, result);
+      g_print ("# measured: %s, noise 25: %.2f dB as it is, %.2f dB by GIMP's noise reduction at its best, %.2f dB by diffusion\n", names[i],
+               get_psnr (clean, noisy), best, psnr);
+      ours += psnr / n;
+      theirs += best / n;
+    }
+  g_print ("# measured: mean, noise 25: %.2f dB by GIMP's noise reduction, %.2f dB by diffusion: %.2f dB better\n", theirs, ours, ours - theirs);
+  g_assert_cmpfloat (ours - theirs, >, ADVANTAGE);
+}
+
+/* Left to estimate the noise by itself it is not much worse than when told. */
+static void
+test_estimate_serves (void)
+{
+  g_autoptr (DiffusionModel) model = load_model ();
+
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+      g_autoptr (DiffusionPicture) clean = load (names[i]), noisy = new_noisy (clean, SIGMA), told = diffusion_picture_copy (noisy, NULL);
+      DiffusionNoise               noise;
+
+      diffusion_noise_set_uniform (&noise, SIGMA);
+      denoise (model, told, &noise, 1);
+      g_assert_true (diffusion_estimate_noise (noisy, NULL, &noise, NULL));
+      denoise (model, noisy, &noise, 1);
+      g_print ("# measured: %s, noise 25, estimated as %.1f: %.2f dB, told: %.2f dB\n", names[i], noise.sigma * 255, get_psnr (clean, noisy),
+               get_psnr (clean, told));
+      g_assert_cmpfloat (get_psnr (clean, noisy), >, get_psnr (clean, told) - 0.7);
+    }
+}
+
+/* More strength never leaves more noise where there is nothing but noise. */
+static void
+test_strength_is_monotonic (void)
+{
+  g_autoptr (DiffusionModel)   model = load_model ();
+  g_autoptr (DiffusionPicture) flat = diffusion_picture_new (256, 256, 3, NULL), noisy = NULL;
+  DiffusionNoise               noise;
+  double                       last = INFINITY;
+
+  for (int i = 0; i < 256 * 256 * 3; i++)
+    flat->data[i] = 0.3f + 0.2f * (float) (i % 3);
+  noisy = new_noisy (flat, SIGMA);
+  diffusion_noise_set_uniform (&noise, SIGMA);
+  for (double strength = 0; strength <= 2; strength += 0.25)
+    {
+      g_autoptr (DiffusionPicture) result = diffusion_picture_copy (noisy, NULL);
+      double                       left;
+
+      denoise (model, result, &noise, strength);
+      left = 255 * pow (10, -get_psnr (flat, result) / 20);
+      g_print ("# measured: strength %.2f leaves noise of %.2f\n", strength, left);
+      g_assert_cmpfloat (left, <, last + 0.05);
+      last = left;
+    }
+  g_assert_cmpfloat (last, <, 2.5);
+}
+
+int
+main (int argc, char **argv)
+{
+  int status;
+
+  g_test_init (&argc, &argv, NULL);
+  gegl_init (NULL, NULL);
+  g_object_set (gegl_config (), "use-opencl", FALSE, NULL);
+  g_test_add_func ("/quality/against-gegl", test_against_gegl);
+  g_test_add_func ("/quality/estimate-serves", test_estimate_serves);
+  g_test_add_func ("/quality/strength-is-monotonic", test_strength_is_monotonic);
+  status = g_test_run ();
+  gegl_exit ();
+  return status;
+}

@@ -1,0 +1,282 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#include <libgimp/gimp.h>
+#include <libgimp/gimpui.h>
+
+#include <glib/gi18n.h>
+
+#include "dialog.h"
+
+enum
+{
+  SPACING = 6,
+  BORDER = 12,
+  SLIDER_WIDTH = 160
+};
+
+struct _UiDialog
+{
+  GObject      *config;
+  GtkWidget    *body;
+  GtkWidget    *content; /* what is insensitive while busy */
+  GtkWidget    *fields;
+  GtkWidget    *progress;
+  GtkWidget    *status;
+  GtkSizeGroup *labels;
+
+  const char *noise_property; /* NULL: there is no such field */
+  GtkWidget  *noise_level;    /* slider and number */
+  GtkWidget  *noise_auto;
+  GtkWidget  *noise_estimate;
+  double      estimate;       /* negative: not known yet */
+};
+
+static GParamSpec *
+find_property (UiDialog *dialog, const char *property)
+{
+  return g_object_class_find_property (G_OBJECT_GET_CLASS (dialog->config), property);
+}
+
+static GtkWidget *
+label_new (const char *text)
+{
+  GtkWidget *label = gtk_label_new (text);
+
+  gtk_label_set_xalign (GTK_LABEL (label), 0);
+  return label;
+}
+
+/* A row with the property's nick in front of the widget; the mnemonic leads to target. */
+static void
+add_row (UiDialog *dialog, const char *property, GtkWidget *widget, GtkWidget *target)
+{
+  GParamSpec *pspec = find_property (dialog, property);
+  GtkWidget  *row = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkWidget  *label = gtk_label_new_with_mnemonic (g_param_spec_get_nick (pspec));
+
+  gtk_label_set_xalign (GTK_LABEL (label), 0);
+  gtk_label_set_mnemonic_widget (GTK_LABEL (label), target);
+  gtk_size_group_add_widget (dialog->labels, label);
+  gimp_help_set_help_data (target, g_param_spec_get_blurb (pspec), NULL);
+  gtk_box_pack_start (GTK_BOX (row), label, FALSE, FALSE, 0);
+  gtk_box_pack_start (GTK_BOX (row), widget, TRUE, TRUE, 0);
+  gtk_box_pack_start (GTK_BOX (dialog->fields), row, FALSE, FALSE, 0);
+}
+
+/* A slider and a number; the slider may cover only the useful part of the range, and then shows its end for what is beyond.
+ * (gimp_prop_hscale_new () would bind the slider, but makes an abstract type with GTK 2.) */
+static GtkWidget *
+scale_new (UiDialog *dialog, const char *property, const UiField *field, GtkWidget **number)
+{
+  GtkWidget     *box = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkAdjustment *range, *adjustment;
+  GtkWidget     *scale;
+
+  *number = gimp_prop_spin_button_new (dialog->config, property, field->step, field->page, field->digits);
+  range = gtk_spin_button_get_adjustment (GTK_SPIN_BUTTON (*number));
+  adjustment = GTK_ADJUSTMENT (gtk_adjustment_new (gtk_adjustment_get_value (range), gtk_adjustment_get_lower (range),
+                                                   field->slider_max, field->step, field->page, 0));
+  scale = gtk_scale_new (GTK_ORIENTATION_HORIZONTAL, adjustment);
+  gtk_scale_set_digits (GTK_SCALE (scale), field->digits);
+  gtk_scale_set_draw_value (GTK_SCALE (scale), FALSE);
+  gtk_widget_set_size_request (scale, SLIDER_WIDTH, -1);
+  g_object_bind_property (dialog->config, property, adjustment, "value", G_BINDING_BIDIRECTIONAL | G_BINDING_SYNC_CREATE);
+
+  gtk_box_pack_start (GTK_BOX (box), scale, TRUE, TRUE, 0);
+  gtk_box_pack_start (GTK_BOX (box), *number, FALSE, FALSE, 0);
+  return box;
+}
+
+/* ---- the noise field ---------------------------------------------------------------------------------------------------- */
+
+static void
+noise_auto_toggled (GtkToggleButton *button, UiDialog *dialog)
+{
+  GParamSpec *pspec = find_property (dialog, dialog->noise_property);
+  double      level;
+
+  g_object_get (dialog->config, dialog->noise_property, &level, NULL);
+  if (gtk_toggle_button_get_active (button))
+    {
+      if (level != 0)
+        g_object_set (dialog->config, dialog->noise_property, 0.0, NULL);
+    }
+  else if (level == 0)
+    {
+      /* 0 would mean the estimate again: start from what was estimated, or from the smallest step. */
+      level = MAX (dialog->estimate, gtk_adjustment_get_step_increment (gtk_spin_button_get_adjustment (
+                                         GTK_SPIN_BUTTON (dialog->noise_level))));
+      g_object_set (dialog->config, dialog->noise_property, MIN (level, G_PARAM_SPEC_DOUBLE (pspec)->maximum), NULL);
+    }
+}
+
+static void
+noise_changed (GObject *config, GParamSpec *pspec, UiDialog *dialog)
+{
+  GtkWidget *row = gtk_widget_get_parent (dialog->noise_level);
+  double     level;
+
+  g_object_get (config, dialog->noise_property, &level, NULL);
+  gtk_toggle_button_set_active (GTK_TOGGLE_BUTTON (dialog->noise_auto), level == 0);
+  gtk_widget_set_sensitive (row, level != 0);
+}
+
+static void
+add_noise (UiDialog *dialog, const char *property, const UiField *field)
+{
+  GtkWidget *box = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkWidget *level = scale_new (dialog, property, field, &dialog->noise_level);
+  g_autofree char *signal = g_strdup_printf ("notify::%s", property);
+
+  dialog->noise_property = property;
+  dialog->noise_auto = gtk_check_button_new_with_mnemonic (_ ("Estimate it _from the picture"));
+  dialog->noise_estimate = label_new (NULL);
+  gtk_box_pack_start (GTK_BOX (box), dialog->noise_auto, FALSE, FALSE, 0);
+  gtk_box_pack_start (GTK_BOX (box), dialog->noise_estimate, FALSE, FALSE, 0);
+
+  add_row (dialog, property, level, dialog->noise_level);
+  gtk_box_pack_start (GTK_BOX (dialog->fields), box, FALSE, FALSE, 0);
+
+  ui_dialog_set_estimate (dialog, -1);
+  noise_changed (dialog->config, NULL, dialog);
+  g_signal_connect (dialog->noise_auto, "toggled", G_CALLBACK (noise_auto_toggled), dialog);
+  g_signal_connect (dialog->config, signal, G_CALLBACK (noise_changed), dialog);
+}
+
+void
+ui_dialog_set_estimate (UiDialog *dialog, double level)
+{
+  g_autofree char *text = NULL;
+
+  dialog->estimate = level;
+  if (! dialog->noise_property)
+    return;
+  if (level >= 0)
+    text = g_strdup_printf (_ ("(estimated: %.1f)"), level);
+  gtk_label_set_text (GTK_LABEL (dialog->noise_estimate), text ? text : "");
+}
+
+/* ---- other fields ------------------------------------------------------------------------------------------------------- */
+
+static void
+seed_clicked (GtkButton *button, UiDialog *dialog)
+{
+  const char *property = g_object_get_data (G_OBJECT (button), "property");
+  GParamSpec *pspec = find_property (dialog, property);
+
+  g_object_set (dialog->config, property, g_random_int_range (0, G_PARAM_SPEC_INT (pspec)->maximum), NULL);
+}
+
+static void
+add_seed (UiDialog *dialog, const char *property, const UiField *field)
+{
+  GtkWidget *box = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkWidget *number = gimp_prop_spin_button_new (dialog->config, property, field->step, field->page, 0);
+  GtkWidget *button = gtk_button_new_with_mnemonic (_ ("Ne_w Seed"));
+
+  g_object_set_data (G_OBJECT (button), "property", (gpointer) property);
+  g_signal_connect (button, "clicked", G_CALLBACK (seed_clicked), dialog);
+  gtk_box_pack_start (GTK_BOX (box), number, TRUE, TRUE, 0);
+  gtk_box_pack_start (GTK_BOX (box), button, FALSE, FALSE, 0);
+  add_row (dialog, property, box, number);
+}
+
+static void
+add_choice (UiDialog *dialog, const char *property, const UiChoice *choices)
+{
+  GtkListStore *store = gtk_list_store_new (2, G_TYPE_STRING, G_TYPE_STRING);
+  GtkWidget    *combo;
+
+  for (const UiChoice *choice = choices; choice->name; choice++)
+    gtk_list_store_insert_with_values (store, NULL, -1, 0, choice->name, 1, gettext (choice->label), -1);
+  combo = gimp_prop_string_combo_box_new (dialog->config, property, GTK_TREE_MODEL (store), 0, 1);
+  g_object_unref (store);
+  add_row (dialog, property, combo, combo);
+}
+
+void
+ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *field, const UiChoice *choices)
+{
+  GtkWidget *box, *number;
+
+  switch (field->kind)
+    {
+    case UI_FIELD_NONE:
+      return;
+    case UI_FIELD_SCALE:
+      box = scale_new (dialog, property, field, &number);
+      add_row (dialog, property, box, number);
+      break;
+    case UI_FIELD_NOISE:
+      add_noise (dialog, property, field);
+      break;
+    case UI_FIELD_SEED:
+      add_seed (dialog, property, field);
+      break;
+    case UI_FIELD_CHOICE:
+      add_choice (dialog, property, choices);
+      break;
+    }
+  if (field->hint)
+    gtk_box_pack_start (GTK_BOX (dialog->fields), label_new (gettext (field->hint)), FALSE, FALSE, 0);
+  gtk_widget_show_all (dialog->fields);
+}
+
+/* ---- the whole ---------------------------------------------------------------------------------------------------------- */
+
+UiDialog *
+ui_dialog_new (GObject *config, GtkWidget *preview)
+{
+  UiDialog *dialog = g_new0 (UiDialog, 1);
+
+  dialog->config = config;
+  dialog->labels = gtk_size_group_new (GTK_SIZE_GROUP_HORIZONTAL);
+  dialog->body = gtk_box_new (GTK_ORIENTATION_VERTICAL, BORDER);
+  dialog->content = gtk_box_new (GTK_ORIENTATION_VERTICAL, BORDER);
+  dialog->fields = gtk_box_new (GTK_ORIENTATION_VERTICAL, SPACING);
+  dialog->progress = gtk_progress_bar_new ();
+  dialog->status = label_new (NULL);
+
+  gtk_container_set_border_width (GTK_CONTAINER (dialog->body), BORDER);
+  gtk_label_set_line_wrap (GTK_LABEL (dialog->status), TRUE);
+  gtk_box_pack_start (GTK_BOX (dialog->content), preview, TRUE, TRUE, 0);
+  gtk_box_pack_start (GTK_BOX (dialog->content), dialog->fields, FALSE, FALSE, 0);
+  gtk_box_pack_start (GTK_BOX (dialog->body), dialog->content, TRUE, TRUE, 0);
+  gtk_box_pack_start (GTK_BOX (dialog->body), dialog->progress, FALSE, FALSE, 0);
+  gtk_box_pack_start (GTK_BOX (dialog->body), dialog->status, FALSE, FALSE, 0);
+  gtk_widget_show_all (dialog->body);
+  return dialog;
+}
+
+void
+ui_dialog_free (UiDialog *dialog)
+{
+  g_signal_handlers_disconnect_by_data (dialog->config, dialog);
+  g_object_unref (dialog->labels);
+  g_free (dialog);
+}
+
+GtkWidget *
+ui_dialog_get_body (UiDialog *dialog)
+{
+  return dialog->body;
+}
+
+void
+ui_dialog_set_status (UiDialog *dialog, const char *text)
+{
+  gtk_label_set_text (GTK_LABEL (dialog->status), text ? text : "");
+}
+
+void
+ui_dialog_set_busy (UiDialog *dialog, gboolean busy)
+{
+  gtk_widget_set_sensitive (dialog->content, ! busy);
+}
+
+void
+ui_dialog_set_progress (UiDialog *dialog, double fraction)
+{
+  gtk_progress_bar_set_fraction (GTK_PROGRESS_BAR (dialog->progress), CLAMP (fraction, 0, 1));
+}

@@ -1,0 +1,37 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * The inside of every filter's dialog: the preview, the fields, and a bar that shows how far the filter is.  Written in
+ * what GTK 2 and GTK 3 have in common; the window around it is the caller's.
+ */
+#pragma once
+
+#include <glib-object.h>
+#include <gtk/gtk.h>
+
+#include "field.h"
+
+G_BEGIN_DECLS
+
+typedef struct _UiDialog UiDialog;
+
+/* config: an object with the properties that the fields will name. */
+UiDialog *ui_dialog_new (GObject *config, GtkWidget *preview);
+void      ui_dialog_free (UiDialog *dialog); /* after its widgets are gone */
+
+/* Shows a property; its label and tooltip are the property's nick and blurb. */
+void ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *field, const UiChoice *choices);
+
+GtkWidget *ui_dialog_get_body (UiDialog *dialog);
+
+/* The level that the noise field shows as the estimate, in the property's units; negative: not known yet. */
+void ui_dialog_set_estimate (UiDialog *dialog, double level);
+
+/* One line below the fields; NULL for none. */
+void ui_dialog_set_status (UiDialog *dialog, const char *text);
+
+/* While busy, the fields cannot be changed. */
+void ui_dialog_set_busy (UiDialog *dialog, gboolean busy);
+void ui_dialog_set_progress (UiDialog *dialog, double fraction);
+
+G_END_DECLS
