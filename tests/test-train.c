@@ -324,6 +324,7 @@ static void
 test_refuses (Fixture *f, gconstpointer data)
 {
   DiffusionTrainOptions options;
+  g_autofree char      *other = NULL;
   GError               *error = NULL;
 
 #define REFUSE(change, domain, code)                                  \
@@ -341,6 +342,15 @@ test_refuses (Fixture *f, gconstpointer data)
   REFUSE (options.samples = 0, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
   REFUSE (options.out = "/nowhere/at/all.safetensors", DIFFUSION_ERROR, DIFFUSION_ERROR_FILE);
   REFUSE (options.from = f->corpus, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+
+  /* A model to start from, of another shape. */
+  options = get_options (f, 8);
+  g_assert_true (diffusion_train (&options, NULL, NULL));
+  other = g_strconcat (f->model, ".other", NULL);
+  g_assert_cmpint (g_rename (f->model, other), ==, 0);
+  g_unlink (f->checkpoint);
+  REFUSE ((options.from = other, options.architecture.width[0] = 24), DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_unlink (other);
 
   /* A checkpoint of another shape, or a broken one. */
   options = get_options (f, 8);

@@ -25,7 +25,7 @@ typedef enum
 
 /* Shares of each kind in per cent, per mix. */
 static const int shares[][5] = {
-  [DIFFUSION_TRAIN_DENOISE] = { 52, 25, 7, 10, 6 },
+  [DIFFUSION_TRAIN_DENOISE] = { 64, 22, 3, 6, 5 },
   [DIFFUSION_TRAIN_INPAINT] = { 14, 10, 18, 48, 10 },
 };
 
@@ -111,7 +111,11 @@ cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, flo
               sum[c] += p[c];
           }
         for (int c = 0; c < 3; c++)
-          to[c] = CLAMP ((float) ((sum[c] + (random_double (random) - 0.5) * k) / (255 * k * k)), 0.0f, 1.0f);
+          {
+            double value = (sum[c] + (random_double (random) - 0.5) * k) / (255 * k * k);
+
+            to[c] = (float) CLAMP (value, 0, 1);
+          }
       }
 }
 
@@ -128,10 +132,15 @@ draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, fl
 
 /* ---- level maps ---- */
 
+/* By the logarithm, half of them from a triangle: the middle, some 10/255, is where most noisy photographs are. */
 static double
 draw_photo_level (Random *random, double most)
 {
-  return exp (random_range (random, log (PHOTO_MIN), log (most)));
+  double u = random_double (random);
+
+  if (random_double (random) < 0.5)
+    u = (u + random_double (random)) / 2;
+  return PHOTO_MIN * pow (most / PHOTO_MIN, u);
 }
 
 static double

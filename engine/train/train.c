@@ -403,12 +403,14 @@ check_options (const DiffusionTrainOptions *o, DiffusionArchitecture *architectu
   const char *wrong = NULL;
 
   *architecture = o->architecture.levels ? o->architecture : diffusion_architecture_default;
-  if (o->from && ! o->architecture.levels)
+  if (o->from)
     {
       g_autoptr (DiffusionModel) from = diffusion_model_load (o->from, error);
 
       if (! from)
         return FALSE;
+      if (o->architecture.levels && memcmp (diffusion_model_get_architecture (from), &o->architecture, sizeof o->architecture) != 0)
+        wrong = "the model to start from to have the widths and blocks that are asked for";
       *architecture = *diffusion_model_get_architecture (from);
     }
   if (! o->corpus || ! o->out)
