@@ -3,7 +3,7 @@
  *
  * DIFFUSION_MODELS names the folder with the default model, TEST_DATA that with the pictures.
  */
-#include "diffusion.h"
+#include "quality/photo.h"
 
 #include <gegl.h>
 #include <math.h>
@@ -22,26 +22,10 @@ load (const char *name)
 {
   g_autofree char  *file = g_strconcat (name, ".png", NULL);
   g_autofree char  *path = g_build_filename (g_getenv ("TEST_DATA"), file, NULL);
-  GeglNode         *graph = gegl_node_new (), *node = gegl_node_new_child (graph, "operation", "gegl:load", "path", path, NULL);
-  GeglRectangle     extent = gegl_node_get_bounding_box (node);
-  DiffusionPicture *picture = diffusion_picture_new (extent.width, extent.height, 3, NULL);
+  DiffusionPicture *picture = photo_load (path);
 
   g_assert_nonnull (picture);
-  g_assert_cmpint (extent.width, >, 100);
-  gegl_node_blit (node, 1.0, &extent, babl_format ("R'G'B' float"), picture->data, GEGL_AUTO_ROWSTRIDE, GEGL_BLIT_DEFAULT);
-  g_object_unref (graph);
   return picture;
-}
-
-static double
-get_psnr (const DiffusionPicture *a, const DiffusionPicture *b)
-{
-  int    count = a->width * a->height * 3;
-  double sum = 0;
-
-  for (int i = 0; i < count; i++)
-    sum += pow ((double) CLAMP (a->data[i], 0.0f, 1.0f) - (double) CLAMP (b->data[i], 0.0f, 1.0f), 2);
-  return -10 * log10 (sum / count);
 }
 
 /* As the pixels of an 8-bit layer are. */
@@ -55,12 +39,8 @@ round_to_8_bits (DiffusionPicture *picture)
 static DiffusionPicture *
 new_noisy (const DiffusionPicture *clean, double sigma)
 {
-  DiffusionPicture            *noisy = diffusion_picture_copy (clean, NULL);
-  g_autoptr (DiffusionPicture) level = diffusion_picture_new (clean->width, clean->height, 1, NULL);
+  DiffusionPicture *noisy = photo_add_noise (clean, sigma, 0);
 
-  for (int i = 0; i < clean->width * clean->height; i++)
-    level->data[i] = (float) sigma;
-  g_assert_true (diffusion_forward (noisy, level, 0, 1, 0, 0, 0, 0, NULL));
   round_to_8_bits (noisy);
   return noisy;
 }
@@ -83,7 +63,7 @@ get_best_of_gegl (const DiffusionPicture *clean, const DiffusionPicture *noisy)
 
       gegl_node_link (source, filter);
       gegl_node_blit (filter, 1.0, &extent, format, result->data, GEGL_AUTO_ROWSTRIDE, GEGL_BLIT_DEFAULT);
-      best = MAX (best, get_psnr (clean, result));
+      best = MAX (best, photo_get_psnr (clean, result));
       g_object_unref (graph);
     }
   g_object_unref (buffer);
@@ -127,9 +107,9 @@ test_against_gegl (void)
 
       diffusion_noise_set_uniform (&noise, SIGMA);
       denoise (model, result, &noise, 1);
-      psnr = get_psnr (clean, result);
+      psnr = photo_get_psnr (clean, result);
       g_print ("# measured: %s, noise 25: %.2f dB as it is, %.2f dB by GIMP's noise reduction at its best, %.2f dB by diffusion\n", names[i],
-               get_psnr (clean, noisy), best, psnr);
+               photo_get_psnr (clean, noisy), best, psnr);
       ours += psnr / n;
       theirs += best / n;
     }
@@ -152,9 +132,9 @@ test_estimate_serves (void)
       denoise (model, told, &noise, 1);
       g_assert_true (diffusion_estimate_noise (noisy, NULL, &noise, NULL));
       denoise (model, noisy, &noise, 1);
-      g_print ("# measured: %s, noise 25, estimated as %.1f: %.2f dB, told: %.2f dB\n", names[i], noise.sigma * 255, get_psnr (clean, noisy),
-               get_psnr (clean, told));
-      g_assert_cmpfloat (get_psnr (clean, noisy), >, get_psnr (clean, told) - 0.7);
+      g_print ("# measured: %s, noise 25, estimated as %.1f: %.2f dB, told: %.2f dB\n", names[i], noise.sigma * 255, photo_get_psnr (clean, noisy),
+               photo_get_psnr (clean, told));
+      g_assert_cmpfloat (photo_get_psnr (clean, noisy), >, photo_get_psnr (clean, told) - 0.7);
     }
 }
 
@@ -177,7 +157,7 @@ test_strength_is_monotonic (void)
       double                       left;
 
       denoise (model, result, &noise, strength);
-      left = 255 * pow (10, -get_psnr (flat, result) / 20);
+      left = 255 * pow (10, -photo_get_psnr (flat, result) / 20);
       g_print ("# measured: strength %.2f leaves noise of %.2f\n", strength, left);
       g_assert_cmpfloat (left, <, last + 0.05);
       last = left;
@@ -191,12 +171,11 @@ main (int argc, char **argv)
   int status;
 
   g_test_init (&argc, &argv, NULL);
-  gegl_init (NULL, NULL);
-  g_object_set (gegl_config (), "use-opencl", FALSE, NULL);
+  photo_begin ();
   g_test_add_func ("/quality/against-gegl", test_against_gegl);
   g_test_add_func ("/quality/estimate-serves", test_estimate_serves);
   g_test_add_func ("/quality/strength-is-monotonic", test_strength_is_monotonic);
   status = g_test_run ();
-  gegl_exit ();
+  photo_end ();
   return status;
 }

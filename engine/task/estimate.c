@@ -406,8 +406,11 @@ judge_group (const Group *group, Total total, double coloured)
   flatten (coloured, weak);
   steep = total (weakest);
   growth = MAX (log ((total (weak) + nothing) / (steep + nothing)) / log (WIDER), 0);
-  limit_fall (weakest);
-  limit_fall (weak);
+  if (total == total_all)
+    {
+      limit_fall (weakest);
+      limit_fall (weak);
+    }
   fall = (total (weakest) + nothing) / (steep + nothing);
   /* As if texture went with the square root of the share: then what was added by WIDER times the blocks is what was there at first. */
   for (int band = 0; band < BANDS; band++)

@@ -90,27 +90,40 @@ def png_write(path, width, height, components, data):
                 + chunk(b'IDAT', zlib.compress(rows, 6)) + chunk(b'IEND', b''))
 
 
-def framebuffer_read(path):
-    """The file that Xvfb -fbdir keeps (XWD, 32 bits per pixel): width, height, RGB bytes."""
+def framebuffer_read(path, x=0, y=0, width=None, height=None):
+    """A rectangle of the file that Xvfb -fbdir keeps (XWD, 32 bits per pixel), as far as the screen has it:
+    width, height, RGB bytes."""
     with open(path, 'rb') as f:
-        data = f.read()
-    header = struct.unpack('>25I', data[:100])
-    size, width, height, stride, colours = header[0], header[4], header[5], header[12], header[19]
-    start = size + colours * 12
-    rgb = bytearray(width * height * 3)
-    for y in range(height):
-        row = data[start + y * stride:start + y * stride + width * 4]
-        line = y * width * 3
-        rgb[line:line + width * 3:3] = row[2::4]
-        rgb[line + 1:line + width * 3:3] = row[1::4]
-        rgb[line + 2:line + width * 3:3] = row[0::4]
-    return width, height, bytes(rgb)
+        header = struct.unpack('>25I', f.read(100))
+        size, full_width, full_height, stride, colours = header[0], header[4], header[5], header[12], header[19]
+        x0, y0 = max(x, 0), max(y, 0)
+        x1 = full_width if width is None else min(x + width, full_width)
+        y1 = full_height if height is None else min(y + height, full_height)
+        if x1 <= x0 or y1 <= y0:
+            return 0, 0, b''
+        f.seek(size + colours * 12 + y0 * stride)
+        lines = f.read((y1 - y0) * stride)
+    rows = b''.join(lines[i * stride + x0 * 4:i * stride + x1 * 4] for i in range(y1 - y0))
+    rgb = bytearray((x1 - x0) * (y1 - y0) * 3)
+    rgb[0::3], rgb[1::3], rgb[2::3] = rows[2::4], rows[1::4], rows[0::4]
+    return x1 - x0, y1 - y0, bytes(rgb)
 
 
 def crop(picture, x, y, width, height):
-    """A rectangle of (width, height, RGB bytes), as far as it lies inside."""
-    full_width, full_height, data = picture
-    x0, y0 = max(x, 0), max(y, 0)
-    x1, y1 = min(x + width, full_width), min(y + height, full_height)
-    rows = [data[(row * full_width + x0) * 3:(row * full_width + x1) * 3] for row in range(y0, y1)]
-    return x1 - x0, y1 - y0, b''.join(rows)
+    """A rectangle of (width, height, RGB bytes) that lies inside."""
+    full_width, _, data = picture
+    rows = [data[(row * full_width + x) * 3:(row * full_width + x + width) * 3] for row in range(y, y + height)]
+    return width, height, b''.join(rows)
+
+
+def different_pixels(a, b):
+    """How many pixels of two pictures differ; all if the pictures have not the same size."""
+    if a[:2] != b[:2]:
+        return max(a[0] * a[1], b[0] * b[1])
+    stride = a[0] * 3
+    count = 0
+    for start in range(0, len(a[2]), stride):
+        one, other = a[2][start:start + stride], b[2][start:start + stride]
+        if one != other:
+            count += sum(one[i:i + 3] != other[i:i + 3] for i in range(0, stride, 3))
+    return count

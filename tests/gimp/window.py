@@ -16,6 +16,7 @@ from gimptest import scheme_string
 WIDTH, HEIGHT = 420, 320
 TITLE = 'Denoise with Diffusion'
 PATIENCE = 120
+CHANGED = 2500  # pixels: more than a label or a focus frame, less than the preview
 
 
 class Screen:
@@ -46,11 +47,11 @@ class Screen:
 
     def picture(self, window=None):
         """What the screen or the window looks like now; nothing if the window is gone."""
-        rectangle = (0, 0, 10000, 10000)
+        rectangle = []
         if window:
             shell = dict(line.split('=') for line in self.tool('getwindowgeometry', '--shell', window))
             rectangle = [int(shell.get(key, 0)) for key in ('X', 'Y', 'WIDTH', 'HEIGHT')]
-        return pictures.crop(pictures.framebuffer_read(os.path.join(self.folder, 'Xvfb_screen0')), *rectangle)
+        return pictures.framebuffer_read(os.path.join(self.folder, 'Xvfb_screen0'), *rectangle)
 
     def save(self, path, window=None):
         width, height, data = self.picture(window)
@@ -88,12 +89,6 @@ def wait_until(condition, patience=PATIENCE):
             return value
         time.sleep(0.05)
     return None
-
-
-def different_pixels(a, b):
-    if a[:2] != b[:2]:
-        return max(a[0] * a[1], b[0] * b[1])
-    return sum(a[2][i:i + 3] != b[2][i:i + 3] for i in range(0, len(a[2]), 3))
 
 
 class Session:
@@ -231,28 +226,26 @@ def check_dialog(session):
     if not dialog:
         session.screenshot('no-dialog')
         return False
-    with_preview = screen.settle(dialog)
-    session.screenshot('dialog', dialog)
+    # Without the preview the original is shown at once; the result comes when it is ready.
     screen.keys(dialog, 'alt+p')
     original = screen.settle(dialog)
-    session.screenshot('dialog-original', dialog)
     screen.keys(dialog, 'alt+p')
-    changed = different_pixels(with_preview, original)
-    tap.check('the preview shows the result', None if changed > 2000 else 'only %d pixels change with it' % changed)
-    back = wait_until(lambda: different_pixels(with_preview, screen.picture(dialog)) < 1500)
-    tap.check('the preview comes back', None if back else 'it does not look as before')
+    shown = wait_until(lambda: pictures.different_pixels(original, screen.picture(dialog)) > CHANGED)
+    full = screen.settle(dialog)
+    session.screenshot('dialog', dialog)
+    tap.check('the preview shows the result', None if shown else 'it does not change')
 
-    # Once more, because the original is shown until the first result is there.
-    screen.enter(dialog, 'alt+t', '0.4')
-    screen.settle(dialog)
-    weaker = screen.settle(dialog)
-    session.screenshot('dialog-weaker', dialog)
-    changed = min(different_pixels(with_preview, weaker), different_pixels(original, weaker))
-    tap.check('the preview follows a typed strength', None if changed > 2000 else 'only %d pixels changed' % changed)
+    def follows(strength):
+        screen.enter(dialog, 'alt+t', strength)
+        changed = wait_until(lambda: min(pictures.different_pixels(other, screen.picture(dialog)) for other in (original, full))
+                             > CHANGED)
+        last = screen.settle(dialog)
+        session.screenshot('dialog-strength-' + strength, dialog)
+        tap.check('the preview follows strength ' + strength, None if changed else 'it does not change')
+        return last
 
-    screen.enter(dialog, 'alt+t', '1.5')
-    screen.settle(dialog)
-    session.last_preview = screen.settle(dialog)
+    follows('0.4')
+    session.last_preview = follows('1.5')
     session.last_original = original
     screen.keys(dialog, 'alt+o')
     return True

@@ -1,0 +1,17 @@
+/* Photographs for the measurements of quality.  SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+#include "diffusion.h"
+
+/* Starts GEGL, which reads the files; photo_end () ends it. */
+void photo_begin (void);
+void photo_end (void);
+
+/* R'G'B' of a picture file; NULL if it is none. */
+DiffusionPicture *photo_load (const char *path);
+
+/* A copy with white noise of standard deviation sigma (picture units), the same for the same seed; not clipped. */
+DiffusionPicture *photo_add_noise (const DiffusionPicture *clean, double sigma, guint64 seed);
+
+/* In dB, for a peak of 1; values outside [0, 1] are seen as a viewer sees them, clipped. */
+double photo_get_psnr (const DiffusionPicture *a, const DiffusionPicture *b);
