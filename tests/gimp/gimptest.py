@@ -82,6 +82,19 @@ def find_system_plugins(major):
     return os.path.join(lib, 'plug-ins')
 
 
+def read_log(path):
+    """name -> (status, text) of each line; 'END' is there if the script came to its end."""
+    result = {}
+    try:
+        with open(path, errors='replace') as f:
+            for line in f:
+                fields = line.rstrip('\n').split('\t')
+                result[fields[0]] = (fields[1] if len(fields) > 1 else '', '\t'.join(fields[2:]).strip())
+    except OSError:
+        pass
+    return result
+
+
 class Gimp:
     """A profile of its own in a folder with a space in its name, and the few plug-ins that the tests need."""
 
@@ -156,16 +169,7 @@ class Gimp:
         return self.read_log()
 
     def read_log(self):
-        """name -> (status, text); 'END' is there if the script came to its end."""
-        result = {}
-        try:
-            with open(self.log, errors='replace') as f:
-                for line in f:
-                    fields = line.rstrip('\n').split('\t')
-                    result[fields[0]] = (fields[1] if len(fields) > 1 else '', '\t'.join(fields[2:]).strip())
-        except OSError:
-            pass
-        return result
+        return read_log(self.log)
 
     def complaints(self):
         lines = [line for line in self.output.splitlines() if COMPLAINTS.search(line) and not HARMLESS.search(line)]
