@@ -51,6 +51,8 @@
 #define SHARE_OF_WHITE 0.5
 /* The level's logarithm per logit of brightness: what the shoulder of tone curves, the steepest part, does to it. */
 #define SLOPE_MOST 0.8
+/* How sure the groups must be, on the mean, that what they see is noise for the estimate to stand as it is. */
+#define TRUSTED 0.4
 /* Half width of the smoothing over brightness. */
 #define SMOOTHING 0.1
 /* Levels below this are all the same: the standard deviation of rounding to 8 bits. */
@@ -84,7 +86,8 @@ typedef struct
 {
   double brightness;
   double variance;
-  double limit; /* a level that the noise does not exceed here */
+  double limit;  /* a level that the noise does not exceed here */
+  double noisy;  /* how much that looks like noise: 1 very, 0 like texture */
   double weight;
 } Point;
 
@@ -418,8 +421,8 @@ judge_group (const Group *group, Total total, double coloured)
   point.variance = total (noise);
   point.limit = sqrt (total (weak)) + LEAST;
   /* A variance's error is as large as itself: its inverse square would be the weight of independent values; they are not quite. */
-  point.weight = group->blocks * (exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) + 1e-4) * fall * fall
-                 / (point.variance + LEAST * LEAST);
+  point.noisy = exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) * fall * fall;
+  point.weight = group->blocks * (point.noisy + 1e-4) / (point.variance + LEAST * LEAST);
   return point;
 }
 
@@ -470,6 +473,21 @@ get_coloured (const Group *groups, int count)
   return CLAMP ((SHARE_OF_WHITE - share) / (SHARE_OF_WHITE - SHARE_OF_COLOURED), 0, 1);
 }
 
+/* Where all is texture, even the weakest blocks are, and the least of it would pass for noise.  That costs detail, which is worse than
+ * some noise left: so the whole estimate is lowered. */
+static double
+get_trust (const Point *points, int count)
+{
+  double sum = 0, weights = 0;
+
+  for (int i = 0; i < count; i++)
+    {
+      sum += points[i].weight * points[i].noisy;
+      weights += points[i].weight;
+    }
+  return count ? MIN (sum / weights / TRUSTED, 1) : 1;
+}
+
 /* The level by brightness: a mean of the points', the near ones first. */
 static void
 draw_curve (const Point *points, int count, double *curve)
@@ -498,7 +516,7 @@ estimate (const Survey *survey, DiffusionNoise *noise)
   Group  luma[GROUPS], fine[GROUPS], coarse[GROUPS];
   Point  points[GROUPS];
   double luma_curve[DIFFUSION_NOISE_BINS], fine_curve[DIFFUSION_NOISE_BINS], coarse_curve[DIFFUSION_NOISE_BINS];
-  double sums[2] = { 0, 0 };
+  double sums[2] = { 0, 0 }, trust;
   int    lumas = measure_groups (survey->luma, LUMA_SHARE, luma);
   int    fines = measure_groups (survey->fine, CHROMA_SHARE, fine);
   int    coarses = measure_groups (survey->coarse, CHROMA_SHARE, coarse);
@@ -506,6 +524,7 @@ estimate (const Survey *survey, DiffusionNoise *noise)
   double coloured_chroma = get_coloured (fine, fines), coloured = MIN (get_coloured (luma, lumas), coloured_chroma);
 
   judge_groups (luma, lumas, total_all, coloured, points);
+  trust = get_trust (points, lumas);
   draw_curve (points, lumas, luma_curve);
   judge_groups (fine, fines, total_fine, 1, points);
   draw_curve (points, fines, fine_curve);
@@ -517,9 +536,9 @@ estimate (const Survey *survey, DiffusionNoise *noise)
 
       /* Pictures too small for the half resolution: as in white noise, whose other quarter it would hold. */
       c += coarses ? coarse_curve[i] * coarse_curve[i] : c / 3;
-      luma_curve[i] = y;
-      fine_curve[i] = c;
-      noise->curve[i] = sqrt ((y + 2 * c) / 3);
+      luma_curve[i] = y * trust * trust;
+      fine_curve[i] = c * trust * trust;
+      noise->curve[i] = sqrt ((y + 2 * c) / 3) * trust;
     }
   for (guint i = 0; i < survey->luma->len; i++)
     {

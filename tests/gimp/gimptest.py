@@ -114,7 +114,9 @@ class Gimp:
         for name in stock:
             os.symlink(os.path.join(system, name), os.path.join(self.plugins, name))
         with open(self.path('gimprc'), 'w') as f:
-            f.write('(plug-in-path %s)\n(check-updates no)\n' % scheme_string(self.plugins))
+            # The dashes around a selection never stand still.
+            f.write('(plug-in-path %s)\n(check-updates no)\n(default-view (show-selection no))\n'
+                    % scheme_string(self.plugins))
 
     def add_plugin(self, name, program):
         folder = os.path.join(self.plugins, name)

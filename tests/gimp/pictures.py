@@ -67,17 +67,6 @@ def clean(width, height, layout):
     return [clean_value(x, y, c) for y in range(height) for x in range(width) for c in range(colours)]
 
 
-def roughness(values, width, colours):
-    """Mean absolute difference of horizontal neighbours."""
-    stride = width * colours
-    total = count = 0
-    for start in range(0, len(values), stride):
-        row = values[start:start + stride]
-        total += sum(abs(a - b) for a, b in zip(row, row[colours:]))
-        count += stride - colours
-    return total / max(count, 1)
-
-
 def png_write(path, width, height, components, data):
     """8-bit PNG; data: rows without padding."""
     def chunk(name, body):

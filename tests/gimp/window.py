@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The filter with its dialog, in a GIMP with windows on an X server of its own (Xvfb), driven by xdotool."""
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -254,7 +253,7 @@ def check_dialog(session):
 def find_layer(picture, layer):
     """Where the layer's left upper corner lies in a screenshot that shows the layer as it is."""
     width, height, data = picture
-    x, y, length = 10, 8, 50
+    x, y, length = 70, 60, 50  # the preview begins somewhat before the selection
     piece = layer[(y * WIDTH + x) * 3:(y * WIDTH + x + length) * 3]
     for row in range(height):
         place = data.find(piece, row * width * 3, (row + 1) * width * 3)
@@ -269,9 +268,9 @@ def check_preview_is_final(session, before, after):
     if not place:
         session.tap.check('the preview shows what OK does', 'the layer was not found in the screenshot')
         return
-    size = 180
-    shown = pictures.crop(session.last_preview, place[0], place[1], size, size)[2]
-    done = pictures.crop((WIDTH, HEIGHT, after), 0, 0, size, size)[2]
+    start, size = 60, 110
+    shown = pictures.crop(session.last_preview, place[0] + start, place[1] + start, size, size)[2]
+    done = pictures.crop((WIDTH, HEIGHT, after), start, start, size, size)[2]
     far = sum(abs(a - b) > 2 for a, b in zip(shown, done))
     session.tap.check('the preview shows what OK does',
                       None if far < 0.01 * len(done) else '%d of %d values are off by more than 2' % (far, len(done)))
