@@ -7,6 +7,8 @@
  * what it will meet.  Generation: EDM's log-normal, to its sigma_max of 80 (on [-1, 1]). */
 #define PHOTO_MIN      (1.0 / 255)
 #define PHOTO_MAX      (110.0 / 255)
+#define PHOTO_USUAL_MIN (4.0 / 255)
+#define PHOTO_USUAL_MAX (60.0 / 255)
 #define GENERATION_MAX 40.0
 /* Camera noise beyond this would be clipped away mostly. */
 #define CAMERA_MAX (60.0 / 255)
@@ -132,15 +134,13 @@ draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, fl
 
 /* ---- level maps ---- */
 
-/* By the logarithm, half of them from a triangle: the middle, some 10/255, is where most noisy photographs are. */
+/* Half of them by the logarithm, half evenly where most noisy photographs are. */
 static double
 draw_photo_level (Random *random, double most)
 {
-  double u = random_double (random);
-
   if (random_double (random) < 0.5)
-    u = (u + random_double (random)) / 2;
-  return PHOTO_MIN * pow (most / PHOTO_MIN, u);
+    return random_range (random, PHOTO_USUAL_MIN, PHOTO_USUAL_MAX);
+  return exp (random_range (random, log (PHOTO_MIN), log (most)));
 }
 
 static double

@@ -3,8 +3,8 @@
  * One loader thread draws batches ahead; the pool's workers each run their samples forward and backward; then the optimizer's work is
  * split over the pool.  The network computes in the back end's element type; weights, gradients and moments are f32.
  *
- * The loss is EDM's (Karras et al. 2022, eq. 8 with their weighting): the mean square of F against its target, which is 1 for an untrained network,
- * over the pixels whose level is above 0; made linear for outliers.
+ * The loss is EDM's (Karras et al. 2022, eq. 8 with their weighting): the mean square of F against its target, which is 1 for an untrained network;
+ * with less weight at small levels, and made linear for outliers.
  */
 #include "net/model.h"
 #include "process/process.h"
@@ -21,6 +21,9 @@
 /* Where the loss goes from square to linear (Huber), in standard deviations of the target.  At small levels a young network's output can be off by
  * a hundred of these; the square of one such sample would be the whole step. */
 #define HUBER          3.0f
+/* The sigma that counts half.  At small levels most of F's target cannot be known, and weighted like the others these samples are most of the gradient's
+ * noise: the levels at which there is much to win are learned late. */
+#define SIGMA_HALF     0.1f
 #define BATCHES_AHEAD  3
 #define SMOOTHING      0.99
 #define VALIDATION_SAMPLES 48
@@ -31,8 +34,8 @@ typedef struct
 {
   float *input;  /* [batch][size / 2][size / 2][NET_CHANNELS_IN] */
   float *target; /* [batch][size / 2][size / 2][NET_CHANNELS_OUT] */
-  float *weight; /* as target: 1 where the level is above 0 */
-  double weights; /* how many values have a level above 0 */
+  float *weight; /* as target: from 0 at level 0 to 1 */
+  double weights; /* their sum */
 } Batch;
 
 typedef struct
@@ -102,6 +105,7 @@ batch_set_target (Batch *batch, int index, const Sample *sample)
         int   at = y * size + x;
         gsize to = first + (gsize) ((y / 2 * half + x / 2) * NET_CHANNELS_OUT + (y % 2 * 2 + x % 2) * 3);
         float sigma = sample->level[at] * LEVEL_TO_SIGMA;
+        float weight = sigma * sigma / (sigma * sigma + SIGMA_HALF * SIGMA_HALF);
 
         if (sigma > 0 && sigma != last)
           condition = condition_at (last = sigma);
@@ -110,10 +114,10 @@ batch_set_target (Batch *batch, int index, const Sample *sample)
             float clean = 2 * sample->clean[at * 3 + c] - 1, noisy = 2 * sample->noisy[at * 3 + c] - 1;
 
 
-            batch->weight[to + (gsize) c] = sigma > 0 ? 1 : 0;
+            batch->weight[to + (gsize) c] = weight;
             batch->target[to + (gsize) c] = sigma > 0 ? (clean - condition.c_skip * noisy) / condition.c_out : 0;
           }
-        batch->weights += sigma > 0 ? 3 : 0;
+        batch->weights += 3 * (double) weight;
       }
 }
 
