@@ -300,6 +300,9 @@ def add_numbers(suite):
     suite.add('a faint selection', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4), noise=0, before='''
               (gimp-image-select-rectangle image CHANNEL-OP-REPLACE 30 30 100 60) (gimp-selection-feather image 200)''')
 
+    suite.add('a selection too small for an estimate', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4),
+              noise=0, before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 80 60 5 4)')
+
     suite.add('strength 0 changes nothing', Layer('RGBA', 'float'), unchanged_success, strength=0)
     suite.add('strength 0 changes nothing, u32 linear', Layer('RGBA', 'u32', 1), unchanged_success, strength=0)
 

@@ -9,8 +9,8 @@ int
 main (int argc, char **argv)
 {
   const DiffusionArchitecture architecture = { .levels = 2, .width = { 16, 32 }, .blocks = { 1, 1 } };
-  g_autoptr (DiffusionModel)  model = NULL;
-  g_autoptr (GError)          error = NULL;
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (GError) error = NULL;
 
   if (argc != 2)
     {

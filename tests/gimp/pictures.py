@@ -47,7 +47,7 @@ def clean_value(x, y, c):
     return v
 
 
-def synthetic(width, height, layout, sigma, seed=1, opaque=False):
+def synthetic(width, height, layout, sigma, seed=1):
     """A noisy picture in [0, 1]; alpha has clear, half clear and opaque parts."""
     rng = random.Random(seed)
     n = COMPONENTS[layout]
@@ -58,7 +58,7 @@ def synthetic(width, height, layout, sigma, seed=1, opaque=False):
             for c in range(colours):
                 values.append(min(max(clean_value(x, y, c) + rng.gauss(0, sigma), 0.02), 0.98))
             if n > colours:
-                values.append(1.0 if opaque or x % 8 < 5 else 0.0 if x % 8 == 5 else 0.5)
+                values.append(1.0 if x % 24 < 13 else 0.0 if x % 24 < 16 else 0.5)
     return values
 
 

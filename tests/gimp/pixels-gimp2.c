@@ -28,9 +28,9 @@ query (void)
 static void
 run (const gchar *name, gint n_params, const GimpParam *params, gint *n_return_values, GimpParam **values)
 {
-  static GimpParam       status;
-  const gint32           id = params[1].data.d_drawable;
-  g_autoptr (GError)     error = NULL;
+  static GimpParam status;
+  const gint32     id = params[1].data.d_drawable;
+  g_autoptr (GError) error = NULL;
   g_autoptr (GeglBuffer) drawable = NULL;
   g_autoptr (GeglBuffer) selection = NULL;
 

@@ -26,12 +26,12 @@ query_procedures (GimpPlugIn *plug_in)
 static GimpValueArray *
 run (GimpProcedure *procedure, GimpProcedureConfig *config, gpointer data)
 {
-  g_autofree char       *load = NULL;
-  g_autofree char       *save = NULL;
-  g_autofree char       *mask = NULL;
-  GimpDrawable          *drawable = NULL;
-  GimpImage             *image;
-  GError                *error = NULL;
+  g_autofree char *load = NULL;
+  g_autofree char *save = NULL;
+  g_autofree char *mask = NULL;
+  GimpDrawable    *drawable = NULL;
+  GimpImage       *image;
+  GError          *error = NULL;
   g_autoptr (GeglBuffer) pixels = NULL;
   g_autoptr (GeglBuffer) selection = NULL;
 
