@@ -21,6 +21,17 @@ check_architecture (const DiffusionArchitecture *a, GError **error)
   return good;
 }
 
+gboolean
+net_architecture_equal (const DiffusionArchitecture *a, const DiffusionArchitecture *b)
+{
+  gboolean equal = a->levels == b->levels;
+
+  /* What stands behind the last level means nothing. */
+  for (int i = 0; equal && i < a->levels; i++)
+    equal = a->width[i] == b->width[i] && a->blocks[i] == b->blocks[i];
+  return equal;
+}
+
 /* ---- building ---- */
 
 typedef struct

@@ -58,6 +58,7 @@ typedef struct
 /* NULL and DIFFUSION_ERROR_MODEL when the numbers make no network. */
 NetLayout *net_layout_new (const DiffusionArchitecture *architecture, GError **error);
 void       net_layout_free (NetLayout *layout);
+gboolean   net_architecture_equal (const DiffusionArchitecture *a, const DiffusionArchitecture *b);
 /* Starting weights: residual branches and the output are zero, so that an untrained network is the identity plus nothing. */
 void net_layout_init_weights (const NetLayout *layout, guint64 seed, float *weights);
 /* Pictures are extended to multiples of this many pixels. */

@@ -52,7 +52,7 @@
 /* The level's logarithm per logit of brightness: what the shoulder of tone curves, the steepest part, does to it. */
 #define SLOPE_MOST 0.8
 /* How sure the groups must be, on the mean, that what they see is noise for the estimate to stand as it is. */
-#define TRUSTED 0.4
+#define TRUSTED 0.25
 /* Half width of the smoothing over brightness. */
 #define SMOOTHING 0.1
 /* Levels below this are all the same: the standard deviation of rounding to 8 bits. */
@@ -536,9 +536,9 @@ estimate (const Survey *survey, DiffusionNoise *noise)
 
       /* Pictures too small for the half resolution: as in white noise, whose other quarter it would hold. */
       c += coarses ? coarse_curve[i] * coarse_curve[i] : c / 3;
-      luma_curve[i] = y * trust * trust;
-      fine_curve[i] = c * trust * trust;
-      noise->curve[i] = sqrt ((y + 2 * c) / 3) * trust;
+      luma_curve[i] = y * trust;
+      fine_curve[i] = c * trust;
+      noise->curve[i] = sqrt ((y + 2 * c) * trust / 3);
     }
   for (guint i = 0; i < survey->luma->len; i++)
     {

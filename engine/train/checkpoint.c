@@ -68,7 +68,7 @@ checkpoint_load (const char *path, const NetLayout *layout, Adam *adam, Progress
   metadata = tensor_file_get_metadata (file);
   if (! model_parse_architecture (metadata, path, &architecture, error))
     return FALSE;
-  if (memcmp (&architecture, &layout->architecture, sizeof architecture) != 0)
+  if (! net_architecture_equal (&architecture, &layout->architecture))
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
                    "%s is of a training with other widths or blocks: resume with those, or start afresh without it.", path);

@@ -413,7 +413,7 @@ check_options (const DiffusionTrainOptions *o, DiffusionArchitecture *architectu
 
       if (! from)
         return FALSE;
-      if (o->architecture.levels && memcmp (diffusion_model_get_architecture (from), &o->architecture, sizeof o->architecture) != 0)
+      if (o->architecture.levels && ! net_architecture_equal (diffusion_model_get_architecture (from), &o->architecture))
         wrong = "the model to start from to have the widths and blocks that are asked for";
       *architecture = *diffusion_model_get_architecture (from);
     }
