@@ -16,16 +16,16 @@
  *     ... photo->data is the denoised photograph ...
  *
  * One idea carries all of it: every pixel has its own noise level, and the map of these levels is the network's only
- * condition.  diffusion_reverse () walks each pixel from its level back to 0; a pixel of level 0 comes back bit for bit.
- * Each task (denoise, generate, ...) only builds a map and says what noise is added before.
+ * condition.  diffusion_reverse () walks each pixel from its level back to 0; a pixel of level 0 comes back bit for
+ * bit. Each task (denoise, generate, ...) only builds a map and says what noise is added before.
  *
  * Units, everywhere in this file: pictures are perceptual sRGB (R'G'B'), nominally in [0, 1]; values outside are legal.
  * Noise levels are standard deviations in the same units, so that the level that photographers call 25 is 25.0 / 255.
  * (Inside, the network works on [-1, 1] as in Karras et al. 2022, "EDM": there all levels are doubled.)
  *
- * The engine never prints, exits or aborts on bad input; each failure is a GError of the domain DIFFUSION_ERROR or G_IO_ERROR,
- * one sentence that a user can act on.  G_IO_ERROR_CANCELLED means that the GCancellable was triggered; the picture
- * that was being worked on then holds unspecified values.  All functions may be called from any thread; a
+ * The engine never prints, exits or aborts on bad input; each failure is a GError of the domain DIFFUSION_ERROR or
+ * G_IO_ERROR, one sentence that a user can act on.  G_IO_ERROR_CANCELLED means that the GCancellable was triggered; the
+ * picture that was being worked on then holds unspecified values.  All functions may be called from any thread; a
  * DiffusionModel is immutable after loading and may be shared between threads.
  */
 #pragma once
@@ -35,7 +35,8 @@
 
 G_BEGIN_DECLS
 
-/* ---- errors ------------------------------------------------------------------------------------------------------------ */
+/* ---- errors
+ * ------------------------------------------------------------------------------------------------------------ */
 
 #define DIFFUSION_ERROR (diffusion_error_quark ())
 GQuark diffusion_error_quark (void);
@@ -49,7 +50,8 @@ typedef enum
   DIFFUSION_ERROR_FILE      /* a file could not be read or written */
 } DiffusionErrorCode;
 
-/* ---- pictures and maps ------------------------------------------------------------------------------------------------- */
+/* ---- pictures and maps
+ * ------------------------------------------------------------------------------------------------- */
 
 /* A picture (3 channels) or a map (1 channel): rows from the top, channels interleaved, no padding. */
 typedef struct
@@ -60,13 +62,15 @@ typedef struct
   float *data;     /* height * width * channels values, owned */
 } DiffusionPicture;
 
-/* A new picture of zeros, to be freed with diffusion_picture_free (); NULL and DIFFUSION_ERROR_ARGUMENT or _MEMORY on failure. */
+/* A new picture of zeros, to be freed with diffusion_picture_free (); NULL and DIFFUSION_ERROR_ARGUMENT or _MEMORY on
+ * failure. */
 DiffusionPicture *diffusion_picture_new (int width, int height, int channels, GError **error);
 DiffusionPicture *diffusion_picture_copy (const DiffusionPicture *picture, GError **error);
 void              diffusion_picture_free (DiffusionPicture *picture); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (DiffusionPicture, diffusion_picture_free)
 
-/* ---- models ------------------------------------------------------------------------------------------------------------ */
+/* ---- models
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* The U-Net's shape: residual blocks of two 3x3 convolutions at halved resolutions, the first level at 1/2. */
 #define DIFFUSION_MAX_LEVELS 5
@@ -74,7 +78,8 @@ typedef struct
 {
   int levels;                       /* 1 ... DIFFUSION_MAX_LEVELS */
   int width[DIFFUSION_MAX_LEVELS];  /* channels per level, each a multiple of 8, at most 1024 */
-  int blocks[DIFFUSION_MAX_LEVELS]; /* residual blocks on the way down and again on the way up; at the last level: in all */
+  int blocks[DIFFUSION_MAX_LEVELS]; /* residual blocks on the way down and again on the way up; at the last level: in
+                                       all */
 } DiffusionArchitecture;
 
 /* The default: 64, 128 and 256 channels, 2 + 2 blocks at the first two levels and 4 at the last. */
@@ -82,14 +87,16 @@ extern const DiffusionArchitecture diffusion_architecture_default;
 
 typedef struct _DiffusionModel DiffusionModel;
 
-/* Finds a model file by name ("default" or "" for the default one): a path that has a slash is taken as it is; a bare name is
- * looked up as NAME.safetensors in $DIFFUSION_MODELS, then in gimp-diffusion/models below the user's and the system's data
- * folders.  Returns a path to be freed with g_free (), or NULL and DIFFUSION_ERROR_MODEL with a sentence that says where it looked. */
+/* Finds a model file by name ("default" or "" for the default one): a path that has a slash is taken as it is; a bare
+ * name is looked up as NAME.safetensors in $DIFFUSION_MODELS, then in gimp-diffusion/models below the user's and the
+ * system's data folders.  Returns a path to be freed with g_free (), or NULL and DIFFUSION_ERROR_MODEL with a sentence
+ * that says where it looked. */
 char *diffusion_model_find (const char *name, GError **error);
 
 /* Maps a safetensors file and checks it: header, architecture, every tensor's shape and that all weights are finite. */
 DiffusionModel *diffusion_model_load (const char *path, GError **error);
-/* An untrained model, its weights drawn from the seed: by construction it predicts the optimal linear guess of a picture. */
+/* An untrained model, its weights drawn from the seed: by construction it predicts the optimal linear guess of a
+ * picture. */
 DiffusionModel *diffusion_model_new (const DiffusionArchitecture *architecture, guint64 seed, GError **error);
 /* Writes f16 tensors, atomically: an existing file is replaced only by a complete new one. */
 gboolean        diffusion_model_save (const DiffusionModel *model, const char *path, GError **error);
@@ -98,16 +105,19 @@ void            diffusion_model_unref (DiffusionModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (DiffusionModel, diffusion_model_unref)
 
 const DiffusionArchitecture *diffusion_model_get_architecture (const DiffusionModel *model);
-/* Entries of the file's __metadata__ ("name", "license", "data", "samples", ...): NULL when absent; owned by the model. */
+/* Entries of the file's __metadata__ ("name", "license", "data", "samples", ...): NULL when absent; owned by the model.
+ */
 const char *diffusion_model_get_metadata (const DiffusionModel *model, const char *key);
-void        diffusion_model_set_metadata (DiffusionModel *model, const char *key, const char *value); /* before sharing it */
-char      **diffusion_model_list_metadata (const DiffusionModel *model); /* keys, sorted, NULL-terminated; g_strfreev () */
-gsize       diffusion_model_count_parameters (const DiffusionModel *model);
-double      diffusion_model_count_macs (const DiffusionModel *model); /* multiply-accumulates per picture pixel, direct form */
+void   diffusion_model_set_metadata (DiffusionModel *model, const char *key, const char *value); /* before sharing it */
+char **diffusion_model_list_metadata (const DiffusionModel *model); /* keys, sorted, NULL-terminated; g_strfreev () */
+gsize  diffusion_model_count_parameters (const DiffusionModel *model);
+double
+diffusion_model_count_macs (const DiffusionModel *model); /* multiply-accumulates per picture pixel, direct form */
 /* The network is local: an output pixel depends on input pixels at most this far away (Chebyshev distance). */
-int         diffusion_model_get_margin (const DiffusionModel *model);
+int diffusion_model_get_margin (const DiffusionModel *model);
 
-/* ---- how an operation runs --------------------------------------------------------------------------------------------- */
+/* ---- how an operation runs
+ * --------------------------------------------------------------------------------------------- */
 
 typedef enum
 {
@@ -127,36 +137,41 @@ typedef void (*DiffusionProgress) (double fraction, gpointer user_data);
 
 typedef struct
 {
-  int               steps;   /* network evaluations per pixel, 1 ... DIFFUSION_MAX_STEPS */
-  DiffusionSampler  sampler; /* irrelevant at one step: all give the posterior mean */
-  guint64           seed;
-  int               origin_x, origin_y; /* the picture's place in the field of random numbers: a crop of a layer that
-                                           says where it lies draws the same noise as the whole layer */
-  int               threads;  /* 0: all physical cores */
-  int               tile;     /* edge of the pieces in pixels, 0: by cache and memory.  Changes speed and memory, not the result */
+  int              steps;   /* network evaluations per pixel, 1 ... DIFFUSION_MAX_STEPS */
+  DiffusionSampler sampler; /* irrelevant at one step: all give the posterior mean */
+  guint64          seed;
+  int              origin_x, origin_y; /* the picture's place in the field of random numbers: a crop of a layer that
+                                          says where it lies draws the same noise as the whole layer */
+  int threads;                         /* 0: all physical cores */
+  int tile; /* edge of the pieces in pixels, 0: by cache and memory.  Changes speed and memory, not the result */
   DiffusionProgress progress; /* may be NULL */
   gpointer          progress_data;
 } DiffusionOptions;
 
-#define DIFFUSION_OPTIONS_INIT { 1, DIFFUSION_SAMPLER_DPMPP_2M, 0, 0, 0, 0, 0, NULL, NULL }
+#define DIFFUSION_OPTIONS_INIT                                                                                         \
+  {                                                                                                                    \
+    1, DIFFUSION_SAMPLER_DPMPP_2M, 0, 0, 0, 0, 0, NULL, NULL                                                           \
+  }
 
-/* ---- forward and reverse process --------------------------------------------------------------------------------------- */
+/* ---- forward and reverse process
+ * --------------------------------------------------------------------------------------- */
 
-/* The forward process as a Markov chain in t: t runs from 0 (clean) to 1 (every pixel at its level of the map); the marginal
- * at t is  x_t = x_0 + t * level * eps.  Adds, in place, the noise of the step from t0 to t1 (0 <= t0 <= t1): independent
- * Gaussian of variance level^2 (t1^2 - t0^2), drawn by counter from (seed, step, pixel position, channel) and so the same in any
- * tiling.  Steps of one chain need different step numbers.  level: 1 channel, the picture's size.
- * (Ho et al. 2020, eq. 2, in the variance-exploding form of Karras et al. 2022.) */
-gboolean diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
-                            guint step, int origin_x, int origin_y, GError **error);
+/* The forward process as a Markov chain in t: t runs from 0 (clean) to 1 (every pixel at its level of the map); the
+ * marginal at t is  x_t = x_0 + t * level * eps.  Adds, in place, the noise of the step from t0 to t1 (0 <= t0 <= t1):
+ * independent Gaussian of variance level^2 (t1^2 - t0^2), drawn by counter from (seed, step, pixel position, channel)
+ * and so the same in any tiling.  Steps of one chain need different step numbers.  level: 1 channel, the picture's
+ * size. (Ho et al. 2020, eq. 2, in the variance-exploding form of Karras et al. 2022.) */
+gboolean diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1,
+                            guint64 seed, guint step, int origin_x, int origin_y, GError **error);
 
-/* The reverse process, in place: picture holds x_1 (each pixel has noise of its level in the map) and becomes a sample of, or at
- * one step the mean of, what the model believes the clean picture to be.  level: 1 channel, the picture's size, finite and >= 0;
- * pixels at 0 are known: they inform their neighbours and come back bit for bit. */
+/* The reverse process, in place: picture holds x_1 (each pixel has noise of its level in the map) and becomes a sample
+ * of, or at one step the mean of, what the model believes the clean picture to be.  level: 1 channel, the picture's
+ * size, finite and >= 0; pixels at 0 are known: they inform their neighbours and come back bit for bit. */
 gboolean diffusion_reverse (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *level,
                             const DiffusionOptions *options, GCancellable *cancellable, GError **error);
 
-/* ---- tasks ------------------------------------------------------------------------------------------------------------- */
+/* ---- tasks
+ * ------------------------------------------------------------------------------------------------------------- */
 
 /* The noise of a photograph: its standard deviation over all pixels and channels, and how it depends on brightness. */
 #define DIFFUSION_NOISE_BINS 16
@@ -170,12 +185,14 @@ typedef struct
 /* White noise of one level: for a user's number. */
 void diffusion_noise_set_uniform (DiffusionNoise *noise, double sigma);
 
-/* Estimates the noise that a photograph already has, robust to its texture.  mask: 1 channel, only pixels above 0.5 count; NULL: all. */
+/* Estimates the noise that a photograph already has, robust to its texture.  mask: 1 channel, only pixels above 0.5
+ * count; NULL: all. */
 gboolean diffusion_estimate_noise (const DiffusionPicture *picture, const DiffusionPicture *mask, DiffusionNoise *noise,
                                    GError **error);
 
-/* Denoises a photograph in place.  The map is the noise's curve at each pixel's (smoothed) brightness x strength x mask.
- * mask: 1 channel in [0, 1] or NULL for 1 everywhere; strength: 0 (picture unchanged) ... 2 (smoother than the mean). */
+/* Denoises a photograph in place.  The map is the noise's curve at each pixel's (smoothed) brightness x strength x
+ * mask. mask: 1 channel in [0, 1] or NULL for 1 everywhere; strength: 0 (picture unchanged) ... 2 (smoother than the
+ * mean). */
 gboolean diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
                             const DiffusionNoise *noise, double strength, const DiffusionOptions *options,
                             GCancellable *cancellable, GError **error);
@@ -184,26 +201,28 @@ gboolean diffusion_denoise (const DiffusionModel *model, DiffusionPicture *pictu
 gboolean diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionOptions *options,
                              GCancellable *cancellable, GError **error);
 
-/* ---- training ---------------------------------------------------------------------------------------------------------- */
+/* ---- training
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* A corpus: many 8-bit R'G'B' pictures packed into one file, which the trainer maps. */
 typedef struct _DiffusionCorpusWriter DiffusionCorpusWriter;
-DiffusionCorpusWriter *diffusion_corpus_writer_new (const char *path, GError **error);
-gboolean diffusion_corpus_writer_add (DiffusionCorpusWriter *writer, int width, int height, const guint8 *rgb, GError **error);
+DiffusionCorpusWriter                *diffusion_corpus_writer_new (const char *path, GError **error);
+gboolean diffusion_corpus_writer_add (DiffusionCorpusWriter *writer, int width, int height, const guint8 *rgb,
+                                      GError **error);
 /* Completes the file under its name (until here it does not exist there) and frees the writer, whatever the outcome. */
 gboolean diffusion_corpus_writer_finish (DiffusionCorpusWriter *writer, GError **error);
 void     diffusion_corpus_writer_discard (DiffusionCorpusWriter *writer);
 
 typedef struct
 {
-  double  loss;               /* smoothed; 1 for an untrained model */
-  double  samples_per_second;
-  double  seconds_left;       /* until the end of this run */
-  gint64  samples;            /* seen by this model, earlier runs included */
-  double  seconds;            /* spent on this model, earlier runs included */
-  double  validation;         /* loss of the averaged weights on fixed held-out crops; NAN until first measured */
-  guint   skipped;            /* steps left out because their gradient was an outlier */
-  double  gradient_norm;      /* smoothed */
+  double loss; /* smoothed; 1 for an untrained model */
+  double samples_per_second;
+  double seconds_left;  /* until the end of this run */
+  gint64 samples;       /* seen by this model, earlier runs included */
+  double seconds;       /* spent on this model, earlier runs included */
+  double validation;    /* loss of the averaged weights on fixed held-out crops; NAN until first measured */
+  guint  skipped;       /* steps left out because their gradient was an outlier */
+  double gradient_norm; /* smoothed */
 } DiffusionTrainReport;
 typedef void (*DiffusionTrainProgress) (const DiffusionTrainReport *report, gpointer user_data);
 
@@ -216,30 +235,33 @@ typedef enum
 
 typedef struct
 {
-  const char            *corpus;     /* a packed corpus */
-  const char            *out;        /* the model file; the state to resume from is kept beside it as OUT.checkpoint */
-  const char            *from;       /* fine-tune this model file instead of starting afresh; NULL: afresh */
+  const char            *corpus; /* a packed corpus */
+  const char            *out;    /* the model file; the state to resume from is kept beside it as OUT.checkpoint */
+  const char            *from;   /* fine-tune this model file instead of starting afresh; NULL: afresh */
   DiffusionArchitecture  architecture;
   DiffusionTrainMix      mix;
-  double                 minutes;    /* length of the whole training, earlier runs included; 0: use samples */
-  gint64                 samples;    /* the same, in samples */
-  gboolean               resume;     /* go on from OUT.checkpoint if there is one */
-  int                    batch;      /* samples per optimizer step */
-  int                    crop;       /* their edge in pixels, a multiple of 2^levels */
+  double                 minutes;       /* length of the whole training, earlier runs included; 0: use samples */
+  gint64                 samples;       /* the same, in samples */
+  gboolean               resume;        /* go on from OUT.checkpoint if there is one */
+  int                    batch;         /* samples per optimizer step */
+  int                    crop;          /* their edge in pixels, a multiple of 2^levels */
   double                 learning_rate; /* at the peak of the cosine */
   guint64                seed;
   int                    threads;
   double                 checkpoint_minutes; /* between checkpoints */
-  const char            *license;    /* metadata of the file that is written; may be NULL */
+  const char            *license;            /* metadata of the file that is written; may be NULL */
   const char            *data;
   DiffusionTrainProgress progress;
   gpointer               progress_data;
 } DiffusionTrainOptions;
 
-#define DIFFUSION_TRAIN_OPTIONS_INIT \
-  { NULL, NULL, NULL, { 0 }, DIFFUSION_TRAIN_DENOISE, 0, 0, FALSE, 16, 64, 1e-3, 0, 0, 5, NULL, NULL, NULL, NULL }
+#define DIFFUSION_TRAIN_OPTIONS_INIT                                                                                   \
+  {                                                                                                                    \
+    NULL, NULL, NULL, { 0 }, DIFFUSION_TRAIN_DENOISE, 0, 0, FALSE, 16, 64, 1e-3, 0, 0, 5, NULL, NULL, NULL, NULL       \
+  }
 
-/* Trains to the end, then writes the averaged weights to OUT.  Cancelling writes a checkpoint and fails with G_IO_ERROR_CANCELLED. */
+/* Trains to the end, then writes the averaged weights to OUT.  Cancelling writes a checkpoint and fails with
+ * G_IO_ERROR_CANCELLED. */
 gboolean diffusion_train (const DiffusionTrainOptions *options, GCancellable *cancellable, GError **error);
 
 G_END_DECLS

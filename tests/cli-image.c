@@ -37,7 +37,7 @@ image_free (Image *image)
 gsize
 image_count (const Image *image)
 {
-  return (gsize)image->width * image->height * image->channels;
+  return (gsize) image->width * image->height * image->channels;
 }
 
 Image *
@@ -47,19 +47,19 @@ image_make (int width, int height, int channels, int bits, double noise, guint s
   GRand *random = g_rand_new_with_seed (seed);
   double most = bits == 8 ? 255 : 65535;
 
-  *image = (Image){ width, height, channels, bits, g_new0 (guint16, (gsize)width * height * channels) };
+  *image = (Image){ width, height, channels, bits, g_new0 (guint16, (gsize) width * height * channels) };
   for (int y = 0; y < height; y++)
     for (int x = 0; x < width; x++)
       for (int c = 0; c < channels; c++)
         {
           gboolean alpha = channels % 2 == 0 && c == channels - 1;
-          double value = 0.5 + 0.15 * sin (x / 9.0 + c) + 0.1 * cos (y / 7.0 - c) + (x > 2 * y ? 0.1 : 0);
-          double gauss = 0;
+          double   value = 0.5 + 0.15 * sin (x / 9.0 + c) + 0.1 * cos (y / 7.0 - c) + (x > 2 * y ? 0.1 : 0);
+          double   gauss = 0;
 
           for (int i = 0; i < 12; i++)
             gauss += g_rand_double (random) - 0.5;
-          value = alpha ? (x + y) / (double)(width + height) : value + gauss * noise / 255;
-          image->data[((gsize)y * width + x) * channels + c] = lrint (CLAMP (value, 0, 1) * most);
+          value = alpha ? (x + y) / (double) (width + height) : value + gauss * noise / 255;
+          image->data[((gsize) y * width + x) * channels + c] = lrint (CLAMP (value, 0, 1) * most);
         }
   g_rand_free (random);
   return image;
@@ -104,11 +104,11 @@ append_le (GByteArray *to, guint32 value, int bytes)
 static void
 append_chunk (GByteArray *png, const char *name, const guint8 *data, gsize size)
 {
-  gsize start = png->len + 4;
+  gsize   start = png->len + 4;
   guint32 crc = 0xffffffff;
 
   append_be (png, size, 4);
-  g_byte_array_append (png, (const guint8 *)name, 4);
+  g_byte_array_append (png, (const guint8 *) name, 4);
   g_byte_array_append (png, data, size);
   for (gsize i = start; i < png->len; i++)
     {
@@ -126,7 +126,7 @@ image_write_png (const Image *image, const char *path)
   g_autoptr (GByteArray) png = g_byte_array_new (), header = g_byte_array_new (), rows = g_byte_array_new ();
   g_autoptr (GZlibCompressor) compressor = g_zlib_compressor_new (G_ZLIB_COMPRESSOR_FORMAT_ZLIB, 1);
   g_autoptr (GBytes) packed = NULL;
-  gsize row = (gsize)image->width * image->channels;
+  gsize row = (gsize) image->width * image->channels;
 
   append_be (header, image->width, 4);
   append_be (header, image->height, 4);
@@ -139,7 +139,7 @@ image_write_png (const Image *image, const char *path)
         append_be (rows, image->data[y * row + i], image->bits / 8);
     }
   packed = convert_bytes (G_CONVERTER (compressor), rows->data, rows->len);
-  g_byte_array_append (png, (const guint8 *)"\x89PNG\r\n\x1a\n", 8);
+  g_byte_array_append (png, (const guint8 *) "\x89PNG\r\n\x1a\n", 8);
   append_chunk (png, "IHDR", header->data, header->len);
   append_chunk (png, "IDAT", g_bytes_get_data (packed, NULL), g_bytes_get_size (packed));
   append_chunk (png, "IEND", NULL, 0);
@@ -149,7 +149,7 @@ image_write_png (const Image *image, const char *path)
 static guint32
 read_be (const guint8 *data)
 {
-  return (guint32)data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3];
+  return (guint32) data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3];
 }
 
 static int
@@ -179,10 +179,10 @@ image_read_png (const char *path)
   g_autoptr (GBytes) file = file_load (path), rows = NULL;
   g_autoptr (GByteArray) packed = g_byte_array_new ();
   g_autoptr (GZlibDecompressor) decompressor = g_zlib_decompressor_new (G_ZLIB_COMPRESSOR_FORMAT_ZLIB);
-  Image *image = g_new0 (Image, 1);
-  gsize size, stride, pixel;
+  Image        *image = g_new0 (Image, 1);
+  gsize         size, stride, pixel;
   const guint8 *data = g_bytes_get_data (file, &size);
-  guint8 *row, *above = NULL;
+  guint8       *row, *above = NULL;
 
   g_assert_cmpint (size, >, 57);
   for (gsize at = 8; at + 12 <= size; at += 12 + read_be (data + at))
@@ -198,13 +198,13 @@ image_read_png (const char *path)
   stride = image->width * pixel;
   rows = convert_bytes (G_CONVERTER (decompressor), packed->data, packed->len);
   g_assert_cmpint (g_bytes_get_size (rows), ==, (stride + 1) * image->height);
-  row = (guint8 *)g_bytes_get_data (rows, NULL);
+  row = (guint8 *) g_bytes_get_data (rows, NULL);
   for (int y = 0; y < image->height; y++, row += stride + 1)
     {
       unfilter (row + 1, above, stride, pixel, row[0]);
       above = row + 1;
       for (int i = 0; i < image->width * image->channels; i++)
-        image->data[(gsize)y * image->width * image->channels + i]
+        image->data[(gsize) y * image->width * image->channels + i]
             = image->bits == 8 ? above[i] : above[2 * i] << 8 | above[2 * i + 1];
     }
   return image;
@@ -214,7 +214,7 @@ void
 image_write_tiff (const Image *image, const char *path)
 {
   g_autoptr (GByteArray) tiff = g_byte_array_new ();
-  guint32 size = image_count (image) * (image->bits / 8), after = 8 + 2 + 9 * 12 + 4;
+  guint32       size = image_count (image) * (image->bits / 8), after = 8 + 2 + 9 * 12 + 4;
   const guint32 tags[9][3] = {
     { 256, 4, image->width },
     { 257, 4, image->height },
@@ -251,12 +251,12 @@ int
 image_get_tiff_tag (const char *path, int tag)
 {
   g_autoptr (GBytes) file = file_load (path);
-  gsize size;
+  gsize         size;
   const guint8 *data = g_bytes_get_data (file, &size), *entry;
-  guint32 start;
+  guint32       start;
 
 #define LE16(p) ((p)[0] | (p)[1] << 8)
-#define LE32(p) ((guint32)LE16 (p) | (guint32)LE16 ((p) + 2) << 16)
+#define LE32(p) ((guint32) LE16 (p) | (guint32) LE16 ((p) + 2) << 16)
   g_assert_true (size > 8 && memcmp (data, "II*", 3) == 0);
   start = LE32 (data + 4);
   for (int i = 0; i < LE16 (data + start); i++)
@@ -275,7 +275,7 @@ image_error (const Image *a, const Image *b)
 
   g_assert_cmpint (image_count (a), ==, image_count (b));
   for (gsize i = 0; i < image_count (a); i++)
-    sum += ((double)a->data[i] - b->data[i]) * ((double)a->data[i] - b->data[i]);
+    sum += ((double) a->data[i] - b->data[i]) * ((double) a->data[i] - b->data[i]);
   return sqrt (sum / image_count (a));
 }
 

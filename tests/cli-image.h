@@ -10,7 +10,7 @@
 
 typedef struct
 {
-  int width, height, channels, bits;
+  int      width, height, channels, bits;
   guint16 *data;
 } Image;
 
@@ -23,7 +23,7 @@ gsize image_count (const Image *image);
  * alpha. */
 Image *image_make (int width, int height, int channels, int bits, double noise, guint seed);
 
-void image_write_png (const Image *image, const char *path);
+void   image_write_png (const Image *image, const char *path);
 Image *image_read_png (const char *path);
 
 /* One uncompressed strip, little-endian; grey or RGB. */
@@ -38,5 +38,5 @@ void assert_same_form (const Image *a, const Image *b);
 void assert_same (const Image *a, const Image *b);
 
 GBytes *file_load (const char *path);
-void file_store (const char *path, gconstpointer data, gsize size);
-void assert_same_file (const char *a, const char *b);
+void    file_store (const char *path, gconstpointer data, gsize size);
+void    assert_same_file (const char *a, const char *b);

@@ -7,7 +7,7 @@ import json
 import re
 import sys
 
-CASE = re.compile(r'^(not )?ok\b[ \d]*(?:- )?(.*?)(?:\s*#\s*(SKIP|TODO)\b(.*))?$', re.IGNORECASE)
+CASE = re.compile(r'^(not )?ok\b[ \d]*(?:- )?(.*?)(?:\s*#\s*(SKIP)\b(.*))?$', re.IGNORECASE)
 
 
 def main():

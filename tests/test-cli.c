@@ -19,14 +19,14 @@
 #define TINY "--widths", "8,16", "--blocks", "1,1", "--crop", "32", "--batch", "8", "--threads", "2"
 
 static const char *program;
-static char *folder;     /* everything that the tests write lies below it */
-static char *tiny_model; /* trained for a moment, made on first use */
+static char       *folder;     /* everything that the tests write lies below it */
+static char       *tiny_model; /* trained for a moment, made on first use */
 
 /* ---- running the program ----------------------------------------------------------------------------------------- */
 
 typedef struct
 {
-  int status;
+  int   status;
   char *out, *err;
 } Result;
 
@@ -55,14 +55,14 @@ start_with (const char *const *arguments, gsize file_size_most)
   g_autoptr (GError) error = NULL;
   GSubprocess *process;
 
-  g_ptr_array_add (argv, (gpointer)program);
+  g_ptr_array_add (argv, (gpointer) program);
   for (; *arguments; arguments++)
-    g_ptr_array_add (argv, (gpointer)*arguments);
+    g_ptr_array_add (argv, (gpointer) *arguments);
   g_ptr_array_add (argv, NULL);
   g_subprocess_launcher_setenv (launcher, "XDG_CACHE_HOME", folder, TRUE);
   if (file_size_most)
     g_subprocess_launcher_set_child_setup (launcher, limit_file_size, GSIZE_TO_POINTER (file_size_most), NULL);
-  process = g_subprocess_launcher_spawnv (launcher, (const char *const *)argv->pdata, &error);
+  process = g_subprocess_launcher_spawnv (launcher, (const char *const *) argv->pdata, &error);
   g_assert_no_error (error);
   return process;
 }
@@ -102,7 +102,7 @@ run_fine (const char *const *arguments)
 static void
 assert_refused (const Result *result, const char *word)
 {
-  g_test_message ("%.*s", (int)strcspn (result->err, "\n"), result->err);
+  g_test_message ("%.*s", (int) strcspn (result->err, "\n"), result->err);
   g_assert_cmpint (result->status, ==, 1);
   g_assert_true (g_str_has_prefix (result->err, "diffusion"));
   g_assert_nonnull (strstr (result->err, word));
@@ -172,7 +172,7 @@ get_pictures (void)
 static const char *
 get_model (void)
 {
-  if (!tiny_model)
+  if (! tiny_model)
     {
       g_autofree char *pictures = get_pictures ();
 
@@ -267,7 +267,7 @@ test_wrong_numbers (void)
 static void
 test_denoise_lowers_error (void)
 {
-  const char *models = g_getenv ("DIFFUSION_MODELS");
+  const char      *models = g_getenv ("DIFFUSION_MODELS");
   g_autofree char *shipped = models ? g_build_filename (models, "default.safetensors", NULL) : NULL;
   g_autofree char *in = make_png ("noisy.png", 96, 80, 3, 8, 30), *out = in_folder ("denoised.png"), *printed = NULL;
   g_autoptr (Image) clean = image_make (96, 80, 3, 8, 0, 0), before = image_read_png (in), after = NULL;
@@ -287,7 +287,7 @@ test_denoise_auto (void)
 {
   g_autofree char *in = make_png ("auto.png", 128, 96, 3, 8, 20), *out = in_folder ("auto-out.png");
   g_autofree char *printed = OUTPUT ("denoise", in, out, "--model", get_model ());
-  const char *noise = strstr (printed, "noise: ");
+  const char      *noise = strstr (printed, "noise: ");
 
   g_assert_nonnull (noise);
   g_assert_nonnull (strstr (noise, "(estimated)"));
@@ -309,7 +309,7 @@ test_denoise_png (void)
         after = image_read_png (out);
         assert_same_form (before, after);
         for (gsize i = 0; i < image_count (before); i++)
-          if (channels % 2 == 0 && (int)(i % channels) == channels - 1)
+          if (channels % 2 == 0 && (int) (i % channels) == channels - 1)
             g_assert_cmpint (before->data[i], ==, after->data[i]);
           else
             same += before->data[i] == after->data[i];
@@ -529,11 +529,11 @@ test_orientation (void)
 {
   static const guint8 exif[] = "\xff\xe1\0\x22"
                                "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0";
-  g_autofree char *png = make_png ("upright.png", 40, 24, 3, 8, 0), *jpeg = in_folder ("side.jpg");
+  g_autofree char    *png = make_png ("upright.png", 40, 24, 3, 8, 0), *jpeg = in_folder ("side.jpg");
   g_autoptr (GByteArray) turned = g_byte_array_new ();
   g_autoptr (Image) before = NULL, after = NULL;
   g_autoptr (GBytes) plain = NULL;
-  gsize size;
+  gsize         size;
   const guint8 *data;
 
   FINE ("forward", png, jpeg, "--noise", "0");
@@ -563,7 +563,7 @@ test_broken_input (void)
                   *tiff = in_folder ("whole.tif");
   g_autoptr (GBytes) whole = file_load (in), strip = NULL;
   g_autoptr (Image) image = image_read_png (in);
-  gsize size = g_bytes_get_size (whole);
+  gsize       size = g_bytes_get_size (whole);
   const gsize lengths[] = { 1, 8, 20, 33, 60, size / 2, size - 13, size - 1 };
 
 #define TO_OUT out, "--noise", "10", "--model", get_model ()
@@ -607,7 +607,7 @@ static void
 test_file_too_large (void)
 {
   static const char *const names[] = { "full.png", "full.tif", "full.jpg", "full.ppm" };
-  g_autofree char *in = make_png ("large.png", 160, 160, 3, 8, 60), *made = in_folder ("full");
+  g_autofree char         *in = make_png ("large.png", 160, 160, 3, 8, 60), *made = in_folder ("full");
 
   g_assert_cmpint (g_mkdir (made, 0755), ==, 0);
   for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
@@ -621,7 +621,7 @@ test_file_too_large (void)
       assert_refused (&result, names[i]);
       after = file_load (out);
       g_assert_cmpmem (g_bytes_get_data (after, NULL), g_bytes_get_size (after), "precious", 8);
-      g_assert_cmpint (count_entries (made), ==, (int)i + 1);
+      g_assert_cmpint (count_entries (made), ==, (int) i + 1);
     }
 }
 
@@ -629,10 +629,10 @@ static void
 test_full_disk (void)
 {
   static const char *const names[] = { "a.png", "a.tif", "a.jpg", "a.ppm" };
-  g_autofree char *in = make_png ("large.png", 160, 160, 3, 8, 60), *disk = in_folder ("disk");
-  Result results[4];
-  char *contents[4] = { NULL };
-  int entries = 0;
+  g_autofree char         *in = make_png ("large.png", 160, 160, 3, 8, 60), *disk = in_folder ("disk");
+  Result                   results[4];
+  char                    *contents[4] = { NULL };
+  int                      entries = 0;
 
   g_assert_cmpint (g_mkdir (disk, 0755), ==, 0);
   if (mount ("none", disk, "tmpfs", 0, "size=32k") != 0)
@@ -667,8 +667,8 @@ test_broken_model (void)
   g_autofree char *broken = in_folder ("broken.safetensors"), *missing = in_folder ("missing.safetensors");
   g_autoptr (GBytes) whole = file_load (get_model ());
   g_autofree char *garbage = g_memdup2 (g_bytes_get_data (whole, NULL), g_bytes_get_size (whole));
-  gsize size = g_bytes_get_size (whole);
-  const gsize lengths[] = { 0, 4, 8, 100, size / 2, size - 1 };
+  gsize            size = g_bytes_get_size (whole);
+  const gsize      lengths[] = { 0, 4, 8, 100, size / 2, size - 1 };
 
   for (gsize i = 0; i < G_N_ELEMENTS (lengths); i++)
     {
@@ -689,7 +689,7 @@ test_broken_model (void)
 static void
 test_info (void)
 {
-  gint64 start = g_get_monotonic_time ();
+  gint64           start = g_get_monotonic_time ();
   g_autofree char *printed = OUTPUT ("info", get_model ());
 
   g_test_message ("%.3f s", (g_get_monotonic_time () - start) / 1e6);
@@ -754,7 +754,7 @@ static void
 test_train_resume (void)
 {
   g_autofree char *pictures = get_pictures (), *out = in_folder ("resumed.safetensors");
-  double first, second;
+  double           first, second;
 
   FINE ("train", "--data", pictures, "--out", out, "--samples", "400", TINY, "--license", "CC0-1.0");
   first = count_samples (out);
@@ -795,7 +795,7 @@ test_train_interrupted (void)
       line = g_data_input_stream_read_line (stream, NULL, NULL, NULL);
       g_assert_nonnull (line);
     }
-  while (!g_str_has_prefix (line, "loss "));
+  while (! g_str_has_prefix (line, "loss "));
   g_usleep (G_USEC_PER_SEC / 2);
   g_subprocess_send_signal (process, SIGINT);
   g_subprocess_communicate_utf8 (process, NULL, NULL, NULL, &err, NULL);
@@ -814,7 +814,7 @@ test_train_interrupted (void)
 static void
 remove_all (const char *path)
 {
-  if (g_file_test (path, G_FILE_TEST_IS_DIR) && !g_file_test (path, G_FILE_TEST_IS_SYMLINK))
+  if (g_file_test (path, G_FILE_TEST_IS_DIR) && ! g_file_test (path, G_FILE_TEST_IS_SYMLINK))
     {
       g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
       const char *name;
@@ -835,7 +835,7 @@ main (int argc, char **argv)
   static const struct
   {
     const char *name;
-    GTestFunc function;
+    GTestFunc   function;
   } tests[] = {
     { "help", test_help },
     { "wrong-use", test_wrong_use },
@@ -870,7 +870,7 @@ main (int argc, char **argv)
 
   g_test_init (&argc, &argv, NULL);
   program = g_getenv ("DIFFUSION_PROGRAM");
-  if (!program)
+  if (! program)
     {
       g_printerr ("DIFFUSION_PROGRAM does not name the program\n");
       return 77; /* skipped */

@@ -13,14 +13,16 @@ typedef struct
 
 /* Odd sizes, single rows and columns, channels that Winograd takes and that it does not, the network's own. */
 static const Case cases[] = {
-  { { CONV_SAME3, 20, 64 }, { 2, 6, 5, 1, 1 } },  { { CONV_SAME3, 64, 12 }, { 1, 9, 7, 1, 1 } },   { { CONV_SAME3, 32, 48 }, { 2, 4, 4, 1, 1 } },
-  { { CONV_SAME3, 64, 64 }, { 1, 13, 11, 1, 1 } }, { { CONV_SAME3, 16, 16 }, { 3, 1, 1, 1, 1 } },   { { CONV_SAME3, 16, 32 }, { 1, 1, 9, 1, 1 } },
-  { { CONV_SAME3, 8, 24 }, { 1, 5, 1, 1, 1 } },    { { CONV_SAME3, 16, 16 }, { 1, 70, 70, 1, 1 } }, { { CONV_DOWN2, 16, 32 }, { 2, 3, 5, 1, 1 } },
-  { { CONV_DOWN2, 8, 8 }, { 1, 1, 1, 1, 1 } },     { { CONV_UP2, 32, 16 }, { 2, 3, 5, 1, 1 } },     { { CONV_UP2, 64, 24 }, { 1, 7, 1, 1, 1 } },
+  { { CONV_SAME3, 20, 64 }, { 2, 6, 5, 1, 1 } }, { { CONV_SAME3, 64, 12 }, { 1, 9, 7, 1, 1 } },
+  { { CONV_SAME3, 32, 48 }, { 2, 4, 4, 1, 1 } }, { { CONV_SAME3, 64, 64 }, { 1, 13, 11, 1, 1 } },
+  { { CONV_SAME3, 16, 16 }, { 3, 1, 1, 1, 1 } }, { { CONV_SAME3, 16, 32 }, { 1, 1, 9, 1, 1 } },
+  { { CONV_SAME3, 8, 24 }, { 1, 5, 1, 1, 1 } },  { { CONV_SAME3, 16, 16 }, { 1, 70, 70, 1, 1 } },
+  { { CONV_DOWN2, 16, 32 }, { 2, 3, 5, 1, 1 } }, { { CONV_DOWN2, 8, 8 }, { 1, 1, 1, 1, 1 } },
+  { { CONV_UP2, 32, 16 }, { 2, 3, 5, 1, 1 } },   { { CONV_UP2, 64, 24 }, { 1, 7, 1, 1, 1 } },
 };
 
-/* f32 back ends differ from the reference by the order of sums and by Winograd's transforms, whose entries go up to 8: some 10 ulp.  bf16 has 8
- * bits: each input is off by up to 2^-9, the result is rounded once more. */
+/* f32 back ends differ from the reference by the order of sums and by Winograd's transforms, whose entries go up to 8:
+ * some 10 ulp.  bf16 has 8 bits: each input is off by up to 2^-9, the result is rounded once more. */
 static double
 get_tolerance (const ComputeBackend *backend)
 {
@@ -49,7 +51,13 @@ static Data
 data_new (const Case *c)
 {
   gsize coarse = (gsize) c->piece.n * (gsize) c->piece.rows * (gsize) c->piece.width;
-  Data  d = { conv_shape_count_weights (&c->shape), coarse * (gsize) c->shape.c_in, coarse * (gsize) c->shape.c_out, NULL, NULL, NULL, NULL };
+  Data  d = { conv_shape_count_weights (&c->shape),
+              coarse * (gsize) c->shape.c_in,
+              coarse * (gsize) c->shape.c_out,
+              NULL,
+              NULL,
+              NULL,
+              NULL };
 
   d.n_x *= c->shape.kind == CONV_DOWN2 ? 4 : 1;
   d.n_y *= c->shape.kind == CONV_UP2 ? 4 : 1;
@@ -102,11 +110,11 @@ typedef enum
 static void
 run_backend (const ComputeBackend *backend, const Case *c, const Data *d, float *out[N_OUT])
 {
-  Scratch   scratch = { 0 };
-  GError   *error = NULL;
-  Conv     *conv = backend->conv_new (&c->shape, TRUE, &error);
-  gpointer  x = to_element (backend, d->x, d->n_x), dy = to_element (backend, d->y, d->n_y), memory;
-  gboolean  ok;
+  Scratch  scratch = { 0 };
+  GError  *error = NULL;
+  Conv    *conv = backend->conv_new (&c->shape, TRUE, &error);
+  gpointer x = to_element (backend, d->x, d->n_x), dy = to_element (backend, d->y, d->n_y), memory;
+  gboolean ok;
 
   g_assert_no_error (error);
   ok = backend->conv_set_weights (conv, d->weights, d->bias, &scratch, &error);
@@ -125,7 +133,9 @@ run_backend (const ComputeBackend *backend, const Case *c, const Data *d, float 
   /* Gradients add to what is there. */
   out[OUT_D_WEIGHTS] = g_memdup2 (d->weights, d->n_weights * sizeof (float));
   out[OUT_D_BIAS] = g_memdup2 (d->bias, (gsize) c->shape.c_out * sizeof (float));
-  ok = ok && backend->conv_backward_weights (conv, &c->piece, x, dy, out[OUT_D_WEIGHTS], out[OUT_D_BIAS], &scratch, &error);
+  ok = ok
+       && backend->conv_backward_weights (conv, &c->piece, x, dy, out[OUT_D_WEIGHTS], out[OUT_D_BIAS], &scratch,
+                                          &error);
   g_assert_no_error (error);
   g_assert_true (ok);
   g_free (x);
@@ -192,8 +202,8 @@ test_pieces (gconstpointer data)
     {
       ConvPiece piece = { 1, 8, 21, first == 0, first == 16 };
 
-      backend->conv_forward (conv, &piece, (char *) x + (gsize) (first - 1 + piece.top) * row, (char *) z + (gsize) first * row, EPILOGUE_SILU, &scratch,
-                             &error);
+      backend->conv_forward (conv, &piece, (char *) x + (gsize) (first - 1 + piece.top) * row,
+                             (char *) z + (gsize) first * row, EPILOGUE_SILU, &scratch, &error);
       g_assert_no_error (error);
     }
   g_assert_cmpmem (y, 24 * row, z, 24 * row);
@@ -239,7 +249,8 @@ test_conv_gradient (gconstpointer data)
   for (int trial = 0; trial < 20; trial++)
     {
       gsize  w = (gsize) random_int (&random, 0, (int) d.n_weights), i = (gsize) random_int (&random, 0, (int) d.n_x);
-      float *weights = g_memdup2 (d.weights, d.n_weights * sizeof (float)), *x = g_memdup2 (d.x, d.n_x * sizeof (float));
+      float *weights = g_memdup2 (d.weights, d.n_weights * sizeof (float)),
+            *x = g_memdup2 (d.x, d.n_x * sizeof (float));
       double up, down;
 
       weights[w] += STEP;
@@ -247,7 +258,8 @@ test_conv_gradient (gconstpointer data)
       weights[w] -= 2 * STEP;
       down = dot_forward (conv, c, &d, weights, d.x);
       /* Convolution is linear: only rounding of sums of some hundred terms stands between. */
-      g_assert_cmpfloat_with_epsilon ((up - down) / (2 * (double) STEP), (double) (out[OUT_D_WEIGHTS][w] - d.weights[w]), 2e-3);
+      g_assert_cmpfloat_with_epsilon ((up - down) / (2 * (double) STEP),
+                                      (double) (out[OUT_D_WEIGHTS][w] - d.weights[w]), 2e-3);
       x[i] += STEP;
       up = dot_forward (conv, c, &d, d.weights, x);
       x[i] -= 2 * STEP;
@@ -265,7 +277,12 @@ test_conv_gradient (gconstpointer data)
 static void
 test_norm_gradient (void)
 {
-  enum { PIXELS = 5, CHANNELS = 16, N = PIXELS * CHANNELS };
+  enum
+  {
+    PIXELS = 5,
+    CHANNELS = 16,
+    N = PIXELS * CHANNELS
+  };
   g_autofree float *x = new_values (N, 1, 2), *gain = new_values (CHANNELS, 2, 1), *dy = new_values (N, 3, 1);
   float             dx[N] = { 0 }, d_gain[CHANNELS] = { 0 }, y[2][N];
 

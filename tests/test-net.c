@@ -54,15 +54,20 @@ get_loss (NetPlan *plan, TrainPass *pass, const float *weights, const float *inp
 static void
 test_gradient (gconstpointer data)
 {
-  enum { N = 2, SIZE = 8 };
+  enum
+  {
+    N = 2,
+    SIZE = 8
+  };
   g_autoptr (NetLayout) layout = net_layout_new (data, NULL);
-  g_autoptr (NetPlan)   plan = net_plan_new (layout, &compute_blas, TRUE, NULL);
+  g_autoptr (NetPlan) plan = net_plan_new (layout, &compute_blas, TRUE, NULL);
   g_autoptr (TrainPass) pass = train_pass_new (plan, N, SIZE, NULL);
-  g_autofree float     *weights = new_weights (layout, 1);
-  g_autofree float     *input = new_values (N * SIZE * SIZE * NET_CHANNELS_IN, 2), *d_output = new_values (N * SIZE * SIZE * NET_CHANNELS_OUT, 3);
-  g_autofree float     *gradient = g_new0 (float, layout->n_parameters);
-  gsize                 count = N * SIZE * SIZE * NET_CHANNELS_OUT;
-  double                length = 0;
+  g_autofree float *weights = new_weights (layout, 1);
+  g_autofree float *input = new_values (N * SIZE * SIZE * NET_CHANNELS_IN, 2),
+                   *d_output = new_values (N * SIZE * SIZE * NET_CHANNELS_OUT, 3);
+  g_autofree float *gradient = g_new0 (float, layout->n_parameters);
+  gsize             count = N * SIZE * SIZE * NET_CHANNELS_OUT;
+  double            length = 0;
 
   get_loss (plan, pass, weights, input, d_output, count);
   g_assert_true (train_pass_backward (pass, d_output, gradient, NULL));
@@ -130,10 +135,10 @@ static float *
 stream (const NetPlan *plan, const float *input, int width, int height, int chunk, int threads)
 {
   g_autoptr (Pool) pool = pool_new (threads, NULL);
-  float           *output = g_new0 (float, (gsize) width * (gsize) height * NET_CHANNELS_OUT);
-  Rows             rows = { input, output, width, 0, 0 };
-  StreamJob        job = { width, height, chunk, read_rows, write_rows, &rows };
-  GError          *error = NULL;
+  float    *output = g_new0 (float, (gsize) width *(gsize) height *NET_CHANNELS_OUT);
+  Rows      rows = { input, output, width, 0, 0 };
+  StreamJob job = { width, height, chunk, read_rows, write_rows, &rows };
+  GError   *error = NULL;
 
   stream_run (plan, pool, &job, NULL, &error);
   g_assert_no_error (error);
@@ -157,16 +162,18 @@ test_stream (gconstpointer data)
 {
   const ComputeBackend *backend = data;
   g_autoptr (NetLayout) layout = net_layout_new (&small, NULL);
-  g_autoptr (NetPlan)   plan = net_plan_new (layout, backend, TRUE, NULL);
+  g_autoptr (NetPlan) plan = net_plan_new (layout, backend, TRUE, NULL);
   g_autoptr (TrainPass) pass = train_pass_new (plan, 1, 64, NULL);
-  g_autofree float     *weights = new_weights (layout, 1), *input = new_values (64 * 64 * NET_CHANNELS_IN, 2), *whole = NULL;
-  const int             chunks[] = { 4, 8, 20, 0 };
-  gsize                 count = 64 * 64 * NET_CHANNELS_OUT;
+  g_autofree float *weights = new_weights (layout, 1), *input = new_values (64 * 64 * NET_CHANNELS_IN, 2),
+                   *whole = NULL;
+  const int chunks[] = { 4, 8, 20, 0 };
+  gsize     count = 64 * 64 * NET_CHANNELS_OUT;
 
   g_assert_true (net_plan_set_weights (plan, weights, NULL, NULL));
   whole = stream (plan, input, 64, 64, 64, 1);
   /* The trainer's way through the same nodes, which shares none of the streaming. */
-  g_assert_cmpfloat (largest_difference (train_pass_forward (pass, input, NULL), whole, count), <, backend->element == ELEMENT_F32 ? 1e-4 : 0.15);
+  g_assert_cmpfloat (largest_difference (train_pass_forward (pass, input, NULL), whole, count), <,
+                     backend->element == ELEMENT_F32 ? 1e-4 : 0.15);
   for (gsize i = 0; i < G_N_ELEMENTS (chunks); i++)
     for (int threads = 1; threads <= 3; threads++)
       {
@@ -176,16 +183,20 @@ test_stream (gconstpointer data)
       }
 }
 
-/* No output pixel looks further than the margin that the model states.  (On the reference: Winograd's rounding, not its result, depends on pixels
- * of the whole tile.) */
+/* No output pixel looks further than the margin that the model states.  (On the reference: Winograd's rounding, not its
+ * result, depends on pixels of the whole tile.) */
 static void
 test_margin (gconstpointer data)
 {
-  enum { SIZE = 96 };
+  enum
+  {
+    SIZE = 96
+  };
   g_autoptr (NetLayout) layout = net_layout_new (data, NULL);
-  g_autoptr (NetPlan)   plan = net_plan_new (layout, &compute_reference, FALSE, NULL);
-  g_autofree float     *weights = new_weights (layout, 1), *input = new_values (SIZE * SIZE * NET_CHANNELS_IN, 2), *before = NULL, *after = NULL;
-  int                   furthest = 0, at = SIZE / 2;
+  g_autoptr (NetPlan) plan = net_plan_new (layout, &compute_reference, FALSE, NULL);
+  g_autofree float *weights = new_weights (layout, 1), *input = new_values (SIZE * SIZE * NET_CHANNELS_IN, 2),
+                   *before = NULL, *after = NULL;
+  int furthest = 0, at = SIZE / 2;
 
   g_assert_true (net_plan_set_weights (plan, weights, NULL, NULL));
   before = stream (plan, input, SIZE, SIZE, 0, 1);
@@ -228,8 +239,8 @@ static void
 test_save_load (Fixture *f, gconstpointer data)
 {
   g_autoptr (DiffusionModel) model = diffusion_model_new (&odd, 5, NULL), loaded = NULL, again = NULL;
-  GError                    *error = NULL;
-  gsize                      count = diffusion_model_count_parameters (model);
+  GError *error = NULL;
+  gsize   count = diffusion_model_count_parameters (model);
 
   diffusion_model_set_metadata (model, "license", "CC0 \"quoted\" \xc3\xa9");
   g_assert_true (diffusion_model_save (model, f->path, &error));
@@ -243,7 +254,8 @@ test_save_load (Fixture *f, gconstpointer data)
   /* What f16 holds comes back unchanged. */
   g_assert_true (diffusion_model_save (loaded, f->path, &error));
   again = diffusion_model_load (f->path, &error);
-  g_assert_cmpmem (model_get_weights (again), count * sizeof (float), model_get_weights (loaded), count * sizeof (float));
+  g_assert_cmpmem (model_get_weights (again), count * sizeof (float), model_get_weights (loaded),
+                   count * sizeof (float));
 }
 
 static void
@@ -262,8 +274,8 @@ static void
 test_truncated (Fixture *f, gconstpointer data)
 {
   g_autoptr (DiffusionModel) model = diffusion_model_new (&flat, 5, NULL);
-  g_autofree char           *contents = NULL;
-  gsize                      length, step;
+  g_autofree char *contents = NULL;
+  gsize            length, step;
 
   g_assert_true (diffusion_model_save (model, f->path, NULL));
   g_assert_true (g_file_get_contents (f->path, &contents, &length, NULL));
@@ -286,7 +298,8 @@ test_lies (Fixture *f, gconstpointer data)
     "{\"a\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[8,0]}}",
     "{\"a\":{\"dtype\":\"F16\",\"shape\":\"4\",\"data_offsets\":[0,8]}}",
     "{\"a\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]}}",
-    "{\"a\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]}}",
+    "{\"a\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F16\",\"shape\":[4],\"data_"
+    "offsets\":[0,8]}}",
     "{\"__metadata__\":{\"format\":\"gimp-diffusion 1\",\"widths\":\"64\",\"blocks\":\"2\"}}",
     "{\"__metadata__\":{\"format\":\"gimp-diffusion 1\",\"widths\":\"100000\",\"blocks\":\"2\"}}",
     "{\"__metadata__\":{\"format\":\"gimp-diffusion 1\",\"widths\":\"64,64\",\"blocks\":\"2\"}}",
@@ -298,7 +311,7 @@ test_lies (Fixture *f, gconstpointer data)
   for (gsize i = 0; i < G_N_ELEMENTS (headers); i++)
     {
       g_autoptr (GString) file = g_string_new (NULL);
-      guint64             length = GUINT64_TO_LE (strlen (headers[i]));
+      guint64 length = GUINT64_TO_LE (strlen (headers[i]));
 
       g_string_append_len (file, (const char *) &length, 8);
       g_string_append (file, headers[i]);
@@ -323,8 +336,8 @@ test_not_finite (Fixture *f, gconstpointer data)
   for (gsize i = 0; i < G_N_ELEMENTS (bad); i++)
     {
       g_autoptr (DiffusionModel) model = diffusion_model_new (&flat, 5, NULL);
-      g_autofree char           *contents = NULL;
-      gsize                      length;
+      g_autofree char *contents = NULL;
+      gsize            length;
 
       model_get_weights (model)[17] = bad[i];
       g_assert_true (diffusion_model_save (model, f->path, NULL));
@@ -354,8 +367,8 @@ static void
 test_save_fails (Fixture *f, gconstpointer data)
 {
   g_autoptr (DiffusionModel) model = diffusion_model_new (&flat, 5, NULL);
-  g_autofree char           *nowhere = g_build_filename (f->folder, "none", "x.safetensors", NULL);
-  GError                    *error = NULL;
+  g_autofree char *nowhere = g_build_filename (f->folder, "none", "x.safetensors", NULL);
+  GError          *error = NULL;
 
   g_assert_false (diffusion_model_save (model, nowhere, &error));
   g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE);
@@ -365,7 +378,12 @@ test_save_fails (Fixture *f, gconstpointer data)
 static void
 test_architecture (void)
 {
-  const DiffusionArchitecture wrong[] = { { 0 }, { 6, { 8 }, { 1 } }, { 1, { 12 }, { 1 } }, { 1, { 2048 }, { 1 } }, { 1, { 64 }, { -1 } }, { 1, { 64 }, { 99 } } };
+  const DiffusionArchitecture wrong[] = { { 0 },
+                                          { 6, { 8 }, { 1 } },
+                                          { 1, { 12 }, { 1 } },
+                                          { 1, { 2048 }, { 1 } },
+                                          { 1, { 64 }, { -1 } },
+                                          { 1, { 64 }, { 99 } } };
   g_autoptr (DiffusionModel) model = diffusion_model_new (&diffusion_architecture_default, 0, NULL);
 
   for (gsize i = 0; i < G_N_ELEMENTS (wrong); i++)

@@ -22,11 +22,15 @@ test_philox (void)
   g_assert_cmpmem (out, sizeof out, for_ones, sizeof for_ones);
 }
 
-/* Mean, variance and fourth moment, and that neighbours in space, channel and stream do not go together: each within 5 standard errors. */
+/* Mean, variance and fourth moment, and that neighbours in space, channel and stream do not go together: each within 5
+ * standard errors. */
 static void
 test_gaussian (void)
 {
-  enum { SIZE = 512 };
+  enum
+  {
+    SIZE = 512
+  };
   double sum[4] = { 0 }, square = 0, fourth = 0, products[4] = { 0 }, n = SIZE * SIZE;
 
   for (int y = 0; y < SIZE; y++)
@@ -87,9 +91,12 @@ get_moments (const DiffusionPicture *picture, double *mean, double *variance)
 static void
 test_forward_chain (void)
 {
-  enum { SIZE = 256 };
-  const double                 ts[] = { 0, 0.05, 0.3, 0.31, 0.7, 1 };
-  const double                 level = 0.8, n = SIZE * SIZE * 3;
+  enum
+  {
+    SIZE = 256
+  };
+  const double ts[] = { 0, 0.05, 0.3, 0.31, 0.7, 1 };
+  const double level = 0.8, n = SIZE * SIZE * 3;
   g_autoptr (DiffusionPicture) x = new_picture (SIZE, SIZE, 3, 0.25f), map = new_picture (SIZE, SIZE, 1, (float) level);
 
   for (guint i = 1; i < G_N_ELEMENTS (ts); i++)
@@ -103,12 +110,14 @@ test_forward_chain (void)
     }
 }
 
-/* A crop that says where it lies has the noise of the whole; level 0 has none; other seeds and steps have other noise. */
+/* A crop that says where it lies has the noise of the whole; level 0 has none; other seeds and steps have other noise.
+ */
 static void
 test_forward_position (void)
 {
   g_autoptr (DiffusionPicture) whole = new_picture (40, 30, 3, 0), map = new_picture (40, 30, 1, 0.5f);
-  g_autoptr (DiffusionPicture) crop = new_picture (11, 9, 3, 0), crop_map = new_picture (11, 9, 1, 0.5f), other = new_picture (11, 9, 3, 0);
+  g_autoptr (DiffusionPicture) crop = new_picture (11, 9, 3, 0), crop_map = new_picture (11, 9, 1, 0.5f),
+                               other = new_picture (11, 9, 3, 0);
 
   map->data[5 * 40 + 5] = 0;
   g_assert_true (diffusion_forward (whole, map, 0, 1, 3, 0, -100, 7, NULL));
@@ -123,8 +132,9 @@ test_forward_position (void)
 static void
 test_forward_errors (void)
 {
-  g_autoptr (DiffusionPicture) x = new_picture (4, 4, 3, 0), map = new_picture (4, 4, 1, 1), wrong = new_picture (5, 4, 1, 1);
-  GError                      *error = NULL;
+  g_autoptr (DiffusionPicture) x = new_picture (4, 4, 3, 0), map = new_picture (4, 4, 1, 1),
+                               wrong = new_picture (5, 4, 1, 1);
+  GError *error = NULL;
 
   g_assert_false (diffusion_forward (x, wrong, 0, 1, 0, 0, 0, 0, &error));
   g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
@@ -168,7 +178,8 @@ test_ddpm_transition (void)
 {
   const double x0 = 0.3, start = 0.9, level = 0.5, from = 0.8, to = 0.35;
   const double s = level * from, next = level * to, n = TOY_WIDTH * TOY_ROWS * 3;
-  const double mean = x0 + next * next / (s * s) * (start - x0), variance = next * next * (s * s - next * next) / (s * s);
+  const double mean = x0 + next * next / (s * s) * (start - x0),
+               variance = next * next * (s * s - next * next) / (s * s);
   Transition   transition = { DIFFUSION_SAMPLER_DDPM, from, to, 1, 11, 3 };
   double       sum = 0, square = 0;
   static float levels[TOY_WIDTH], clean[TOY_WIDTH * 3], x[TOY_WIDTH * 3];
@@ -192,18 +203,22 @@ test_ddpm_transition (void)
   g_assert_cmpfloat_with_epsilon (square / n / variance, 1, 5 * sqrt (2 / n));
 }
 
-/* The whole chain with the exact denoiser of a Gaussian prior N (m, v): D (x; s) = (v x + s^2 m) / (v + s^2).  From one x_1 of level s, ddpm must end in
- * the posterior N ((v x_1 + s^2 m) / (v + s^2), v s^2 / (v + s^2)); the deterministic samplers follow the probability flow, whose end is known too:
- * m + (x_1 - m) sqrt (v / (v + s^2)). */
+/* The whole chain with the exact denoiser of a Gaussian prior N (m, v): D (x; s) = (v x + s^2 m) / (v + s^2).  From one
+ * x_1 of level s, ddpm must end in the posterior N ((v x_1 + s^2 m) / (v + s^2), v s^2 / (v + s^2)); the deterministic
+ * samplers follow the probability flow, whose end is known too: m + (x_1 - m) sqrt (v / (v + s^2)). */
 static void
 test_chain (gconstpointer data)
 {
-  enum { STEPS = 400 };
+  enum
+  {
+    STEPS = 400
+  };
   const DiffusionSampler sampler = (DiffusionSampler) GPOINTER_TO_INT (data);
   const double           m = 0.4, v = 0.02, level = 0.5, start = 0.9, n = TOY_WIDTH * TOY_ROWS * 3;
   double                 ratios[STEPS + 1], mean, variance, sum = 0, square = 0;
-  float                 *x = g_new (float, TOY_WIDTH * TOY_ROWS * 3), *clean = g_new (float, TOY_WIDTH * 3), *before = g_new0 (float, TOY_WIDTH * 3);
-  float                  levels[TOY_WIDTH];
+  float                 *x = g_new (float, TOY_WIDTH *TOY_ROWS * 3), *clean = g_new (float, TOY_WIDTH * 3),
+        *before = g_new0 (float, TOY_WIDTH * 3);
+  float levels[TOY_WIDTH];
 
   schedule_fill (level, STEPS, ratios);
   for (int y = 0; y < TOY_ROWS; y++)
@@ -238,7 +253,8 @@ test_chain (gconstpointer data)
       double expected = v * level * level / (v + level * level);
 
       /* The chain's 400 steps are short but not infinitely so: 2 %. */
-      g_assert_cmpfloat_with_epsilon (mean, (v * start + level * level * m) / (v + level * level), 0.02 * sqrt (expected));
+      g_assert_cmpfloat_with_epsilon (mean, (v * start + level * level * m) / (v + level * level),
+                                      0.02 * sqrt (expected));
       g_assert_cmpfloat_with_epsilon (variance / expected, 1, 0.02);
     }
   else
@@ -308,18 +324,24 @@ largest_difference (const DiffusionPicture *a, const DiffusionPicture *b)
   return worst;
 }
 
-/* In one piece and in tiles of several sizes, by several threads.  Rows give the same bits; strips leave the rounding of their Winograd tiles. */
+/* In one piece and in tiles of several sizes, by several threads.  Rows give the same bits; strips leave the rounding
+ * of their Winograd tiles. */
 static void
 test_tiles (gconstpointer data)
 {
-  enum { WIDTH = 437, HEIGHT = 203 };
-  const DiffusionSampler       sampler = (DiffusionSampler) GPOINTER_TO_INT (data);
-  g_autoptr (DiffusionModel)   model = new_model ();
-  g_autoptr (DiffusionPicture) picture = new_noise (WIDTH, HEIGHT, 3, 1, 0, 1), level = new_noise (WIDTH, HEIGHT, 1, 2, 0, 0.3);
+  enum
+  {
+    WIDTH = 437,
+    HEIGHT = 203
+  };
+  const DiffusionSampler sampler = (DiffusionSampler) GPOINTER_TO_INT (data);
+  g_autoptr (DiffusionModel) model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (WIDTH, HEIGHT, 3, 1, 0, 1),
+                               level = new_noise (WIDTH, HEIGHT, 1, 2, 0, 0.3);
   g_autoptr (DiffusionPicture) whole = diffusion_picture_copy (picture, NULL);
-  const int                    tiles[] = { 16, 64, 128, 250, 400 };
-  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
-  GError                      *error = NULL;
+  const int        tiles[] = { 16, 64, 128, 250, 400 };
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  GError          *error = NULL;
 
   options.steps = sampler == DIFFUSION_SAMPLER_DDIM ? 1 : 3;
   options.sampler = sampler;
@@ -344,11 +366,11 @@ test_tiles (gconstpointer data)
 static void
 test_known_pixels (void)
 {
-  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionModel) model = new_model ();
   g_autoptr (DiffusionPicture) picture = new_noise (61, 47, 3, 1, -0.5, 1.5), level = new_noise (61, 47, 1, 2, 0, 0.3);
   g_autoptr (DiffusionPicture) before = diffusion_picture_copy (picture, NULL);
-  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
-  int                          changed = 0;
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  int              changed = 0;
 
   for (int i = 0; i < 61 * 47; i += 3)
     level->data[i] = 0;
@@ -369,13 +391,14 @@ static void
 test_tiny_pictures (void)
 {
   g_autoptr (DiffusionModel) model = new_model ();
-  const int                  sizes[][2] = { { 1, 1 }, { 3, 5 }, { 1, 100 }, { 100, 1 }, { 7, 8 }, { 9, 16 } };
+  const int sizes[][2] = { { 1, 1 }, { 3, 5 }, { 1, 100 }, { 100, 1 }, { 7, 8 }, { 9, 16 } };
 
   for (gsize i = 0; i < G_N_ELEMENTS (sizes); i++)
     for (int steps = 1; steps <= 3; steps += 2)
       {
-        g_autoptr (DiffusionPicture) picture = new_noise (sizes[i][0], sizes[i][1], 3, 1, 0, 1), level = new_noise (sizes[i][0], sizes[i][1], 1, 2, 0.1, 0.3);
-        DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+        g_autoptr (DiffusionPicture) picture = new_noise (sizes[i][0], sizes[i][1], 3, 1, 0, 1),
+                                     level = new_noise (sizes[i][0], sizes[i][1], 1, 2, 0.1, 0.3);
+        DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
 
         options.steps = steps;
         g_assert_true (diffusion_reverse (model, picture, level, &options, NULL, NULL));
@@ -397,10 +420,10 @@ count_progress (double fraction, gpointer data)
 static void
 test_progress (void)
 {
-  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionModel) model = new_model ();
   g_autoptr (DiffusionPicture) picture = new_noise (500, 120, 3, 1, 0, 1), level = new_noise (500, 120, 1, 2, 0.1, 0.3);
-  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
-  double                       last = 0;
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  double           last = 0;
 
   options.steps = 2;
   options.tile = 32;
@@ -419,11 +442,11 @@ cancel_soon (double fraction, gpointer data)
 static void
 test_cancel (void)
 {
-  g_autoptr (DiffusionModel)   model = new_model ();
+  g_autoptr (DiffusionModel) model = new_model ();
   g_autoptr (DiffusionPicture) picture = new_noise (300, 300, 3, 1, 0, 1), level = new_noise (300, 300, 1, 2, 0.1, 0.3);
-  g_autoptr (GCancellable)     cancellable = g_cancellable_new ();
-  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
-  GError                      *error = NULL;
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  GError          *error = NULL;
 
   options.steps = 50;
   options.progress = cancel_soon;
@@ -436,11 +459,13 @@ test_cancel (void)
 static void
 test_arguments (void)
 {
-  g_autoptr (DiffusionModel)   model = new_model ();
-  g_autoptr (DiffusionPicture) picture = new_noise (8, 8, 3, 1, 0, 1), level = new_noise (8, 8, 1, 2, 0, 1), map = new_noise (8, 9, 1, 2, 0, 1);
-  DiffusionOptions             bad_steps = DIFFUSION_OPTIONS_INIT, bad_sampler = DIFFUSION_OPTIONS_INIT, good = DIFFUSION_OPTIONS_INIT;
-  DiffusionNoise               noise;
-  GError                      *error = NULL;
+  g_autoptr (DiffusionModel) model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (8, 8, 3, 1, 0, 1), level = new_noise (8, 8, 1, 2, 0, 1),
+                               map = new_noise (8, 9, 1, 2, 0, 1);
+  DiffusionOptions bad_steps = DIFFUSION_OPTIONS_INIT, bad_sampler = DIFFUSION_OPTIONS_INIT,
+                   good = DIFFUSION_OPTIONS_INIT;
+  DiffusionNoise noise;
+  GError        *error = NULL;
 
   bad_steps.steps = 0;
   bad_sampler.sampler = (DiffusionSampler) 9;
@@ -470,16 +495,21 @@ test_arguments (void)
 
 /* ---- denoise: the map that it builds ---- */
 
-/* With a curve over brightness, what diffusion_denoise () does is what diffusion_reverse () does with the same map, given. */
+/* With a curve over brightness, what diffusion_denoise () does is what diffusion_reverse () does with the same map,
+ * given. */
 static void
 test_denoise_map (void)
 {
-  enum { SIZE = 96 };
-  g_autoptr (DiffusionModel)   model = new_model ();
-  g_autoptr (DiffusionPicture) picture = new_picture (SIZE, SIZE, 3, 0.2f), mask = new_picture (SIZE, SIZE, 1, 0.5f), level = new_picture (SIZE, SIZE, 1, 0);
+  enum
+  {
+    SIZE = 96
+  };
+  g_autoptr (DiffusionModel) model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_picture (SIZE, SIZE, 3, 0.2f), mask = new_picture (SIZE, SIZE, 1, 0.5f),
+                               level = new_picture (SIZE, SIZE, 1, 0);
   g_autoptr (DiffusionPicture) other = NULL;
-  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
-  DiffusionNoise               noise = { 0 };
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  DiffusionNoise   noise = { 0 };
 
   for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
     noise.curve[i] = 0.01 * (i + 1);
@@ -495,10 +525,11 @@ test_denoise_map (void)
 static void
 test_denoise_nothing (void)
 {
-  g_autoptr (DiffusionModel)   model = new_model ();
-  g_autoptr (DiffusionPicture) picture = new_noise (50, 40, 3, 1, 0, 1), before = diffusion_picture_copy (picture, NULL), none = new_picture (50, 40, 1, 0);
-  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
-  DiffusionNoise               noise;
+  g_autoptr (DiffusionModel) model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (50, 40, 3, 1, 0, 1),
+                               before = diffusion_picture_copy (picture, NULL), none = new_picture (50, 40, 1, 0);
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  DiffusionNoise   noise;
 
   diffusion_noise_set_uniform (&noise, 0.1);
   g_assert_true (diffusion_denoise (model, picture, NULL, &noise, 0, &options, NULL, NULL));
@@ -511,9 +542,10 @@ test_denoise_nothing (void)
 static void
 test_generate (void)
 {
-  g_autoptr (DiffusionModel)   model = new_model ();
-  g_autoptr (DiffusionPicture) a = new_picture (70, 50, 3, 0), b = new_picture (70, 50, 3, 1), c = new_picture (70, 50, 3, 0);
-  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
+  g_autoptr (DiffusionModel) model = new_model ();
+  g_autoptr (DiffusionPicture) a = new_picture (70, 50, 3, 0), b = new_picture (70, 50, 3, 1),
+                               c = new_picture (70, 50, 3, 0);
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
 
   options.steps = 5;
   options.sampler = DIFFUSION_SAMPLER_DDPM;

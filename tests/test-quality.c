@@ -8,7 +8,8 @@
 #include <gegl.h>
 #include <math.h>
 
-/* What both are given: a photograph with this much noise, in floats and not clipped, as published figures are measured. */
+/* What both are given: a photograph with this much noise, in floats and not clipped, as published figures are measured.
+ */
 #define SIGMA (25.0 / 255)
 /* Mean over the pictures, in dB. */
 #define ADVANTAGE 3.5
@@ -32,16 +33,17 @@ load (const char *name)
 static double
 get_best_of_gegl (const DiffusionPicture *clean, const DiffusionPicture *noisy)
 {
-  const Babl                  *format = babl_format ("R'G'B' float");
-  const GeglRectangle          extent = { 0, 0, clean->width, clean->height };
-  GeglBuffer                  *buffer = gegl_buffer_new (&extent, format);
+  const Babl         *format = babl_format ("R'G'B' float");
+  const GeglRectangle extent = { 0, 0, clean->width, clean->height };
+  GeglBuffer         *buffer = gegl_buffer_new (&extent, format);
   g_autoptr (DiffusionPicture) result = diffusion_picture_copy (clean, NULL);
-  double                       best = 0;
+  double best = 0;
 
   gegl_buffer_set (buffer, &extent, 0, format, noisy->data, GEGL_AUTO_ROWSTRIDE);
   for (int strength = 0; strength <= STRENGTH_MAX; strength++)
     {
-      GeglNode *graph = gegl_node_new (), *source = gegl_node_new_child (graph, "operation", "gegl:buffer-source", "buffer", buffer, NULL);
+      GeglNode *graph = gegl_node_new (),
+               *source = gegl_node_new_child (graph, "operation", "gegl:buffer-source", "buffer", buffer, NULL);
       GeglNode *filter = gegl_node_new_child (graph, "operation", "gegl:noise-reduction", "iterations", strength, NULL);
 
       gegl_node_link (source, filter);
@@ -80,23 +82,26 @@ static void
 test_against_gegl (void)
 {
   g_autoptr (DiffusionModel) model = load_model ();
-  double                     ours = 0, theirs = 0, n = G_N_ELEMENTS (names);
+  double ours = 0, theirs = 0, n = G_N_ELEMENTS (names);
 
   for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
     {
-      g_autoptr (DiffusionPicture) clean = load (names[i]), noisy = photo_add_noise (clean, SIGMA, 0), result = diffusion_picture_copy (noisy, NULL);
-      DiffusionNoise               noise;
-      double                       best = get_best_of_gegl (clean, noisy), psnr;
+      g_autoptr (DiffusionPicture) clean = load (names[i]), noisy = photo_add_noise (clean, SIGMA, 0),
+                                   result = diffusion_picture_copy (noisy, NULL);
+      DiffusionNoise noise;
+      double         best = get_best_of_gegl (clean, noisy), psnr;
 
       diffusion_noise_set_uniform (&noise, SIGMA);
       denoise (model, result, &noise, 1);
       psnr = photo_get_psnr (clean, result);
-      g_print ("# measured: %s, noise 25: %.2f dB as it is, %.2f dB by GIMP's noise reduction at its best, %.2f dB by diffusion\n", names[i],
-               photo_get_psnr (clean, noisy), best, psnr);
+      g_print ("# measured: %s, noise 25: %.2f dB as it is, %.2f dB by GIMP's noise reduction at its best, %.2f dB by "
+               "diffusion\n",
+               names[i], photo_get_psnr (clean, noisy), best, psnr);
       ours += psnr / n;
       theirs += best / n;
     }
-  g_print ("# measured: mean, noise 25: %.2f dB by GIMP's noise reduction, %.2f dB by diffusion: %.2f dB better\n", theirs, ours, ours - theirs);
+  g_print ("# measured: mean, noise 25: %.2f dB by GIMP's noise reduction, %.2f dB by diffusion: %.2f dB better\n",
+           theirs, ours, ours - theirs);
   g_assert_cmpfloat (ours - theirs, >, ADVANTAGE);
 }
 
@@ -108,15 +113,16 @@ test_estimate_serves (void)
 
   for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
     {
-      g_autoptr (DiffusionPicture) clean = load (names[i]), noisy = photo_add_noise (clean, SIGMA, 0), told = diffusion_picture_copy (noisy, NULL);
-      DiffusionNoise               noise;
+      g_autoptr (DiffusionPicture) clean = load (names[i]), noisy = photo_add_noise (clean, SIGMA, 0),
+                                   told = diffusion_picture_copy (noisy, NULL);
+      DiffusionNoise noise;
 
       diffusion_noise_set_uniform (&noise, SIGMA);
       denoise (model, told, &noise, 1);
       g_assert_true (diffusion_estimate_noise (noisy, NULL, &noise, NULL));
       denoise (model, noisy, &noise, 1);
-      g_print ("# measured: %s, noise 25, estimated as %.1f: %.2f dB, told: %.2f dB\n", names[i], noise.sigma * 255, photo_get_psnr (clean, noisy),
-               photo_get_psnr (clean, told));
+      g_print ("# measured: %s, noise 25, estimated as %.1f: %.2f dB, told: %.2f dB\n", names[i], noise.sigma * 255,
+               photo_get_psnr (clean, noisy), photo_get_psnr (clean, told));
       g_assert_cmpfloat (photo_get_psnr (clean, noisy), >, photo_get_psnr (clean, told) - 0.7);
     }
 }
@@ -125,10 +131,10 @@ test_estimate_serves (void)
 static void
 test_strength_is_monotonic (void)
 {
-  g_autoptr (DiffusionModel)   model = load_model ();
+  g_autoptr (DiffusionModel) model = load_model ();
   g_autoptr (DiffusionPicture) flat = diffusion_picture_new (256, 256, 3, NULL), noisy = NULL;
-  DiffusionNoise               noise;
-  double                       last = INFINITY;
+  DiffusionNoise noise;
+  double         last = INFINITY;
 
   for (int i = 0; i < 256 * 256 * 3; i++)
     flat->data[i] = 0.3f + 0.2f * (float) (i % 3);
@@ -137,7 +143,7 @@ test_strength_is_monotonic (void)
   for (double strength = 0; strength <= 2; strength += 0.25)
     {
       g_autoptr (DiffusionPicture) result = diffusion_picture_copy (noisy, NULL);
-      double                       left;
+      double left;
 
       denoise (model, result, &noise, strength);
       left = 255 * pow (10, -photo_get_psnr (flat, result) / 20);

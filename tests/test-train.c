@@ -19,7 +19,8 @@ draw_picture (Random *random, int width, int height, guint8 *rgb)
     rgb[i] = (guint8) (60 + i / 3 % width * 100 / width + i % 3 * 20);
   for (int disc = 0; disc < 12; disc++)
     {
-      int cx = random_int (random, 0, width), cy = random_int (random, 0, height), r = random_int (random, 4, 20), colour[3];
+      int cx = random_int (random, 0, width), cy = random_int (random, 0, height), r = random_int (random, 4, 20),
+          colour[3];
 
       for (int c = 0; c < 3; c++)
         colour[c] = random_int (random, 0, 256);
@@ -74,7 +75,7 @@ get_options (const Fixture *f, gint64 samples)
 
   options.corpus = f->corpus;
   options.out = f->model;
-  options.architecture = (DiffusionArchitecture) { 2, { 16, 16 }, { 1, 1 } };
+  options.architecture = (DiffusionArchitecture){ 2, { 16, 16 }, { 1, 1 } };
   options.samples = samples;
   options.batch = 8;
   options.crop = 32;
@@ -89,11 +90,11 @@ get_options (const Fixture *f, gint64 samples)
 static void
 test_corpus (Fixture *f, gconstpointer data)
 {
-  GError            *error = NULL;
+  GError *error = NULL;
   g_autoptr (Corpus) corpus = corpus_open (f->corpus, &error);
-  g_autofree char   *contents = NULL;
-  gsize              length;
-  int                width, height, seen[6] = { 0 };
+  g_autofree char *contents = NULL;
+  gsize            length;
+  int              width, height, seen[6] = { 0 };
 
   g_assert_no_error (error);
   g_assert_cmpint (corpus_count (corpus), ==, 6);
@@ -128,10 +129,11 @@ static void
 test_samples (Fixture *f, gconstpointer data)
 {
   g_autoptr (Corpus) corpus = corpus_open (f->corpus, NULL);
-  g_autofree float  *clean = g_new (float, SIZE * SIZE * 3), *noisy = g_new (float, SIZE * SIZE * 3), *level = g_new (float, SIZE * SIZE);
-  g_autofree float  *work = g_new (float, sample_work_size (SIZE)), *again = g_new (float, SIZE * SIZE * 3);
-  Sample             sample = { SIZE, clean, noisy, level };
-  int                holes = 0, flat = 0, high = 0;
+  g_autofree float *clean = g_new (float, SIZE *SIZE * 3), *noisy = g_new (float, SIZE *SIZE * 3),
+                   *level = g_new (float, SIZE *SIZE);
+  g_autofree float *work = g_new (float, sample_work_size (SIZE)), *again = g_new (float, SIZE *SIZE * 3);
+  Sample            sample = { SIZE, clean, noisy, level };
+  int               holes = 0, flat = 0, high = 0;
 
   for (int i = 0; i < 600; i++)
     {
@@ -161,7 +163,8 @@ test_samples (Fixture *f, gconstpointer data)
                 g_assert_cmpfloat (d, ==, 0);
             }
         }
-      /* Correlated noise has fewer independent values than pixels; what was left after compression can be below its floor. */
+      /* Correlated noise has fewer independent values than pixels; what was left after compression can be below its
+       * floor. */
       if (count > SIZE * SIZE)
         g_assert_cmpfloat (sum / count, <, 2.5);
       if (count == 3 * SIZE * SIZE && least > 0.02)
@@ -192,11 +195,11 @@ test_samples (Fixture *f, gconstpointer data)
 static void
 test_adam (void)
 {
-  float           weights[2] = { 1, -1 }, average[2] = { 1, -1 }, m[2] = { 0 }, v[2] = { 0 }, first[2], second[2] = { 0.25f, 0 };
-  float          *gradients[2] = { first, second };
-  Adam            adam = { 2, weights, average, m, v, 0 };
+  float  weights[2] = { 1, -1 }, average[2] = { 1, -1 }, m[2] = { 0 }, v[2] = { 0 }, first[2], second[2] = { 0.25f, 0 };
+  float *gradients[2] = { first, second };
+  Adam   adam = { 2, weights, average, m, v, 0 };
   g_autoptr (Pool) pool = pool_new (2, NULL);
-  double          w[2] = { 1, -1 }, em[2] = { 0 }, ev[2] = { 0 }, g[2] = { 0.75, -3 };
+  double w[2] = { 1, -1 }, em[2] = { 0 }, ev[2] = { 0 }, g[2] = { 0.75, -3 };
 
   for (int t = 1; t <= 3; t++)
     {
@@ -243,9 +246,9 @@ watch (const DiffusionTrainReport *report, gpointer data)
 static void
 test_learns (Fixture *f, gconstpointer data)
 {
-  DiffusionTrainOptions      options = get_options (f, 4000);
-  Watch                      w = { 0 };
-  GError                    *error = NULL;
+  DiffusionTrainOptions options = get_options (f, 4000);
+  Watch                 w = { 0 };
+  GError               *error = NULL;
   g_autoptr (DiffusionModel) model = NULL;
 
   options.progress = watch;
@@ -266,11 +269,11 @@ test_learns (Fixture *f, gconstpointer data)
 static void
 test_resume (Fixture *f, gconstpointer data)
 {
-  DiffusionTrainOptions      options = get_options (f, 160);
-  Watch                      w = { g_cancellable_new (), 80, 0, 0, 0 };
-  GError                    *error = NULL;
+  DiffusionTrainOptions options = get_options (f, 160);
+  Watch                 w = { g_cancellable_new (), 80, 0, 0, 0 };
+  GError               *error = NULL;
   g_autoptr (DiffusionModel) whole = NULL, halves = NULL;
-  gsize                      size;
+  gsize size;
 
   g_setenv ("DIFFUSION_COMPUTE", "blas", TRUE);
   g_assert_true (diffusion_train (&options, NULL, &error));
@@ -300,16 +303,16 @@ test_resume (Fixture *f, gconstpointer data)
 static void
 test_from (Fixture *f, gconstpointer data)
 {
-  DiffusionTrainOptions      options = get_options (f, 8);
-  g_autofree char           *base = g_build_filename (f->folder, "base.safetensors", NULL);
+  DiffusionTrainOptions       options = get_options (f, 8);
+  g_autofree char            *base = g_build_filename (f->folder, "base.safetensors", NULL);
   const DiffusionArchitecture shape = { 1, { 24 }, { 1 } };
   g_autoptr (DiffusionModel) from = diffusion_model_new (&shape, 3, NULL), model = NULL;
-  GError                    *error = NULL;
-  double                     difference = 0;
+  GError *error = NULL;
+  double  difference = 0;
 
   g_assert_true (diffusion_model_save (from, base, NULL));
   options.from = base;
-  options.architecture = (DiffusionArchitecture) { 0 };
+  options.architecture = (DiffusionArchitecture){ 0 };
   options.learning_rate = 1e-6;
   g_assert_true (diffusion_train (&options, NULL, &error));
   model = diffusion_model_load (f->model, &error);
@@ -327,12 +330,12 @@ test_refuses (Fixture *f, gconstpointer data)
   g_autofree char      *other = NULL;
   GError               *error = NULL;
 
-#define REFUSE(change, domain, code)                                  \
-  options = get_options (f, 8);                                       \
-  change;                                                             \
-  g_assert_false (diffusion_train (&options, NULL, &error));          \
-  g_assert_error (error, domain, code);                               \
-  g_clear_error (&error);                                             \
+#define REFUSE(change, domain, code)                                                                                   \
+  options = get_options (f, 8);                                                                                        \
+  change;                                                                                                              \
+  g_assert_false (diffusion_train (&options, NULL, &error));                                                           \
+  g_assert_error (error, domain, code);                                                                                \
+  g_clear_error (&error);                                                                                              \
   g_assert_false (g_file_test (f->model, G_FILE_TEST_EXISTS))
 
   REFUSE (options.corpus = "/nowhere/at all.corpus", G_FILE_ERROR, G_FILE_ERROR_NOENT);

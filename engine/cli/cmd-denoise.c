@@ -15,7 +15,7 @@ static gboolean
 parse_noise (const char *text, double *level, GError **error)
 {
   *level = -1;
-  if (!text || g_strcmp0 (text, "auto") == 0 || option_parse_real ("noise", text, 0, DENOISE_MOST, level, NULL))
+  if (! text || g_strcmp0 (text, "auto") == 0 || option_parse_real ("noise", text, 0, DENOISE_MOST, level, NULL))
     return TRUE;
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
                "--noise takes auto or a number from 0 to %d, not \"%s\"; \"diffusion denoise --help\" explains it",
@@ -28,7 +28,7 @@ choose_noise (double level, const Photo *photo, DiffusionNoise *noise, GError **
 {
   if (level >= 0)
     diffusion_noise_set_uniform (noise, level / LEVELS);
-  else if (!diffusion_estimate_noise (photo->picture, NULL, noise, error))
+  else if (! diffusion_estimate_noise (photo->picture, NULL, noise, error))
     return FALSE;
   printf ("noise: %.1f (%s)\n", noise->sigma * LEVELS, level >= 0 ? "given" : "estimated");
   return TRUE;
@@ -44,31 +44,31 @@ command_denoise (const Command *self, char **argv, GError **error)
   g_autoptr (DiffusionPicture) mask = NULL;
   g_autoptr (Photo) photo = NULL;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
-  DiffusionNoise noise = { 0 };
-  double strength = 1, level;
-  gint64 start, elapsed;
-  gboolean done;
-  const Option table[] = {
-    RUN_OPTIONS (run, "1", "dpm++2m"),
-    { "noise", OPTION_TEXT, &noise_text, "SIGMA",
-      "the photograph's noise in units of 1/255, 0 to 255; auto, the default: measure it" },
-    { "strength", OPTION_REAL, &strength, "X",
-      "0: leave the photograph alone, 1, the default: denoise, 2: smoother than that", 0, 2 },
-    OPTION_MASK (&mask_path),
+  DiffusionNoise   noise = { 0 };
+  double           strength = 1, level;
+  gint64           start, elapsed;
+  gboolean         done;
+  const Option     table[] = {
+        RUN_OPTIONS (run, "1", "dpm++2m"),
+        { "noise", OPTION_TEXT, &noise_text, "SIGMA",
+          "the photograph's noise in units of 1/255, 0 to 255; auto, the default: measure it" },
+        { "strength", OPTION_REAL, &strength, "X",
+          "0: leave the photograph alone, 1, the default: denoise, 2: smoother than that", 0, 2 },
+        OPTION_MASK (&mask_path),
   };
 
-  if (!command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
-      || !parse_noise (noise_text, &level, error) || !raster_check_target (files[1], NULL, error)
-      || !(model = run_options_apply (&run, &options, error)) || !(photo = photo_read (files[0], error))
-      || !raster_check_target (files[1], photo->raster, error)
-      || (mask_path && !(mask = mask_read (mask_path, photo->picture, error)))
-      || !choose_noise (level, photo, &noise, error))
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
+      || ! parse_noise (noise_text, &level, error) || ! raster_check_target (files[1], NULL, error)
+      || ! (model = run_options_apply (&run, &options, error)) || ! (photo = photo_read (files[0], error))
+      || ! raster_check_target (files[1], photo->raster, error)
+      || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error)))
+      || ! choose_noise (level, photo, &noise, error))
     return FALSE;
   start = g_get_monotonic_time ();
   done = diffusion_denoise (model, photo->picture, mask, &noise, strength, &options, run_get_cancellable (), error);
   elapsed = g_get_monotonic_time () - start;
   run_finish_progress ();
-  if (!done || !photo_write (photo, files[1], error))
+  if (! done || ! photo_write (photo, files[1], error))
     return FALSE;
   run_print_time (elapsed, photo->picture);
   return TRUE;
@@ -82,11 +82,12 @@ command_estimate (const Command *self, char **argv, GError **error)
   g_autoptr (DiffusionPicture) mask = NULL;
   g_autoptr (Photo) photo = NULL;
   DiffusionNoise noise;
-  const Option table[] = { OPTION_MASK (&mask_path) };
+  const Option   table[] = { OPTION_MASK (&mask_path) };
 
-  if (!command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error) || !(photo = photo_read (files[0], error))
-      || (mask_path && !(mask = mask_read (mask_path, photo->picture, error)))
-      || !diffusion_estimate_noise (photo->picture, mask, &noise, error))
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
+      || ! (photo = photo_read (files[0], error))
+      || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error)))
+      || ! diffusion_estimate_noise (photo->picture, mask, &noise, error))
     return FALSE;
   printf ("sigma: %.3f\nluma: %.3f\nchroma: %.3f\ncurve:", noise.sigma * LEVELS, noise.luma * LEVELS,
           noise.chroma * LEVELS);
@@ -102,26 +103,26 @@ command_forward (const Command *self, char **argv, GError **error)
   g_auto (GStrv) files = NULL;
   g_autoptr (DiffusionPicture) level = NULL;
   g_autoptr (Photo) photo = NULL;
-  double sigma = -1, t = 1;
-  guint64 seed = 0;
+  double       sigma = -1, t = 1;
+  guint64      seed = 0;
   const Option table[] = {
     { "noise", OPTION_REAL, &sigma, "SIGMA", "the level at the chain's end, in units of 1/255", 0, FORWARD_MOST },
     { "t", OPTION_REAL, &t, "T", "how far along the chain to go: 0 is clean, 1, the default, is its end", 0, 1 },
     OPTION_SEED_OF (&seed),
   };
 
-  if (!command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))
     return FALSE;
   if (sigma < 0)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "--noise SIGMA is needed: how much noise to add");
       return FALSE;
     }
-  if (!raster_check_target (files[1], NULL, error) || !(photo = photo_read (files[0], error))
-      || !raster_check_target (files[1], photo->raster, error)
-      || !(level = diffusion_picture_new (photo->picture->width, photo->picture->height, 1, error)))
+  if (! raster_check_target (files[1], NULL, error) || ! (photo = photo_read (files[0], error))
+      || ! raster_check_target (files[1], photo->raster, error)
+      || ! (level = diffusion_picture_new (photo->picture->width, photo->picture->height, 1, error)))
     return FALSE;
-  for (gsize i = 0, count = (gsize)level->width * level->height; i < count; i++)
+  for (gsize i = 0, count = (gsize) level->width * level->height; i < count; i++)
     level->data[i] = sigma / LEVELS;
   return diffusion_forward (photo->picture, level, 0, t, seed, 0, 0, 0, error) && photo_write (photo, files[1], error);
 }

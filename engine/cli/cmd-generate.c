@@ -14,31 +14,31 @@ command_generate (const Command *self, char **argv, GError **error)
   g_autoptr (DiffusionModel) model = NULL;
   g_autoptr (Photo) photo = NULL;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
-  int width = 0, height = 0;
-  gint64 start, elapsed;
-  gboolean done;
-  const Option table[] = {
-    { "width", OPTION_INT, &width, "PIXELS", "the picture's width, needed", 1, SIZE_MOST },
-    { "height", OPTION_INT, &height, "PIXELS", "the picture's height, needed", 1, SIZE_MOST },
-    RUN_OPTIONS (run, "50", "dpm++2m"),
+  int              width = 0, height = 0;
+  gint64           start, elapsed;
+  gboolean         done;
+  const Option     table[] = {
+        { "width", OPTION_INT, &width, "PIXELS", "the picture's width, needed", 1, SIZE_MOST },
+        { "height", OPTION_INT, &height, "PIXELS", "the picture's height, needed", 1, SIZE_MOST },
+        RUN_OPTIONS (run, "50", "dpm++2m"),
   };
 
-  if (!command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))
     return FALSE;
-  if (!width || !height)
+  if (! width || ! height)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
                    "--width and --height are needed: the size of the picture");
       return FALSE;
     }
-  if (!raster_check_target (files[0], NULL, error) || !(model = run_options_apply (&run, &options, error))
-      || !(photo = photo_new (width, height, error)))
+  if (! raster_check_target (files[0], NULL, error) || ! (model = run_options_apply (&run, &options, error))
+      || ! (photo = photo_new (width, height, error)))
     return FALSE;
   start = g_get_monotonic_time ();
   done = diffusion_generate (model, photo->picture, &options, run_get_cancellable (), error);
   elapsed = g_get_monotonic_time () - start;
   run_finish_progress ();
-  if (!done || !photo_write (photo, files[0], error))
+  if (! done || ! photo_write (photo, files[0], error))
     return FALSE;
   run_print_time (elapsed, photo->picture);
   return TRUE;

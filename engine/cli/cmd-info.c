@@ -13,8 +13,8 @@ command_info (const Command *self, char **argv, GError **error)
   g_autoptr (DiffusionModel) model = NULL;
   const DiffusionArchitecture *architecture;
 
-  if (!command_parse (self, argv, NULL, 0, &files, error) || !(path = diffusion_model_find (files[0], error))
-      || !(model = diffusion_model_load (path, error)))
+  if (! command_parse (self, argv, NULL, 0, &files, error) || ! (path = diffusion_model_find (files[0], error))
+      || ! (model = diffusion_model_load (path, error)))
     return FALSE;
   architecture = diffusion_model_get_architecture (model);
   printf ("file: %s\nwidths:", path);

@@ -22,7 +22,7 @@ gboolean
 command_pack (const Command *self, char **argv, GError **error)
 {
   g_auto (GStrv) files = NULL;
-  int crop = CROP;
+  int          crop = CROP;
   const Option table[] = {
     { "crop", OPTION_INT, &crop, "PX", "skip pictures smaller than this, default 64", 1, CROP_MOST },
   };
@@ -35,22 +35,22 @@ command_pack (const Command *self, char **argv, GError **error)
 
 typedef struct
 {
-  gboolean watched;
-  gint64 last_line;
-  gboolean any;
+  gboolean             watched;
+  gint64               last_line;
+  gboolean             any;
   DiffusionTrainReport report;
 } Display;
 
 static void
 on_report (const DiffusionTrainReport *report, gpointer user_data)
 {
-  Display *self = user_data;
-  gint64 now = g_get_monotonic_time ();
+  Display         *self = user_data;
+  gint64           now = g_get_monotonic_time ();
   g_autofree char *validation = NULL;
-  int left = MAX (report->seconds_left, 0);
+  int              left = MAX (report->seconds_left, 0);
 
   self->report = *report;
-  if (!self->watched && self->any && now - self->last_line < LINE_SECONDS * G_USEC_PER_SEC)
+  if (! self->watched && self->any && now - self->last_line < LINE_SECONDS * G_USEC_PER_SEC)
     return;
   self->any = TRUE;
   self->last_line = now;
@@ -71,7 +71,7 @@ finish_display (const Display *self)
 /* The texts that were given, until they have been turned into DiffusionTrainOptions. */
 typedef struct
 {
-  char *data, *out, *from, *mix, *widths, *blocks, *license, *note;
+  char    *data, *out, *from, *mix, *widths, *blocks, *license, *note;
   gboolean has_architecture;
 } TrainTexts;
 
@@ -94,17 +94,17 @@ static gboolean
 apply_architecture (const TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
 {
   DiffusionArchitecture *architecture = &options->architecture;
-  int levels;
+  int                    levels;
 
   *architecture = diffusion_architecture_default;
   if (texts->from)
     {
       g_autoptr (DiffusionModel) model = diffusion_model_load (texts->from, error);
 
-      if (!model)
+      if (! model)
         return FALSE;
       *architecture = *diffusion_model_get_architecture (model);
-      if (!texts->widths && !texts->blocks)
+      if (! texts->widths && ! texts->blocks)
         return TRUE;
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
                    "--widths and --blocks do not go with --from: the model to start from has its own");
@@ -112,8 +112,8 @@ apply_architecture (const TrainTexts *texts, DiffusionTrainOptions *options, GEr
     }
   if (texts->widths)
     {
-      if (!option_parse_list ("widths", texts->widths, 8, WIDTH_MOST, architecture->width, DIFFUSION_MAX_LEVELS,
-                              &architecture->levels, error))
+      if (! option_parse_list ("widths", texts->widths, 8, WIDTH_MOST, architecture->width, DIFFUSION_MAX_LEVELS,
+                               &architecture->levels, error))
         return FALSE;
       for (int i = 0; i < architecture->levels; i++)
         architecture->blocks[i] = i < architecture->levels - 1 ? 2 : 4;
@@ -125,10 +125,10 @@ apply_architecture (const TrainTexts *texts, DiffusionTrainOptions *options, GEr
                      architecture->width[i]);
         return FALSE;
       }
-  if (!texts->blocks)
+  if (! texts->blocks)
     return TRUE;
-  if (!option_parse_list ("blocks", texts->blocks, 1, BLOCKS_MOST, architecture->blocks, DIFFUSION_MAX_LEVELS, &levels,
-                          error))
+  if (! option_parse_list ("blocks", texts->blocks, 1, BLOCKS_MOST, architecture->blocks, DIFFUSION_MAX_LEVELS, &levels,
+                           error))
     return FALSE;
   if (levels != architecture->levels)
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
@@ -141,12 +141,12 @@ apply_texts (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
 {
   int step;
 
-  if (!texts->data || !texts->out)
+  if (! texts->data || ! texts->out)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "--data DIR and --out FILE are needed");
       return FALSE;
     }
-  if (!target_check (texts->out, error)) /* not only after hours of work */
+  if (! target_check (texts->out, error)) /* not only after hours of work */
     return FALSE;
   if (options->minutes > 0 && options->samples > 0)
     {
@@ -167,12 +167,12 @@ apply_texts (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
     {
       char *path = diffusion_model_find (texts->from, error);
 
-      if (!path)
+      if (! path)
         return FALSE;
       g_free (texts->from);
       texts->from = path;
     }
-  if (!apply_architecture (texts, options, error))
+  if (! apply_architecture (texts, options, error))
     return FALSE;
   step = 1 << options->architecture.levels;
   if (options->crop % step)
@@ -192,17 +192,17 @@ apply_texts (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
 static gboolean
 train (const TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
 {
-  GCancellable *cancellable = run_get_cancellable ();
+  GCancellable    *cancellable = run_get_cancellable ();
   g_autofree char *packed = NULL, *checkpoint = g_strconcat (options->out, ".checkpoint", NULL);
   g_autoptr (GError) reason = NULL;
-  Display display = { .watched = isatty (STDOUT_FILENO) };
+  Display  display = { .watched = isatty (STDOUT_FILENO) };
   gboolean done;
 
   if (g_file_test (texts->data, G_FILE_TEST_IS_REGULAR))
     options->corpus = texts->data;
   else
     options->corpus = packed = pack_folder_cached (texts->data, options->crop, cancellable, error);
-  if (!options->corpus)
+  if (! options->corpus)
     return FALSE;
   options->progress = on_report;
   options->progress_data = &display;
@@ -226,25 +226,25 @@ command_train (const Command *self, char **argv, GError **error)
   g_auto (GStrv) files = NULL;
   g_auto (TrainTexts) texts = { 0 };
   DiffusionTrainOptions options = DIFFUSION_TRAIN_OPTIONS_INIT;
-  const Option table[] = {
-    { "data", OPTION_FILE, &texts.data, "DIR",
-      "a folder of pictures (packed into the cache first), or a corpus file; needed" },
-    { "out", OPTION_FILE, &texts.out, "FILE", "the model to write; FILE.checkpoint is kept beside it; needed" },
-    { "minutes", OPTION_REAL, &options.minutes, "M", "length of the training, earlier runs included, default 60", 0.01,
-      1e6 },
-    { "samples", OPTION_LONG, &options.samples, "N", "the same, in samples", 1, SAMPLES_MOST },
-    { "resume", OPTION_FLAG, &options.resume, NULL, "go on from FILE.checkpoint if there is one" },
-    { "from", OPTION_FILE, &texts.from, "MODEL", "fine-tune this model instead of starting afresh" },
-    { "mix", OPTION_TEXT, &texts.mix, "MIX", "what to train for: denoise, the default, or inpaint" },
-    { "batch", OPTION_INT, &options.batch, "N", "samples per step, default 16", 1, 1024 },
-    { "crop", OPTION_INT, &options.crop, "PX", "edge of a sample in pixels, default 64", CROP_LEAST, CROP_MOST },
-    { "rate", OPTION_REAL, &options.learning_rate, "X", "highest learning rate, default 0.001", 1e-7, 1 },
-    { "widths", OPTION_TEXT, &texts.widths, "LIST", "channels per level, default 64,128,256" },
-    { "blocks", OPTION_TEXT, &texts.blocks, "LIST", "residual blocks per level, default 2,2,4" },
-    OPTION_SEED_OF (&options.seed),
-    OPTION_THREADS (&options.threads),
-    { "license", OPTION_TEXT, &texts.license, "TEXT", "the licence to note in the model" },
-    { "data-note", OPTION_TEXT, &texts.note, "TEXT", "the origin of the pictures to note in the model" },
+  const Option          table[] = {
+             { "data", OPTION_FILE, &texts.data, "DIR",
+               "a folder of pictures (packed into the cache first), or a corpus file; needed" },
+             { "out", OPTION_FILE, &texts.out, "FILE", "the model to write; FILE.checkpoint is kept beside it; needed" },
+             { "minutes", OPTION_REAL, &options.minutes, "M", "length of the training, earlier runs included, default 60", 0.01,
+               1e6 },
+             { "samples", OPTION_LONG, &options.samples, "N", "the same, in samples", 1, SAMPLES_MOST },
+             { "resume", OPTION_FLAG, &options.resume, NULL, "go on from FILE.checkpoint if there is one" },
+             { "from", OPTION_FILE, &texts.from, "MODEL", "fine-tune this model instead of starting afresh" },
+             { "mix", OPTION_TEXT, &texts.mix, "MIX", "what to train for: denoise, the default, or inpaint" },
+             { "batch", OPTION_INT, &options.batch, "N", "samples per step, default 16", 1, 1024 },
+             { "crop", OPTION_INT, &options.crop, "PX", "edge of a sample in pixels, default 64", CROP_LEAST, CROP_MOST },
+             { "rate", OPTION_REAL, &options.learning_rate, "X", "highest learning rate, default 0.001", 1e-7, 1 },
+             { "widths", OPTION_TEXT, &texts.widths, "LIST", "channels per level, default 64,128,256" },
+             { "blocks", OPTION_TEXT, &texts.blocks, "LIST", "residual blocks per level, default 2,2,4" },
+             OPTION_SEED_OF (&options.seed),
+             OPTION_THREADS (&options.threads),
+             { "license", OPTION_TEXT, &texts.license, "TEXT", "the licence to note in the model" },
+             { "data-note", OPTION_TEXT, &texts.note, "TEXT", "the origin of the pictures to note in the model" },
   };
 
   return command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error) && apply_texts (&texts, &options, error)

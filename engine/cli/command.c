@@ -6,11 +6,11 @@
 gboolean
 option_parse_real (const char *name, const char *text, double least, double most, double *value, GError **error)
 {
-  char *end = NULL;
+  char  *end = NULL;
   double number = g_ascii_strtod (text, &end);
 
   /* NAN fails both comparisons. */
-  if (end != text && !*end && !g_ascii_isspace (*text) && number >= least && number <= most)
+  if (end != text && ! *end && ! g_ascii_isspace (*text) && number >= least && number <= most)
     {
       *value = number;
       return TRUE;
@@ -48,7 +48,7 @@ option_parse_list (const char *name, const char *text, int least, int most, int 
     {
       gint64 value;
 
-      if (!parse_whole (name, parts[i], least, most, &value, error))
+      if (! parse_whole (name, parts[i], least, most, &value, error))
         return FALSE;
       values[i] = value;
     }
@@ -66,8 +66,8 @@ take_value (const Option *option, char **text, GError **error)
     {
     case OPTION_TEXT:
     case OPTION_FILE:
-      g_free (*(char **)option->target);
-      *(char **)option->target = g_steal_pointer (text);
+      g_free (*(char **) option->target);
+      *(char **) option->target = g_steal_pointer (text);
       return TRUE;
     case OPTION_REAL:
       return option_parse_real (option->name, *text, option->least, option->most, option->target, error);
@@ -79,12 +79,12 @@ take_value (const Option *option, char **text, GError **error)
                    *text);
       return FALSE;
     default:
-      if (!parse_whole (option->name, *text, option->least, option->most, &whole, error))
+      if (! parse_whole (option->name, *text, option->least, option->most, &whole, error))
         return FALSE;
       if (option->kind == OPTION_INT)
-        *(int *)option->target = whole;
+        *(int *) option->target = whole;
       else
-        *(gint64 *)option->target = whole;
+        *(gint64 *) option->target = whole;
       return TRUE;
     }
 }
@@ -107,11 +107,11 @@ command_parse (const Command *self, char **argv, const Option *options, gsize co
 {
   g_autoptr (GOptionContext) context = g_option_context_new (self->files);
   g_autofree GOptionEntry *entries = g_new0 (GOptionEntry, count + 2);
-  g_autofree char **values = g_new0 (char *, count);
+  g_autofree char        **values = g_new0 (char *, count);
   g_auto (GStrv) rest = NULL, copy = g_strdupv (argv);
   g_autofree char *program = g_strdup_printf ("diffusion %s", self->name);
   g_autofree char *help = g_strdup_printf ("; \"%s --help\" explains it", program);
-  gboolean parsed;
+  gboolean         parsed;
 
   for (gsize i = 0; i < count; i++)
     {
@@ -134,10 +134,10 @@ command_parse (const Command *self, char **argv, const Option *options, gsize co
   parsed = g_option_context_parse_strv (context, &copy, error);
   for (gsize i = 0; i < count; i++)
     {
-      parsed = parsed && (!values[i] || take_value (&options[i], &values[i], error));
+      parsed = parsed && (! values[i] || take_value (&options[i], &values[i], error));
       g_free (values[i]);
     }
-  if (!parsed || !check_files (self, rest, error))
+  if (! parsed || ! check_files (self, rest, error))
     {
       if (error)
         {

@@ -40,11 +40,11 @@ typedef enum
 typedef struct
 {
   const char *name;
-  OptionKind kind;
-  gpointer target; /* keeps its value, the default, when the option is not given */
+  OptionKind  kind;
+  gpointer    target; /* keeps its value, the default, when the option is not given */
   const char *argument;
   const char *help;
-  double least, most;
+  double      least, most;
 } Option;
 
 /* Parses what follows the command's name.  files: the file arguments, exactly as many as the command has, to be freed

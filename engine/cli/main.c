@@ -47,7 +47,7 @@ int
 main (int argc, char **argv)
 {
   const Command *command = NULL;
-  int status = EXIT_SUCCESS;
+  int            status = EXIT_SUCCESS;
 
   /* File names are in the locale's encoding; numbers and messages are the same everywhere. */
   setlocale (LC_CTYPE, "");

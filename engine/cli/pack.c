@@ -22,7 +22,7 @@ static gboolean
 is_picture_name (const char *name)
 {
   static const char *const extensions[] = { "jpg", "jpeg", "png", "tif", "tiff", "webp", "ppm" };
-  const char *dot = strrchr (name, '.');
+  const char              *dot = strrchr (name, '.');
 
   for (gsize i = 0; dot && i < G_N_ELEMENTS (extensions); i++)
     if (g_ascii_strcasecmp (dot + 1, extensions[i]) == 0)
@@ -37,13 +37,13 @@ collect (const char *folder, GPtrArray *paths, GHashTable *visited)
   g_autoptr (GError) error = NULL;
   g_autoptr (GDir) dir = NULL;
   const char *name;
-  GStatBuf status;
+  GStatBuf    status;
 
   if (g_stat (folder, &status) != 0
-      || !g_hash_table_add (visited, g_strdup_printf ("%lu:%lu", (gulong)status.st_dev, (gulong)status.st_ino)))
+      || ! g_hash_table_add (visited, g_strdup_printf ("%lu:%lu", (gulong) status.st_dev, (gulong) status.st_ino)))
     return;
   dir = g_dir_open (folder, 0, &error);
-  if (!dir)
+  if (! dir)
     {
       fprintf (stderr, "skipped: %s\n", error->message);
       return;
@@ -62,7 +62,7 @@ collect (const char *folder, GPtrArray *paths, GHashTable *visited)
 static int
 compare_paths (gconstpointer a, gconstpointer b)
 {
-  return strcmp (*(const char *const *)a, *(const char *const *)b);
+  return strcmp (*(const char *const *) a, *(const char *const *) b);
 }
 
 /* All pictures below the folder, in an order that does not depend on the file system. */
@@ -82,11 +82,11 @@ find_pictures (const char *folder)
 static gboolean
 add_raster (DiffusionCorpusWriter *writer, const Raster *raster, GError **error)
 {
-  gsize count = (gsize)raster->width * raster->height;
+  gsize              count = (gsize) raster->width * raster->height;
   g_autofree guint8 *rgb = g_try_malloc_n (count, 3);
-  Raster result = { .bits = 8, .data = rgb };
+  Raster             result = { .bits = 8, .data = rgb };
 
-  if (!rgb)
+  if (! rgb)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "not enough memory for a picture of %d x %d pixels",
                    raster->width, raster->height);
@@ -100,7 +100,7 @@ add_raster (DiffusionCorpusWriter *writer, const Raster *raster, GError **error)
 
 typedef struct
 {
-  int packed, small, unreadable;
+  int    packed, small, unreadable;
   double megapixels;
 } Count;
 
@@ -121,14 +121,14 @@ pack_all (DiffusionCorpusWriter *writer, const GPtrArray *paths, int crop, Count
       if (watched)
         fprintf (stderr, "\rpacking: %u of %u", i + 1, paths->len);
       raster = raster_read (path, &reason);
-      if (!raster)
+      if (! raster)
         {
           fprintf (stderr, "%sskipped: %s\n", watched ? "\r\033[K" : "", reason->message);
           count->unreadable++;
         }
       else if (raster->width < crop || raster->height < crop)
         count->small++;
-      else if (!add_raster (writer, raster, error))
+      else if (! add_raster (writer, raster, error))
         return FALSE;
       else
         {
@@ -146,11 +146,11 @@ pack_pictures (const char *folder, const GPtrArray *paths, const char *out, int 
                GError **error)
 {
   DiffusionCorpusWriter *writer = target_check (out, error) ? diffusion_corpus_writer_new (out, error) : NULL;
-  Count count = { 0 };
+  Count                  count = { 0 };
 
-  if (!writer)
+  if (! writer)
     return FALSE;
-  if (!pack_all (writer, paths, crop, &count, cancellable, error))
+  if (! pack_all (writer, paths, crop, &count, cancellable, error))
     {
       diffusion_corpus_writer_discard (writer);
       return FALSE;
@@ -163,7 +163,7 @@ pack_pictures (const char *folder, const GPtrArray *paths, const char *out, int 
                    count.small, crop, count.unreadable);
       return FALSE;
     }
-  if (!diffusion_corpus_writer_finish (writer, error))
+  if (! diffusion_corpus_writer_finish (writer, error))
     return FALSE;
   printf ("packed: %d pictures, %.2f megapixels (skipped: %d smaller than %d pixels, %d that could not be read)\n",
           count.packed, count.megapixels, count.small, crop, count.unreadable);
@@ -186,7 +186,7 @@ pack_folder (const char *folder, const char *out, int crop, GCancellable *cancel
 {
   g_autoptr (GPtrArray) paths = NULL;
 
-  if (!check_folder (folder, error))
+  if (! check_folder (folder, error))
     return FALSE;
   paths = find_pictures (folder);
   return pack_pictures (folder, paths, out, crop, cancellable, error);
@@ -199,22 +199,22 @@ static char *
 get_cache_name (const char *folder, const GPtrArray *paths, int crop)
 {
   g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
-  char *real = realpath (folder, NULL);
+  char            *real = realpath (folder, NULL);
   g_autofree char *base = g_path_get_basename (real ? real : folder), *head = NULL;
   g_autofree char *start = g_strdup_printf ("%s %d", real ? real : folder, crop);
 
   free (real);
-  g_checksum_update (checksum, (const guchar *)start, -1);
+  g_checksum_update (checksum, (const guchar *) start, -1);
   for (guint i = 0; i < paths->len; i++)
     {
-      const char *path = g_ptr_array_index (paths, i);
+      const char      *path = g_ptr_array_index (paths, i);
       g_autofree char *line = NULL;
-      GStatBuf status = { 0 };
+      GStatBuf         status = { 0 };
 
       g_stat (path, &status);
-      line = g_strdup_printf ("\n%s %lld %lld.%09ld", path, (long long)status.st_size, (long long)status.st_mtim.tv_sec,
-                              (long)status.st_mtim.tv_nsec);
-      g_checksum_update (checksum, (const guchar *)line, -1);
+      line = g_strdup_printf ("\n%s %lld %lld.%09ld", path, (long long) status.st_size,
+                              (long long) status.st_mtim.tv_sec, (long) status.st_mtim.tv_nsec);
+      g_checksum_update (checksum, (const guchar *) line, -1);
     }
   head = g_strndup (g_checksum_get_string (checksum), HASH_DIGITS);
   return g_strdup_printf ("%s-%s.corpus", g_strdelimit (base, "/", '_'), head);
@@ -227,7 +227,7 @@ pack_folder_cached (const char *folder, int crop, GCancellable *cancellable, GEr
   g_autofree char *cache = g_build_filename (g_get_user_cache_dir (), "gimp-diffusion", NULL), *name = NULL,
                   *path = NULL;
 
-  if (!check_folder (folder, error))
+  if (! check_folder (folder, error))
     return NULL;
   paths = find_pictures (folder);
   name = get_cache_name (folder, paths, crop);

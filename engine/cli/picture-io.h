@@ -12,14 +12,14 @@ G_BEGIN_DECLS
  * raster. */
 typedef struct
 {
-  Raster *raster;
+  Raster           *raster;
   DiffusionPicture *picture; /* 3 channels, also of a grey file */
 } Photo;
 
 Photo *photo_read (const char *path, GError **error);
 /* Puts the picture back into the raster, whose depth, greyness and alpha it takes on, and writes that. */
 gboolean photo_write (Photo *photo, const char *path, GError **error);
-void photo_free (Photo *photo); /* NULL is fine */
+void     photo_free (Photo *photo); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Photo, photo_free)
 
 /* A black photo of 8 bits to be filled and written. */

@@ -23,24 +23,24 @@
 typedef struct
 {
   struct jpeg_error_mgr manager;
-  jmp_buf leave;
-  GError *error;
-  Raster *raster;
-  JOCTET *profile;
-  unsigned int profile_size;
+  jmp_buf               leave;
+  GError               *error;
+  Raster               *raster;
+  JOCTET               *profile;
+  unsigned int          profile_size;
 } Jpeg;
 
 G_GNUC_NORETURN static void
 on_error (j_common_ptr info)
 {
-  Jpeg *self = (Jpeg *)info->err;
-  char message[JMSG_LENGTH_MAX];
+  Jpeg *self = (Jpeg *) info->err;
+  char  message[JMSG_LENGTH_MAX];
 
   if (info->err->msg_code == JERR_FILE_WRITE)
     g_strlcpy (message, g_strerror (errno), sizeof message);
   else
     info->err->format_message (info, message);
-  if (!self->error)
+  if (! self->error)
     self->error = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "%s", message);
   longjmp (self->leave, 1);
 }
@@ -49,12 +49,12 @@ on_error (j_common_ptr info)
 static void
 on_message (j_common_ptr info, int level)
 {
-  Jpeg *self = (Jpeg *)info->err;
-  int code = info->err->msg_code;
+  Jpeg *self = (Jpeg *) info->err;
+  int   code = info->err->msg_code;
 
   if (level >= 0 || (code != JWRN_JPEG_EOF && code != JWRN_HIT_MARKER && code != JWRN_HUFF_BAD_CODE))
     return;
-  if (!self->error)
+  if (! self->error)
     self->error = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "the JPEG file is truncated or damaged");
   longjmp (self->leave, 1);
 }
@@ -85,7 +85,7 @@ read_notes (Jpeg *self, j_decompress_ptr info)
   if (jpeg_read_icc_profile (info, &self->profile, &self->profile_size))
     self->raster->profile = g_bytes_new (self->profile, self->profile_size);
   for (jpeg_saved_marker_ptr marker = info->marker_list; marker; marker = marker->next)
-    if (marker->marker == EXIF_MARKER && marker->data_length > EXIF_NAME_SIZE && !self->raster->exif
+    if (marker->marker == EXIF_MARKER && marker->data_length > EXIF_NAME_SIZE && ! self->raster->exif
         && memcmp (marker->data, EXIF_NAME, EXIF_NAME_SIZE) == 0)
       self->raster->exif = g_bytes_new (marker->data + EXIF_NAME_SIZE, marker->data_length - EXIF_NAME_SIZE);
 }
@@ -108,7 +108,7 @@ decode (Jpeg *self, j_decompress_ptr info, const guint8 *data, gsize size)
   info->out_color_space = info->jpeg_color_space == JCS_GRAYSCALE ? JCS_GRAYSCALE : JCS_RGB;
   jpeg_start_decompress (info);
   self->raster = raster_new (info->output_width, info->output_height, info->output_components, 8, &self->error);
-  if (!self->raster)
+  if (! self->raster)
     return FALSE;
   while (info->output_scanline < info->output_height)
     {
@@ -125,12 +125,12 @@ Raster *
 raster_jpeg_decode (const guint8 *data, gsize size, GError **error)
 {
   struct jpeg_decompress_struct info = { 0 };
-  Jpeg self = { 0 };
+  Jpeg                          self = { 0 };
 
   init_errors (&self);
   info.err = &self.manager;
   jpeg_create_decompress (&info);
-  if (!decode (&self, &info, data, size))
+  if (! decode (&self, &info, data, size))
     g_clear_pointer (&self.raster, raster_free);
   jpeg_destroy_decompress (&info);
   free (self.profile);
@@ -147,7 +147,7 @@ write_notes (const Raster *raster, j_compress_ptr info)
   if (raster->exif && g_bytes_get_size (raster->exif) <= MARKER_MOST - EXIF_NAME_SIZE)
     {
       const guint8 *data = g_bytes_get_data (raster->exif, NULL);
-      gsize size = g_bytes_get_size (raster->exif);
+      gsize         size = g_bytes_get_size (raster->exif);
 
       jpeg_write_m_header (info, EXIF_MARKER, size + EXIF_NAME_SIZE);
       for (gsize i = 0; i < EXIF_NAME_SIZE; i++)
@@ -199,8 +199,8 @@ gboolean
 raster_jpeg_encode (const Raster *raster, FILE *file, GError **error)
 {
   struct jpeg_compress_struct info = { 0 };
-  Jpeg self = { .raster = (Raster *)raster };
-  gboolean done;
+  Jpeg                        self = { .raster = (Raster *) raster };
+  gboolean                    done;
 
   init_errors (&self);
   info.err = &self.manager;

@@ -12,13 +12,13 @@
 /* libpng leaves by longjmp: whatever must survive that lives in here. */
 typedef struct
 {
-  png_structp png;
-  png_infop info;
+  png_structp   png;
+  png_infop     info;
   const guint8 *data; /* when decoding */
-  gsize size, position;
-  FILE *file; /* when encoding */
-  Raster *raster;
-  GError *error;
+  gsize         size, position;
+  FILE         *file; /* when encoding */
+  Raster       *raster;
+  GError       *error;
 } Png;
 
 static void
@@ -26,7 +26,7 @@ on_error (png_structp png, png_const_charp message)
 {
   Png *self = png_get_error_ptr (png);
 
-  if (!self->error)
+  if (! self->error)
     self->error = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "the PNG file is damaged (%s)", message);
   png_longjmp (png, 1);
 }
@@ -73,12 +73,12 @@ static void
 read_notes (Png *self)
 {
   png_structp png = self->png;
-  png_infop info = self->info;
-  Raster *raster = self->raster;
-  png_charp name;
-  png_bytep bytes;
+  png_infop   info = self->info;
+  Raster     *raster = self->raster;
+  png_charp   name;
+  png_bytep   bytes;
   png_uint_32 size, x, y;
-  int method, unit;
+  int         method, unit;
 
   if (png_get_iCCP (png, info, &name, &method, &bytes, &size))
     raster->profile = g_bytes_new (bytes, size);
@@ -105,8 +105,8 @@ static gboolean
 decode (Png *self)
 {
   png_structp png = self->png;
-  png_infop info = self->info;
-  int passes;
+  png_infop   info = self->info;
+  int         passes;
 
   if (setjmp (png_jmpbuf (png)))
     return FALSE;
@@ -119,7 +119,7 @@ decode (Png *self)
   png_read_update_info (png, info);
   self->raster = raster_new (png_get_image_width (png, info), png_get_image_height (png, info),
                              png_get_channels (png, info), png_get_bit_depth (png, info), &self->error);
-  if (!self->raster)
+  if (! self->raster)
     return FALSE;
   for (int pass = 0; pass < passes; pass++)
     for (int y = 0; y < self->raster->height; y++)
@@ -136,9 +136,9 @@ raster_png_decode (const guint8 *data, gsize size, GError **error)
 
   self.png = png_create_read_struct (PNG_LIBPNG_VER_STRING, &self, on_error, on_warning);
   self.info = self.png ? png_create_info_struct (self.png) : NULL;
-  if (!self.info)
+  if (! self.info)
     self.error = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "libpng could not be started");
-  else if (!decode (&self))
+  else if (! decode (&self))
     g_clear_pointer (&self.raster, raster_free);
   png_destroy_read_struct (&self.png, &self.info, NULL);
   if (self.error)
@@ -151,11 +151,11 @@ raster_png_decode (const guint8 *data, gsize size, GError **error)
 static void
 write_notes (Png *self)
 {
-  png_structp png = self->png;
-  png_infop info = self->info;
-  const Raster *raster = self->raster;
+  png_structp            png = self->png;
+  png_infop              info = self->info;
+  const Raster          *raster = self->raster;
   const RasterPngColour *colour = &raster->png_colour;
-  const gint32 *p = colour->primaries;
+  const gint32          *p = colour->primaries;
 
   /* A profile that libpng finds fault with is left out rather than being an error. */
   png_set_benign_errors (png, 1);
@@ -172,7 +172,7 @@ write_notes (Png *self)
     png_set_pHYs (png, info, raster->density_x + 0.5, raster->density_y + 0.5, PNG_RESOLUTION_METER);
 #ifdef PNG_eXIf_SUPPORTED
   if (raster->exif)
-    png_set_eXIf_1 (png, info, g_bytes_get_size (raster->exif), (png_bytep)g_bytes_get_data (raster->exif, NULL));
+    png_set_eXIf_1 (png, info, g_bytes_get_size (raster->exif), (png_bytep) g_bytes_get_data (raster->exif, NULL));
 #endif
 }
 
@@ -181,7 +181,7 @@ encode (Png *self)
 {
   static const int types[]
       = { 0, PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_COLOR_TYPE_RGB, PNG_COLOR_TYPE_RGB_ALPHA };
-  png_structp png = self->png;
+  png_structp   png = self->png;
   const Raster *raster = self->raster;
 
   if (setjmp (png_jmpbuf (png)))
@@ -202,12 +202,12 @@ encode (Png *self)
 gboolean
 raster_png_encode (const Raster *raster, FILE *file, GError **error)
 {
-  Png self = { .file = file, .raster = (Raster *)raster };
+  Png      self = { .file = file, .raster = (Raster *) raster };
   gboolean done = FALSE;
 
   self.png = png_create_write_struct (PNG_LIBPNG_VER_STRING, &self, on_error, on_warning);
   self.info = self.png ? png_create_info_struct (self.png) : NULL;
-  if (!self.info)
+  if (! self.info)
     self.error = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "libpng could not be started");
   else
     done = encode (&self);

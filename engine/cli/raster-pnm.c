@@ -13,7 +13,7 @@ static int
 read_number (const guint8 *data, gsize size, gsize *position)
 {
   gsize at = *position;
-  int number = 0;
+  int   number = 0;
 
   while (at < size && (g_ascii_isspace (data[at]) || data[at] == '#'))
     {
@@ -34,16 +34,16 @@ raster_pnm_decode (const guint8 *data, gsize size, GError **error)
 {
   g_autoptr (Raster) raster = NULL;
   gsize at = 2, count;
-  int width = read_number (data, size, &at), height = read_number (data, size, &at);
-  int most = read_number (data, size, &at), bytes = most > 255 ? 2 : 1, channels = data[1] == '6' ? 3 : 1;
+  int   width = read_number (data, size, &at), height = read_number (data, size, &at);
+  int   most = read_number (data, size, &at), bytes = most > 255 ? 2 : 1, channels = data[1] == '6' ? 3 : 1;
 
-  if (width < 1 || height < 1 || most < 1 || most > 65535 || at >= size || !g_ascii_isspace (data[at]))
+  if (width < 1 || height < 1 || most < 1 || most > 65535 || at >= size || ! g_ascii_isspace (data[at]))
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "its PPM header is damaged");
       return NULL;
     }
   at++;
-  count = (gsize)width * height * channels;
+  count = (gsize) width * height * channels;
   if (count > (size - at) / bytes)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "the PPM file is truncated");
@@ -54,7 +54,7 @@ raster_pnm_decode (const guint8 *data, gsize size, GError **error)
     {
       int value = bytes == 2 ? data[at] << 8 | data[at + 1] : data[at];
 
-      raster_set (raster, i, (double)value / most);
+      raster_set (raster, i, (double) value / most);
     }
   return g_steal_pointer (&raster);
 }
@@ -62,9 +62,9 @@ raster_pnm_decode (const guint8 *data, gsize size, GError **error)
 gboolean
 raster_pnm_encode (const Raster *raster, FILE *file, GError **error)
 {
-  gsize samples = (gsize)raster->width * raster->channels, size = samples * (raster->bits / 8);
+  gsize               samples = (gsize) raster->width * raster->channels, size = samples * (raster->bits / 8);
   g_autofree guint16 *row = g_new (guint16, samples);
-  gboolean done;
+  gboolean            done;
 
   done = fprintf (file, "P%d\n%d %d\n%d\n", raster->channels == 1 ? 5 : 6, raster->width, raster->height,
                   raster->bits == 8 ? 255 : 65535)
@@ -76,7 +76,7 @@ raster_pnm_encode (const Raster *raster, FILE *file, GError **error)
         row[i] = GUINT16_TO_BE (row[i]);
       done = fwrite (row, 1, size, file) == size;
     }
-  if (!done)
+  if (! done)
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "%s", g_strerror (errno));
   return done;
 }

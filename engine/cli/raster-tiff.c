@@ -14,15 +14,15 @@
 #define INCH 0.0254
 
 /* Beyond this many bytes of samples a file might not fit the 32-bit offsets of the classic format. */
-#define CLASSIC_MOST ((gsize)3 << 30)
+#define CLASSIC_MOST ((gsize) 3 << 30)
 
 /* What libtiff calls its client: memory when reading, a descriptor when writing. */
 typedef struct
 {
   const guint8 *data;
-  gsize size, position;
-  int fd;
-  GError *error; /* the first one */
+  gsize         size, position;
+  int           fd;
+  GError       *error; /* the first one */
 } Client;
 
 static void
@@ -30,7 +30,7 @@ on_error (thandle_t handle, const char *module, const char *format, va_list argu
 {
   Client *self = handle;
 
-  if (self && !self->error)
+  if (self && ! self->error)
     {
       g_autofree char *message = g_strdup_vprintf (format, arguments);
 
@@ -53,8 +53,8 @@ static tmsize_t
 memory_read (thandle_t handle, void *to, tmsize_t count)
 {
   Client *self = handle;
-  gsize rest = self->position < self->size ? self->size - self->position : 0;
-  gsize some = MIN (rest, (gsize)count);
+  gsize   rest = self->position < self->size ? self->size - self->position : 0;
+  gsize   some = MIN (rest, (gsize) count);
 
   memcpy (to, self->data + self->size - rest, some);
   self->position += some;
@@ -85,13 +85,13 @@ nothing_to_close (thandle_t handle)
 static toff_t
 memory_size (thandle_t handle)
 {
-  return ((Client *)handle)->size;
+  return ((Client *) handle)->size;
 }
 
 typedef struct
 {
-  uint32_t width, height;
-  uint16_t bits, samples, format, photometric, planar, extras, orientation, compression;
+  uint32_t  width, height;
+  uint16_t  bits, samples, format, photometric, planar, extras, orientation, compression;
   uint16_t *extra;
 } Layout;
 
@@ -134,8 +134,8 @@ is_plain (TIFF *tiff, const Layout *layout)
 static void
 put_pixels (Raster *raster, int x, int y, int count, int first, int channels, const guint8 *from, int samples)
 {
-  int bytes = raster->bits / 8;
-  guint8 *to = raster->data + y * raster_stride (raster) + ((gsize)x * raster->channels + first) * bytes;
+  int     bytes = raster->bits / 8;
+  guint8 *to = raster->data + y * raster_stride (raster) + ((gsize) x * raster->channels + first) * bytes;
 
   for (int i = 0; i < count; i++, to += raster->channels * bytes, from += samples * bytes)
     memcpy (to, from, channels * bytes);
@@ -144,11 +144,11 @@ put_pixels (Raster *raster, int x, int y, int count, int first, int channels, co
 static gboolean
 read_plain (TIFF *tiff, const Layout *layout, Raster *raster)
 {
-  gboolean apart = layout->planar == PLANARCONFIG_SEPARATE, tiled = TIFFIsTiled (tiff);
-  int planes = apart ? raster->channels : 1, samples = apart ? 1 : layout->samples;
-  int channels = apart ? 1 : raster->channels;
-  uint32_t tile_width = raster->width, tile_height = 1;
-  tmsize_t size = tiled ? TIFFTileSize (tiff) : TIFFScanlineSize (tiff);
+  gboolean           apart = layout->planar == PLANARCONFIG_SEPARATE, tiled = TIFFIsTiled (tiff);
+  int                planes = apart ? raster->channels : 1, samples = apart ? 1 : layout->samples;
+  int                channels = apart ? 1 : raster->channels;
+  uint32_t           tile_width = raster->width, tile_height = 1;
+  tmsize_t           size = tiled ? TIFFTileSize (tiff) : TIFFScanlineSize (tiff);
   g_autofree guint8 *piece = size > 0 ? g_try_malloc (size) : NULL;
 
   if (tiled)
@@ -156,11 +156,11 @@ read_plain (TIFF *tiff, const Layout *layout, Raster *raster)
       TIFFGetField (tiff, TIFFTAG_TILEWIDTH, &tile_width);
       TIFFGetField (tiff, TIFFTAG_TILELENGTH, &tile_height);
     }
-  if (!piece || (gsize)size / samples / (raster->bits / 8) / tile_height < tile_width)
+  if (! piece || (gsize) size / samples / (raster->bits / 8) / tile_height < tile_width)
     return FALSE;
   for (int plane = 0; plane < planes; plane++)
-    for (uint32_t y = 0; y < (uint32_t)raster->height; y += tile_height)
-      for (uint32_t x = 0; x < (uint32_t)raster->width; x += tile_width)
+    for (uint32_t y = 0; y < (uint32_t) raster->height; y += tile_height)
+      for (uint32_t x = 0; x < (uint32_t) raster->width; x += tile_width)
         {
           uint32_t rows = MIN (tile_height, raster->height - y), count = MIN (tile_width, raster->width - x);
 
@@ -168,7 +168,7 @@ read_plain (TIFF *tiff, const Layout *layout, Raster *raster)
             return FALSE;
           for (uint32_t i = 0; i < rows; i++)
             put_pixels (raster, x, y + i, count, plane, channels,
-                        piece + (gsize)i * tile_width * samples * (raster->bits / 8), samples);
+                        piece + (gsize) i * tile_width * samples * (raster->bits / 8), samples);
         }
   return TRUE;
 }
@@ -177,10 +177,10 @@ read_plain (TIFF *tiff, const Layout *layout, Raster *raster)
 static gboolean
 read_converted (TIFF *tiff, const Layout *layout, Raster *raster)
 {
-  gsize count = (gsize)raster->width * raster->height;
+  gsize                count = (gsize) raster->width * raster->height;
   g_autofree uint32_t *pixels = g_try_new (uint32_t, count);
 
-  if (!pixels || !TIFFReadRGBAImageOriented (tiff, raster->width, raster->height, pixels, layout->orientation, 1))
+  if (! pixels || ! TIFFReadRGBAImageOriented (tiff, raster->width, raster->height, pixels, layout->orientation, 1))
     return FALSE;
   for (gsize i = 0; i < count; i++)
     for (int c = 0; c < raster->channels; c++)
@@ -191,12 +191,12 @@ read_converted (TIFF *tiff, const Layout *layout, Raster *raster)
 static gboolean
 finish_samples (Raster *raster, gboolean invert, Client *client)
 {
-  gsize count = (gsize)raster->width * raster->height * raster->channels;
+  gsize count = (gsize) raster->width * raster->height * raster->channels;
 
   for (gsize i = 0; invert && i < count; i += raster->channels)
     raster_set (raster, i, 1 - raster_get (raster, i));
   for (gsize i = 0; raster->bits == 32 && i < count; i++)
-    if (!isfinite (raster_get (raster, i)))
+    if (! isfinite (raster_get (raster, i)))
       {
         client->error
             = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "it has pixels that are not finite numbers");
@@ -209,9 +209,9 @@ static void
 read_notes (TIFF *tiff, Raster *raster)
 {
   uint32_t size = 0;
-  void *data = NULL;
+  void    *data = NULL;
   uint16_t unit = RESUNIT_INCH;
-  float x = 0, y = 0;
+  float    x = 0, y = 0;
 
   if (TIFFGetField (tiff, TIFFTAG_ICCPROFILE, &size, &data) && size > 0)
     raster->profile = g_bytes_new (data, size);
@@ -228,7 +228,7 @@ static Raster *
 decode (TIFF *tiff, Client *client)
 {
   g_autoptr (Raster) raster = NULL;
-  Layout layout;
+  Layout   layout;
   gboolean plain, grey, alpha, read;
 
   read_layout (tiff, &layout);
@@ -243,11 +243,11 @@ decode (TIFF *tiff, Client *client)
   grey = layout.photometric == PHOTOMETRIC_MINISBLACK || layout.photometric == PHOTOMETRIC_MINISWHITE;
   alpha = plain && layout.extras > 0 && layout.samples > (grey ? 1 : 3);
   raster = raster_new (layout.width, layout.height, (grey ? 1 : 3) + alpha, plain ? layout.bits : 8, &client->error);
-  if (!raster)
+  if (! raster)
     return NULL;
   raster->premultiplied = alpha && layout.extra[0] == EXTRASAMPLE_ASSOCALPHA;
   read = plain ? read_plain (tiff, &layout, raster) : read_converted (tiff, &layout, raster);
-  if (!read || !finish_samples (raster, plain && layout.photometric == PHOTOMETRIC_MINISWHITE, client))
+  if (! read || ! finish_samples (raster, plain && layout.photometric == PHOTOMETRIC_MINISWHITE, client))
     return NULL;
   read_notes (tiff, raster);
   return raster_orient (raster, layout.orientation, &client->error) ? g_steal_pointer (&raster) : NULL;
@@ -256,9 +256,9 @@ decode (TIFF *tiff, Client *client)
 Raster *
 raster_tiff_decode (const guint8 *data, gsize size, GError **error)
 {
-  Client client = { .data = data, .size = size };
+  Client  client = { .data = data, .size = size };
   Raster *raster = NULL;
-  TIFF *tiff;
+  TIFF   *tiff;
 
   start ();
   tiff = TIFFClientOpen ("picture", "rm", &client, memory_read, memory_write, memory_seek, nothing_to_close,
@@ -283,24 +283,24 @@ raster_tiff_decode (const guint8 *data, gsize size, GError **error)
 static tmsize_t
 file_read (thandle_t handle, void *to, tmsize_t count)
 {
-  return read (((Client *)handle)->fd, to, count);
+  return read (((Client *) handle)->fd, to, count);
 }
 
 static tmsize_t
 file_write (thandle_t handle, void *from, tmsize_t count)
 {
-  Client *self = handle;
+  Client  *self = handle;
   tmsize_t done = 0;
 
   while (done < count)
     {
-      ssize_t some = write (self->fd, (const char *)from + done, count - done);
+      ssize_t some = write (self->fd, (const char *) from + done, count - done);
 
       if (some < 0 && errno == EINTR)
         continue;
       if (some <= 0)
         {
-          if (!self->error)
+          if (! self->error)
             self->error
                 = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "%s", g_strerror (some < 0 ? errno : ENOSPC));
           break;
@@ -313,13 +313,13 @@ file_write (thandle_t handle, void *from, tmsize_t count)
 static toff_t
 file_seek (thandle_t handle, toff_t offset, int whence)
 {
-  return lseek (((Client *)handle)->fd, offset, whence);
+  return lseek (((Client *) handle)->fd, offset, whence);
 }
 
 static toff_t
 file_size (thandle_t handle)
 {
-  int fd = ((Client *)handle)->fd;
+  int   fd = ((Client *) handle)->fd;
   off_t here = lseek (fd, 0, SEEK_CUR), end = lseek (fd, 0, SEEK_END);
 
   lseek (fd, here, SEEK_SET);
@@ -346,7 +346,7 @@ write_header (TIFF *tiff, const Raster *raster)
   TIFFSetField (tiff, TIFFTAG_PREDICTOR, raster->bits == 32 ? PREDICTOR_FLOATINGPOINT : PREDICTOR_HORIZONTAL);
   TIFFSetField (tiff, TIFFTAG_ROWSPERSTRIP, TIFFDefaultStripSize (tiff, 0));
   if (raster->profile)
-    TIFFSetField (tiff, TIFFTAG_ICCPROFILE, (uint32_t)g_bytes_get_size (raster->profile),
+    TIFFSetField (tiff, TIFFTAG_ICCPROFILE, (uint32_t) g_bytes_get_size (raster->profile),
                   g_bytes_get_data (raster->profile, NULL));
   if (raster->density_x > 0 && raster->density_y > 0)
     {
@@ -359,11 +359,11 @@ write_header (TIFF *tiff, const Raster *raster)
 gboolean
 raster_tiff_encode (const Raster *raster, FILE *file, GError **error)
 {
-  Client client = { .fd = fileno (file) };
-  gsize stride = raster_stride (raster);
+  Client             client = { .fd = fileno (file) };
+  gsize              stride = raster_stride (raster);
   g_autofree guint8 *row = g_malloc (stride); /* libtiff's predictors change what they are given */
-  gboolean done = FALSE;
-  TIFF *tiff;
+  gboolean           done = FALSE;
+  TIFF              *tiff;
 
   start ();
   tiff = TIFFClientOpen ("picture", stride > CLASSIC_MOST / raster->height ? "w8" : "w", &client, file_read, file_write,
@@ -384,7 +384,7 @@ raster_tiff_encode (const Raster *raster, FILE *file, GError **error)
       g_propagate_error (error, client.error);
       return FALSE;
     }
-  if (!done)
+  if (! done)
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "the TIFF file could not be encoded");
   return done;
 }

@@ -13,7 +13,7 @@ static GBytes *
 read_chunk (const WebPDemuxer *demuxer, const char *name)
 {
   WebPChunkIterator iterator;
-  GBytes *bytes = NULL;
+  GBytes           *bytes = NULL;
 
   if (WebPDemuxGetChunk (demuxer, name, 1, &iterator))
     {
@@ -28,14 +28,14 @@ raster_webp_decode (const guint8 *data, gsize size, GError **error)
 {
   g_autoptr (Raster) raster = NULL;
   WebPBitstreamFeatures features;
-  WebPData file = { data, size };
-  WebPDemuxer *demuxer;
-  guint8 *done = NULL;
+  WebPData              file = { data, size };
+  WebPDemuxer          *demuxer;
+  guint8               *done = NULL;
 
-  if (WebPGetFeatures (data, size, &features) == VP8_STATUS_OK && !features.has_animation)
+  if (WebPGetFeatures (data, size, &features) == VP8_STATUS_OK && ! features.has_animation)
     {
       raster = raster_new (features.width, features.height, features.has_alpha ? 4 : 3, 8, error);
-      if (!raster)
+      if (! raster)
         return NULL;
       if (features.has_alpha)
         done = WebPDecodeRGBAInto (data, size, raster->data, raster_stride (raster) * raster->height,
@@ -44,7 +44,7 @@ raster_webp_decode (const guint8 *data, gsize size, GError **error)
         done = WebPDecodeRGBInto (data, size, raster->data, raster_stride (raster) * raster->height,
                                   raster_stride (raster));
     }
-  if (!done)
+  if (! done)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "the WebP file is truncated, damaged or an animation");
       return NULL;

@@ -17,8 +17,8 @@
 typedef struct
 {
   const char *extensions[3];
-  int most_bits;
-  gboolean alpha, premultiplied;
+  int         most_bits;
+  gboolean    alpha, premultiplied;
   gboolean (*encode) (const Raster *raster, FILE *file, GError **error);
 } Format;
 
@@ -34,7 +34,7 @@ static const Format formats[] = {
 Raster *
 raster_new (int width, int height, int channels, int bits, GError **error)
 {
-  gsize size;
+  gsize   size;
   Raster *raster;
 
   if (width < 1 || height < 1)
@@ -49,7 +49,7 @@ raster_new (int width, int height, int channels, int bits, GError **error)
   raster->bits = bits;
   if (g_size_checked_mul (&size, width, height) && g_size_checked_mul (&size, size, channels * (bits / 8)))
     raster->data = g_try_malloc (size);
-  if (!raster->data)
+  if (! raster->data)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "not enough memory for a picture of %d x %d pixels",
                    width, height);
@@ -62,7 +62,7 @@ raster_new (int width, int height, int channels, int bits, GError **error)
 void
 raster_free (Raster *raster)
 {
-  if (!raster)
+  if (! raster)
     return;
   g_free (raster->data);
   g_clear_pointer (&raster->profile, g_bytes_unref);
@@ -78,9 +78,9 @@ raster_get (const Raster *raster, gsize i)
     case 8:
       return raster->data[i] / 255.0;
     case 16:
-      return ((const guint16 *)raster->data)[i] / 65535.0;
+      return ((const guint16 *) raster->data)[i] / 65535.0;
     default:
-      return ((const float *)raster->data)[i];
+      return ((const float *) raster->data)[i];
     }
 }
 
@@ -88,19 +88,19 @@ void
 raster_set (Raster *raster, gsize i, double value)
 {
   double most = raster->bits == 8 ? 255 : 65535;
-  long level;
+  long   level;
 
   if (raster->bits == 32)
     {
-      ((float *)raster->data)[i] = value;
+      ((float *) raster->data)[i] = value;
       return;
     }
   /* The form of the first test sends NAN to 0. */
-  level = !(value > 0) ? 0 : value >= 1 ? (long)most : lrint (value * most);
+  level = ! (value > 0) ? 0 : value >= 1 ? (long) most : lrint (value * most);
   if (raster->bits == 8)
     raster->data[i] = level;
   else
-    ((guint16 *)raster->data)[i] = level;
+    ((guint16 *) raster->data)[i] = level;
 }
 
 static void
@@ -116,16 +116,16 @@ raster_copy_notes (Raster *to, const Raster *from)
 gboolean
 raster_orient (Raster *raster, int orientation, GError **error)
 {
-  gsize pixel = raster->channels * (raster->bits / 8);
+  gsize    pixel = raster->channels * (raster->bits / 8);
   gboolean swap = orientation >= 5;
-  int last_x = raster->width - 1, last_y = raster->height - 1;
-  int width = swap ? raster->height : raster->width, height = swap ? raster->width : raster->height;
-  guint8 *data;
+  int      last_x = raster->width - 1, last_y = raster->height - 1;
+  int      width = swap ? raster->height : raster->width, height = swap ? raster->width : raster->height;
+  guint8  *data;
 
   if (orientation < 2 || orientation > 8)
     return TRUE;
   data = g_try_malloc_n (height, width * pixel);
-  if (!data)
+  if (! data)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "not enough memory to turn a picture upright");
       return FALSE;
@@ -139,7 +139,8 @@ raster_orient (Raster *raster, int orientation, GError **error)
           sx = last_x - sx;
         if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7)
           sy = last_y - sy;
-        memcpy (data + ((gsize)y * width + x) * pixel, raster->data + ((gsize)sy * raster->width + sx) * pixel, pixel);
+        memcpy (data + ((gsize) y * width + x) * pixel, raster->data + ((gsize) sy * raster->width + sx) * pixel,
+                pixel);
       }
   g_free (raster->data);
   raster->data = data;
@@ -175,13 +176,13 @@ get_u32 (const guint8 *data, gboolean little)
 static int
 exif_take_orientation (GBytes **exif)
 {
-  gsize size, at;
-  guint8 *data;
+  gsize    size, at;
+  guint8  *data;
   gboolean little;
-  guint count;
-  int orientation = 1;
+  guint    count;
+  int      orientation = 1;
 
-  if (!*exif || g_bytes_get_size (*exif) < 14)
+  if (! *exif || g_bytes_get_size (*exif) < 14)
     return 1;
   data = g_bytes_unref_to_data (g_steal_pointer (exif), &size);
   little = data[0] == 'I';
@@ -223,21 +224,21 @@ raster_read (const char *path, GError **error)
 {
   g_autoptr (Raster) raster = NULL;
   g_autofree char *contents = NULL;
-  gsize size;
-  GStatBuf status;
+  gsize            size;
+  GStatBuf         status;
 
   if (g_stat (path, &status) != 0)
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "%s", g_strerror (errno));
-  else if (!S_ISREG (status.st_mode))
+  else if (! S_ISREG (status.st_mode))
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
                  S_ISDIR (status.st_mode) ? "it is a folder" : "it is not a regular file");
-  else if (!g_file_get_contents (path, &contents, &size, error))
+  else if (! g_file_get_contents (path, &contents, &size, error))
     return NULL; /* this error names the file itself */
   else
-    raster = decode ((const guint8 *)contents, size, error);
-  if (raster && !raster_orient (raster, exif_take_orientation (&raster->exif), error))
+    raster = decode ((const guint8 *) contents, size, error);
+  if (raster && ! raster_orient (raster, exif_take_orientation (&raster->exif), error))
     g_clear_pointer (&raster, raster_free);
-  if (!raster)
+  if (! raster)
     g_prefix_error (error, "\"%s\" could not be read: ", path);
   return g_steal_pointer (&raster);
 }
@@ -261,7 +262,7 @@ find_format (const char *path, GError **error)
 static gboolean
 is_opaque (const Raster *raster)
 {
-  gsize count = (gsize)raster->width * raster->height;
+  gsize count = (gsize) raster->width * raster->height;
 
   for (gsize i = 0; raster_has_alpha (raster) && i < count; i++)
     if (raster_get (raster, (i + 1) * raster->channels - 1) != 1.0)
@@ -274,9 +275,9 @@ raster_check_target (const char *path, const Raster *raster, GError **error)
 {
   const Format *format = find_format (path, error);
 
-  if (!format)
+  if (! format)
     return FALSE;
-  if (!raster || format->alpha || is_opaque (raster))
+  if (! raster || format->alpha || is_opaque (raster))
     return target_check (path, error);
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
                "The picture has transparency, which \"%s\" cannot hold: choose .png or .tif", path);
@@ -288,16 +289,16 @@ raster_check_target (const char *path, const Raster *raster, GError **error)
 static Raster *
 convert (const Raster *raster, const Format *format, GError **error)
 {
-  int bits = MIN (raster->bits, format->most_bits);
-  gboolean drop = raster_has_alpha (raster) && !format->alpha;
-  gboolean divide = raster->premultiplied && !format->premultiplied && !drop;
-  Raster *result = raster_new (raster->width, raster->height, raster->channels - drop, bits, error);
-  gsize count = (gsize)raster->width * raster->height;
+  int      bits = MIN (raster->bits, format->most_bits);
+  gboolean drop = raster_has_alpha (raster) && ! format->alpha;
+  gboolean divide = raster->premultiplied && ! format->premultiplied && ! drop;
+  Raster  *result = raster_new (raster->width, raster->height, raster->channels - drop, bits, error);
+  gsize    count = (gsize) raster->width * raster->height;
 
-  if (!result)
+  if (! result)
     return NULL;
   raster_copy_notes (result, raster);
-  result->premultiplied = raster->premultiplied && !divide;
+  result->premultiplied = raster->premultiplied && ! divide;
   for (gsize i = 0; i < count; i++)
     {
       double alpha = divide ? raster_get (raster, (i + 1) * raster->channels - 1) : 1;
@@ -316,7 +317,7 @@ static gboolean
 encode_and_sync (const Format *format, const Raster *raster, FILE *file, GError **error)
 {
   errno = 0;
-  if (!format->encode (raster, file, error))
+  if (! format->encode (raster, file, error))
     return FALSE;
   if (fflush (file) != 0 || ferror (file) || fsync (fileno (file)) != 0)
     {
@@ -343,24 +344,24 @@ raster_write (const Raster *raster, const char *path, GError **error)
   g_autofree char *target = resolve (path), *temporary = g_strdup_printf ("%s.XXXXXX", target);
   g_autoptr (Raster) converted = NULL;
   const Format *format = find_format (path, error);
-  GStatBuf status;
-  gboolean written;
-  FILE *file;
-  int fd;
+  GStatBuf      status;
+  gboolean      written;
+  FILE         *file;
+  int           fd;
 
-  if (!format || !raster_check_target (path, raster, error))
+  if (! format || ! raster_check_target (path, raster, error))
     return FALSE;
-  if (raster->bits > format->most_bits || (raster_has_alpha (raster) && !format->alpha)
-      || (raster->premultiplied && !format->premultiplied))
+  if (raster->bits > format->most_bits || (raster_has_alpha (raster) && ! format->alpha)
+      || (raster->premultiplied && ! format->premultiplied))
     {
       converted = convert (raster, format, error);
-      if (!converted)
+      if (! converted)
         return FALSE;
       raster = converted;
     }
   fd = g_mkstemp_full (temporary, O_RDWR | O_CLOEXEC, 0666);
   file = fd >= 0 ? fdopen (fd, "w+b") : NULL;
-  if (!file)
+  if (! file)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "\"%s\" could not be written: %s", path,
                    g_strerror (errno));
@@ -376,9 +377,9 @@ raster_write (const Raster *raster, const char *path, GError **error)
     written = fchmod (fd, status.st_mode & 0777) == 0 || errno == EPERM || errno == ENOTSUP;
   if (fclose (file) != 0 || (written && g_rename (temporary, target) != 0))
     written = FALSE;
-  if (!written)
+  if (! written)
     {
-      if (error && !*error)
+      if (error && ! *error)
         g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "%s", g_strerror (errno));
       g_prefix_error (error, "\"%s\" could not be written: ", path);
       g_unlink (temporary);

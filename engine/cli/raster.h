@@ -16,26 +16,26 @@ G_BEGIN_DECLS
 typedef struct
 {
   gboolean has_gamma, has_primaries, has_intent;
-  gint32 gamma;
-  gint32 primaries[8];
-  int intent;
+  gint32   gamma;
+  gint32   primaries[8];
+  int      intent;
 } RasterPngColour;
 
 typedef struct
 {
-  int width, height;
-  int channels;                /* 1: grey, 2: grey and alpha, 3: R'G'B', 4: R'G'B' and alpha */
-  int bits;                    /* 8 and 16: integers, 32: float; in the machine's byte order */
-  gboolean premultiplied;      /* the colours are stored times alpha, as TIFF files may do */
-  guint8 *data;                /* rows from the top, channels interleaved, no padding */
-  GBytes *profile;             /* ICC, or NULL */
-  GBytes *exif;                /* from its TIFF header on, or NULL */
-  double density_x, density_y; /* pixels per metre, 0 when unknown */
+  int             width, height;
+  int             channels;             /* 1: grey, 2: grey and alpha, 3: R'G'B', 4: R'G'B' and alpha */
+  int             bits;                 /* 8 and 16: integers, 32: float; in the machine's byte order */
+  gboolean        premultiplied;        /* the colours are stored times alpha, as TIFF files may do */
+  guint8         *data;                 /* rows from the top, channels interleaved, no padding */
+  GBytes         *profile;              /* ICC, or NULL */
+  GBytes         *exif;                 /* from its TIFF header on, or NULL */
+  double          density_x, density_y; /* pixels per metre, 0 when unknown */
   RasterPngColour png_colour;
 } Raster;
 
 Raster *raster_new (int width, int height, int channels, int bits, GError **error);
-void raster_free (Raster *raster); /* NULL is fine */
+void    raster_free (Raster *raster); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Raster, raster_free)
 
 /* Reads PNG, JPEG, TIFF, WebP and binary PPM and PGM files, recognised by their first bytes, and turns them upright. */
@@ -57,12 +57,12 @@ raster_has_alpha (const Raster *raster)
 static inline gsize
 raster_stride (const Raster *raster)
 {
-  return (gsize)raster->width * raster->channels * (raster->bits / 8);
+  return (gsize) raster->width * raster->channels * (raster->bits / 8);
 }
 
 /* Sample i as a fraction of the whole, and back, clamped and rounded when the depth is an integer one. */
 double raster_get (const Raster *raster, gsize i);
-void raster_set (Raster *raster, gsize i, double value);
+void   raster_set (Raster *raster, gsize i, double value);
 
 /* Turns the picture as the EXIF orientation 1 ... 8 demands. */
 gboolean raster_orient (Raster *raster, int orientation, GError **error);

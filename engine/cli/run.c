@@ -21,7 +21,7 @@ static void
 on_progress (double fraction, gpointer user_data)
 {
   static int shown = -1;
-  int percent = fraction * 100;
+  int        percent = fraction * 100;
 
   if (percent != shown)
     fprintf (stderr, "\r%3d %%", percent);
@@ -54,7 +54,7 @@ run_options_apply (const RunOptions *run, DiffusionOptions *options, GError **er
   options->seed = run->seed;
   options->threads = run->threads;
   options->progress = isatty (STDERR_FILENO) ? on_progress : NULL;
-  if (run->sampler && !diffusion_sampler_parse (run->sampler, &options->sampler, error))
+  if (run->sampler && ! diffusion_sampler_parse (run->sampler, &options->sampler, error))
     return NULL;
   path = diffusion_model_find (run->model ? run->model : "default", error);
   return path ? diffusion_model_load (path, error) : NULL;
@@ -84,10 +84,10 @@ run_get_cancellable (void)
 {
   static GCancellable *cancellable;
 
-  if (!cancellable)
+  if (! cancellable)
     {
       static const int numbers[] = { SIGINT, SIGTERM };
-      GMainContext *context = g_main_context_new ();
+      GMainContext    *context = g_main_context_new ();
 
       /* A handler may do next to nothing; GLib's only wakes this thread, which is free to do anything. */
       cancellable = g_cancellable_new ();

@@ -10,11 +10,11 @@ G_BEGIN_DECLS
 /* What the user asked for; steps and sampler hold the command's defaults before parsing. */
 typedef struct
 {
-  char *model;
-  int steps;
-  char *sampler;
+  char   *model;
+  int     steps;
+  char   *sampler;
   guint64 seed;
-  int threads;
+  int     threads;
 } RunOptions;
 
 void run_options_clear (RunOptions *run);

@@ -6,20 +6,20 @@
 
 #include <cblas.h>
 
-/* One direction of a convolution, its weights laid out for it.  The gradient by the data is a convolution too (with the taps turned
- * round and the channels exchanged), so both directions are the same code. */
+/* One direction of a convolution, its weights laid out for it.  The gradient by the data is a convolution too (with the
+ * taps turned round and the channels exchanged), so both directions are the same code. */
 typedef struct
 {
   ConvShape shape;
-  float    *taps;     /* [kh][kw][c_in][c_out], or Winograd's [36][c_in][c_out] */
+  float    *taps; /* [kh][kw][c_in][c_out], or Winograd's [36][c_in][c_out] */
   gboolean  winograd;
 } Kernel;
 
 typedef struct
 {
-  Conv     conv;
-  Kernel   forward, backward; /* backward.taps: NULL unless for training */
-  float   *bias;
+  Conv   conv;
+  Kernel forward, backward; /* backward.taps: NULL unless for training */
+  float *bias;
 } BlasConv;
 
 static gboolean
@@ -43,7 +43,8 @@ kernel_init (Kernel *kernel, ConvShape shape, GError **error)
 {
   kernel->shape = shape;
   kernel->winograd = shape.kind == CONV_SAME3 && winograd_can (shape.c_in, shape.c_out);
-  kernel->taps = core_alloc0 (kernel->winograd ? 36 * (gsize) shape.c_in * (gsize) shape.c_out : conv_shape_count_weights (&shape),
+  kernel->taps = core_alloc0 (kernel->winograd ? 36 * (gsize) shape.c_in * (gsize) shape.c_out
+                                               : conv_shape_count_weights (&shape),
                               sizeof (float), error);
   return kernel->taps != NULL;
 }
@@ -79,9 +80,11 @@ multiply_add (gsize m, int n, int k, const float *a, int a_step, const float *b,
   cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) m, n, k, 1.0f, a, a_step, b, n, 1.0f, c, c_step);
 }
 
-/* The 2x2 kinds: each tap is one product per row, the pixels of its corner being every second one of the finer picture. */
+/* The 2x2 kinds: each tap is one product per row, the pixels of its corner being every second one of the finer picture.
+ */
 static void
-kernel_forward_2x2 (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y, ConvEpilogue epilogue)
+kernel_forward_2x2 (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y,
+                    ConvEpilogue epilogue)
 {
   int      c_in = kernel->shape.c_in, c_out = kernel->shape.c_out;
   gboolean down = kernel->shape.kind == CONV_DOWN2;
@@ -116,16 +119,17 @@ pad_rows (const float *x, int channels, int width, int rows, int top, int bottom
     memcpy (padded + (gsize) (r + top) * pitch + channels, x + (gsize) r * row, row * sizeof (float));
 }
 
-/* 3x3 without an im2col: with zeros around each row a tap is a shift of the whole piece, so it is one product.  The two columns of
- * padding give products that nobody reads. */
+/* 3x3 without an im2col: with zeros around each row a tap is a shift of the whole piece, so it is one product.  The two
+ * columns of padding give products that nobody reads. */
 static gboolean
 kernel_forward_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y,
                     ConvEpilogue epilogue, Scratch *scratch, GError **error)
 {
-  int    c_in = kernel->shape.c_in, c_out = kernel->shape.c_out;
-  int    rows_in = conv_piece_rows_in (&kernel->shape, piece);
-  gsize  pitch = (gsize) piece->width + 2;
-  gsize  in_size = (gsize) (piece->rows + 2) * pitch * (gsize) c_in, out_size = (gsize) piece->rows * pitch * (gsize) c_out;
+  int   c_in = kernel->shape.c_in, c_out = kernel->shape.c_out;
+  int   rows_in = conv_piece_rows_in (&kernel->shape, piece);
+  gsize pitch = (gsize) piece->width + 2;
+  gsize in_size = (gsize) (piece->rows + 2) * pitch * (gsize) c_in,
+        out_size = (gsize) piece->rows * pitch * (gsize) c_out;
   gsize  row = (gsize) piece->width * (gsize) c_out;
   float *padded = scratch_get (scratch, (in_size + out_size) * sizeof (float), error), *out;
 
@@ -134,8 +138,8 @@ kernel_forward_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *pi
   out = padded + in_size;
   for (int n = 0; n < piece->n; n++)
     {
-      pad_rows (x + (gsize) n * (gsize) rows_in * (gsize) piece->width * (gsize) c_in, c_in, piece->width, rows_in, piece->top,
-                piece->bottom, padded);
+      pad_rows (x + (gsize) n * (gsize) rows_in * (gsize) piece->width * (gsize) c_in, c_in, piece->width, rows_in,
+                piece->top, piece->bottom, padded);
       start_rows (out, (gsize) piece->rows * pitch, c_out, bias, FALSE);
       for (gsize p = 0; p < 3; p++)
         for (gsize q = 0; q < 3; q++)
@@ -145,7 +149,8 @@ kernel_forward_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *pi
         silu_rows (out, out_size);
       for (int r = 0; r < piece->rows; r++)
         {
-          float *to = y + ((gsize) n * (gsize) piece->rows + (gsize) r) * row, *from = out + (gsize) r * pitch * (gsize) c_out;
+          float *to = y + ((gsize) n * (gsize) piece->rows + (gsize) r) * row,
+                *from = out + (gsize) r * pitch * (gsize) c_out;
 
           if (epilogue == EPILOGUE_ADD)
             pointwise_add (ELEMENT_F32, row, from, to);
@@ -157,11 +162,12 @@ kernel_forward_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *pi
 }
 
 static gboolean
-kernel_forward (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y, ConvEpilogue epilogue,
-                Scratch *scratch, GError **error)
+kernel_forward (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y,
+                ConvEpilogue epilogue, Scratch *scratch, GError **error)
 {
   if (kernel->winograd)
-    return winograd_forward (kernel->taps, bias, kernel->shape.c_in, kernel->shape.c_out, piece, x, y, epilogue, scratch, error);
+    return winograd_forward (kernel->taps, bias, kernel->shape.c_in, kernel->shape.c_out, piece, x, y, epilogue,
+                             scratch, error);
   if (kernel->shape.kind == CONV_SAME3)
     return kernel_forward_3x3 (kernel, bias, piece, x, y, epilogue, scratch, error);
   kernel_forward_2x2 (kernel, bias, piece, x, y, epilogue);
@@ -176,10 +182,11 @@ blas_conv_new (const ConvShape *shape, gboolean training, GError **error)
   static const ConvKind turned[] = { [CONV_SAME3] = CONV_SAME3, [CONV_DOWN2] = CONV_UP2, [CONV_UP2] = CONV_DOWN2 };
   BlasConv             *conv = g_new0 (BlasConv, 1);
 
-  conv->conv = (Conv) { &compute_blas, *shape };
+  conv->conv = (Conv){ &compute_blas, *shape };
   conv->bias = core_alloc0 ((gsize) shape->c_out, sizeof (float), error);
   if (! conv->bias || ! kernel_init (&conv->forward, *shape, error)
-      || (training && ! kernel_init (&conv->backward, (ConvShape) { turned[shape->kind], shape->c_out, shape->c_in }, error)))
+      || (training
+          && ! kernel_init (&conv->backward, (ConvShape){ turned[shape->kind], shape->c_out, shape->c_in }, error)))
     {
       compute_blas.conv_free (&conv->conv);
       return NULL;
@@ -216,14 +223,15 @@ blas_conv_set_weights (Conv *conv, const float *weights, const float *bias, Scra
   for (gsize t = 0; t < taps; t++)
     for (gsize i = 0; i < c_in; i++)
       for (gsize o = 0; o < c_out; o++)
-        turned[((conv->shape.kind == CONV_SAME3 ? taps - 1 - t : t) * c_out + o) * c_in + i] = weights[(t * c_in + i) * c_out + o];
+        turned[((conv->shape.kind == CONV_SAME3 ? taps - 1 - t : t) * c_out + o) * c_in + i]
+            = weights[(t * c_in + i) * c_out + o];
   kernel_set (&self->backward, turned);
   return TRUE;
 }
 
 static gboolean
-blas_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue, Scratch *scratch,
-                   GError **error)
+blas_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue,
+                   Scratch *scratch, GError **error)
 {
   const BlasConv *self = (const BlasConv *) conv;
 
@@ -231,7 +239,8 @@ blas_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void
 }
 
 static gboolean
-blas_conv_backward_data (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch, GError **error)
+blas_conv_backward_data (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch,
+                         GError **error)
 {
   const BlasConv *self = (const BlasConv *) conv;
 
@@ -264,8 +273,9 @@ backward_weights_3x3 (const ConvShape *shape, const ConvPiece *piece, const floa
       /* Padding puts a pixel of dy one column to the right; its centre tap lies there in x too. */
       for (gsize p = 0; p < 3; p++)
         for (gsize q = 0; q < 3; q++)
-          multiply_transposed_add (shape->c_in, shape->c_out, (gsize) piece->rows * pitch - 2, padded + (p * pitch + q) * c_in,
-                                   shape->c_in, d_padded + c_out, shape->c_out, d_weights + (p * 3 + q) * c_in * c_out);
+          multiply_transposed_add (shape->c_in, shape->c_out, (gsize) piece->rows * pitch - 2,
+                                   padded + (p * pitch + q) * c_in, shape->c_in, d_padded + c_out, shape->c_out,
+                                   d_weights + (p * 3 + q) * c_in * c_out);
     }
   return TRUE;
 }
@@ -284,11 +294,11 @@ backward_weights_2x2 (const ConvShape *shape, const ConvPiece *piece, const floa
           gsize  coarse = r * width, fine = (r * 2 + p) * width * 2 + q;
 
           if (shape->kind == CONV_DOWN2)
-            multiply_transposed_add (shape->c_in, shape->c_out, width, x + fine * c_in, 2 * shape->c_in, dy + coarse * c_out,
-                                     shape->c_out, d);
+            multiply_transposed_add (shape->c_in, shape->c_out, width, x + fine * c_in, 2 * shape->c_in,
+                                     dy + coarse * c_out, shape->c_out, d);
           else
-            multiply_transposed_add (shape->c_in, shape->c_out, width, x + coarse * c_in, shape->c_in, dy + fine * c_out,
-                                     2 * shape->c_out, d);
+            multiply_transposed_add (shape->c_in, shape->c_out, width, x + coarse * c_in, shape->c_in,
+                                     dy + fine * c_out, 2 * shape->c_out, d);
         }
 }
 

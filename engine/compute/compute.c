@@ -23,8 +23,10 @@ compute_get (const char *name, GError **error)
         return backends[i];
       g_string_append_printf (names, "%s%s", names->len ? ", " : "", backends[i]->name);
     }
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-               "DIFFUSION_COMPUTE names the compute back end \"%s\", which this build or this processor lacks; it has: %s.", name, names->str);
+  g_set_error (
+      error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+      "DIFFUSION_COMPUTE names the compute back end \"%s\", which this build or this processor lacks; it has: %s.",
+      name, names->str);
   return NULL;
 }
 

@@ -1,7 +1,7 @@
 /* The arithmetic of the network: one interface, several back ends.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * A tensor is a run of rows in NHWC order: [n][h][w][c], no padding, of the back end's element type.  Every kernel here runs on
- * the calling thread alone, on as many rows as it is given: whoever calls splits samples or rows over a Pool.
+ * A tensor is a run of rows in NHWC order: [n][h][w][c], no padding, of the back end's element type.  Every kernel here
+ * runs on the calling thread alone, on as many rows as it is given: whoever calls splits samples or rows over a Pool.
  *
  * A new back end is one file that fills a ComputeBackend and one line in compute.c.
  */
@@ -43,9 +43,9 @@ conv_shape_count_weights (const ConvShape *shape)
   return (gsize) (shape->kind == CONV_SAME3 ? 9 : 4) * (gsize) shape->c_in * (gsize) shape->c_out;
 }
 
-/* The piece of a picture that one call works on: n samples of `rows` x `width` pixels at the coarser of input and output
- * resolution (they are equal for CONV_SAME3).  For CONV_SAME3 the input has one more row above and below these rows, but for the
- * rows that `top` and `bottom` say to be outside the picture: those are zeros and not in memory. */
+/* The piece of a picture that one call works on: n samples of `rows` x `width` pixels at the coarser of input and
+ * output resolution (they are equal for CONV_SAME3).  For CONV_SAME3 the input has one more row above and below these
+ * rows, but for the rows that `top` and `bottom` say to be outside the picture: those are zeros and not in memory. */
 typedef struct
 {
   int n, rows, width;
@@ -97,12 +97,12 @@ struct _ComputeBackend
 
   gboolean (*conv_forward) (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue,
                             Scratch *scratch, GError **error);
-  /* Gradients of whole pictures (top = bottom = 1).  dx is overwritten; d_weights and d_bias (f32, canonical layout) are added
-   * to. */
+  /* Gradients of whole pictures (top = bottom = 1).  dx is overwritten; d_weights and d_bias (f32, canonical layout)
+   * are added to. */
   gboolean (*conv_backward_data) (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch,
                                   GError **error);
-  gboolean (*conv_backward_weights) (const Conv *conv, const ConvPiece *piece, const void *x, const void *dy, float *d_weights,
-                                     float *d_bias, Scratch *scratch, GError **error);
+  gboolean (*conv_backward_weights) (const Conv *conv, const ConvPiece *piece, const void *x, const void *dy,
+                                     float *d_weights, float *d_bias, Scratch *scratch, GError **error);
 };
 
 extern const ComputeBackend compute_reference; /* plain loops: what the others are held against */
@@ -119,14 +119,14 @@ const ComputeBackend *compute_get (const char *name, GError **error);
 const ComputeBackend **compute_list (void);
 
 /* ---- pointwise layers ----
- * Each works on `pixels` x `channels` values and is the same for every back end but for the element type.  x and y may be the
- * same memory. */
+ * Each works on `pixels` x `channels` values and is the same for every back end but for the element type.  x and y may
+ * be the same memory. */
 
 /* y = x / sqrt (mean over channels of x^2 + 1e-4) * gain: the RMS norm over the channels of each pixel. */
 void pointwise_norm (Element element, gsize pixels, int channels, const void *x, const float *gain, void *y);
 /* dx += the gradient by x; d_gain (f32) += the gradient by the gain. */
-void pointwise_norm_backward (Element element, gsize pixels, int channels, const void *x, const float *gain, const void *dy,
-                              void *dx, float *d_gain);
+void pointwise_norm_backward (Element element, gsize pixels, int channels, const void *x, const float *gain,
+                              const void *dy, void *dx, float *d_gain);
 /* y = x * sigmoid (x) */
 void pointwise_silu (Element element, gsize count, const void *x, void *y);
 /* dx = dy * silu' (x); dx may be dy */

@@ -1,8 +1,8 @@
 /* Convolutions in bf16 on oneDNN, for processors with AMX or AVX512-BF16.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * oneDNN plans one primitive for each exact shape and compiles it at run time, so primitives are kept.  It runs each on the calling
- * thread alone (OpenMP is told so): the pool has already split the work.  The C interface changed between versions 2 and 3; the
- * differences are the section "oneDNN 2 and 3" and nowhere else. */
+ * oneDNN plans one primitive for each exact shape and compiles it at run time, so primitives are kept.  It runs each on
+ * the calling thread alone (OpenMP is told so): the pool has already split the work.  The C interface changed between
+ * versions 2 and 3; the differences are the section "oneDNN 2 and 3" and nowhere else. */
 #include "compute.h"
 
 #include <oneapi/dnnl/dnnl.h>
@@ -45,11 +45,11 @@ typedef struct
 
 typedef struct
 {
-  Conv           conv;
-  float         *weights, *bias; /* canonical, f32 */
-  GMutex         lock;           /* of the two arrays */
-  GPtrArray     *plans;          /* Plan, the newest last */
-  GPtrArray     *layouts;        /* Weights */
+  Conv       conv;
+  float     *weights, *bias; /* canonical, f32 */
+  GMutex     lock;           /* of the two arrays */
+  GPtrArray *plans;          /* Plan, the newest last */
+  GPtrArray *layouts;        /* Weights */
 } OnednnConv;
 
 /* ---- oneDNN 2 and 3 ---- */
@@ -118,51 +118,55 @@ attributes_set_epilogue (dnnl_primitive_attr_t attributes, ConvEpilogue epilogue
 }
 
 static dnnl_status_t
-desc_create_forward (dnnl_primitive_desc_t *desc, Problem *p, dnnl_prop_kind_t kind, dnnl_primitive_attr_t attributes, dnnl_engine_t engine)
+desc_create_forward (dnnl_primitive_desc_t *desc, Problem *p, dnnl_prop_kind_t kind, dnnl_primitive_attr_t attributes,
+                     dnnl_engine_t engine)
 {
 #if DNNL_VERSION_MAJOR >= 3
   if (p->transposed)
-    return dnnl_deconvolution_forward_primitive_desc_create (desc, engine, kind, dnnl_deconvolution_direct, p->x, p->weights, p->bias,
-                                                             p->y, p->strides, NULL, p->pad_low, p->pad_high, attributes);
-  return dnnl_convolution_forward_primitive_desc_create (desc, engine, kind, dnnl_convolution_direct, p->x, p->weights, p->bias, p->y,
-                                                         p->strides, NULL, p->pad_low, p->pad_high, attributes);
+    return dnnl_deconvolution_forward_primitive_desc_create (desc, engine, kind, dnnl_deconvolution_direct, p->x,
+                                                             p->weights, p->bias, p->y, p->strides, NULL, p->pad_low,
+                                                             p->pad_high, attributes);
+  return dnnl_convolution_forward_primitive_desc_create (desc, engine, kind, dnnl_convolution_direct, p->x, p->weights,
+                                                         p->bias, p->y, p->strides, NULL, p->pad_low, p->pad_high,
+                                                         attributes);
 #else
   dnnl_convolution_desc_t operation;
   dnnl_status_t           status;
 
   status = (p->transposed ? dnnl_deconvolution_forward_desc_init : dnnl_convolution_forward_desc_init) (
-      &operation, kind, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->bias, &p->y,
-      p->strides, p->pad_low, p->pad_high);
+      &operation, kind, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights,
+      &p->bias, &p->y, p->strides, p->pad_low, p->pad_high);
   return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, NULL) : status;
 #endif
 }
 
 static dnnl_status_t
-desc_create_backward (dnnl_primitive_desc_t *desc, Problem *p, Pass pass, dnnl_primitive_attr_t attributes, dnnl_engine_t engine,
-                      dnnl_primitive_desc_t hint)
+desc_create_backward (dnnl_primitive_desc_t *desc, Problem *p, Pass pass, dnnl_primitive_attr_t attributes,
+                      dnnl_engine_t engine, dnnl_primitive_desc_t hint)
 {
 #if DNNL_VERSION_MAJOR >= 3
   if (pass == PASS_BACKWARD_DATA)
     return (p->transposed ? dnnl_deconvolution_backward_data_primitive_desc_create
                           : dnnl_convolution_backward_data_primitive_desc_create) (
-        desc, engine, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, p->x, p->weights, p->y, p->strides, NULL,
-        p->pad_low, p->pad_high, hint, attributes);
+        desc, engine, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, p->x, p->weights, p->y,
+        p->strides, NULL, p->pad_low, p->pad_high, hint, attributes);
   return (p->transposed ? dnnl_deconvolution_backward_weights_primitive_desc_create
                         : dnnl_convolution_backward_weights_primitive_desc_create) (
-      desc, engine, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, p->x, p->weights, p->bias, p->y, p->strides,
-      NULL, p->pad_low, p->pad_high, hint, attributes);
+      desc, engine, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, p->x, p->weights, p->bias,
+      p->y, p->strides, NULL, p->pad_low, p->pad_high, hint, attributes);
 #else
   dnnl_convolution_desc_t operation;
   dnnl_status_t           status;
 
   if (pass == PASS_BACKWARD_DATA)
     status = (p->transposed ? dnnl_deconvolution_backward_data_desc_init : dnnl_convolution_backward_data_desc_init) (
-        &operation, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->y, p->strides, p->pad_low,
-        p->pad_high);
+        &operation, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->y,
+        p->strides, p->pad_low, p->pad_high);
   else
-    status = (p->transposed ? dnnl_deconvolution_backward_weights_desc_init : dnnl_convolution_backward_weights_desc_init) (
-        &operation, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->bias, &p->y, p->strides,
-        p->pad_low, p->pad_high);
+    status = (p->transposed ? dnnl_deconvolution_backward_weights_desc_init
+                                   : dnnl_convolution_backward_weights_desc_init) (
+        &operation, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->bias,
+        &p->y, p->strides, p->pad_low, p->pad_high);
   return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, hint) : status;
 #endif
 }
@@ -191,7 +195,8 @@ check (dnnl_status_t status, const char *what, GError **error)
   if (status == dnnl_success)
     return TRUE;
   if (status == dnnl_out_of_memory)
-    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "There is not enough memory for the bf16 convolutions.");
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+                 "There is not enough memory for the bf16 convolutions.");
   else
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
                  "oneDNN could not %s (status %d); DIFFUSION_COMPUTE=blas does without it.", what, (int) status);
@@ -215,7 +220,7 @@ static dnnl_status_t
 create_reorder (MemoryDesc from, MemoryDesc to, dnnl_primitive_t *reorder)
 {
   dnnl_primitive_desc_t desc = NULL;
-  dnnl_status_t         status = dnnl_reorder_primitive_desc_create (&desc, from, get_engine (), to, get_engine (), NULL);
+  dnnl_status_t status = dnnl_reorder_primitive_desc_create (&desc, from, get_engine (), to, get_engine (), NULL);
 
   if (status == dnnl_success)
     status = dnnl_primitive_create (reorder, desc);
@@ -261,8 +266,8 @@ init_canonical_weights (const ConvShape *shape, dnnl_data_type_t type, dnnl_form
   return desc_init (desc, 4, sizes, type, tag);
 }
 
-/* The gradient of a transposed convolution by its weights is that of the plain one with input and output exchanged, for which oneDNN has
- * a four times faster kernel. */
+/* The gradient of a transposed convolution by its weights is that of the plain one with input and output exchanged, for
+ * which oneDNN has a four times faster kernel. */
 static gboolean
 is_exchanged (const ConvShape *shape, Pass pass)
 {
@@ -272,7 +277,7 @@ is_exchanged (const ConvShape *shape, Pass pass)
 static ConvShape
 get_planned_shape (const ConvShape *shape, Pass pass)
 {
-  return is_exchanged (shape, pass) ? (ConvShape) { CONV_DOWN2, shape->c_out, shape->c_in } : *shape;
+  return is_exchanged (shape, pass) ? (ConvShape){ CONV_DOWN2, shape->c_out, shape->c_in } : *shape;
 }
 
 static dnnl_status_t
@@ -280,12 +285,13 @@ problem_init (Problem *problem, const ConvShape *shape, const ConvPiece *piece, 
 {
   int               fine_rows = piece->rows * 2, fine_width = piece->width * 2;
   gboolean          same = shape->kind == CONV_SAME3, down = shape->kind == CONV_DOWN2, up = shape->kind == CONV_UP2;
-  const dnnl_dims_t x = { piece->n, shape->c_in, down ? fine_rows : conv_piece_rows_in (shape, piece), down ? fine_width : piece->width };
+  const dnnl_dims_t x = { piece->n, shape->c_in, down ? fine_rows : conv_piece_rows_in (shape, piece),
+                          down ? fine_width : piece->width };
   const dnnl_dims_t y = { piece->n, shape->c_out, up ? fine_rows : piece->rows, up ? fine_width : piece->width };
   const dnnl_dims_t bias = { shape->c_out };
   dnnl_status_t     status;
 
-  *problem = (Problem) { .transposed = up };
+  *problem = (Problem){ .transposed = up };
   problem->strides[0] = problem->strides[1] = same ? 1 : 2;
   if (same)
     {
@@ -299,7 +305,8 @@ problem_init (Problem *problem, const ConvShape *shape, const ConvPiece *piece, 
   if (status == dnnl_success)
     status = desc_init (&problem->bias, 1, bias, dnnl_f32, dnnl_a);
   if (status == dnnl_success)
-    status = init_canonical_weights (shape, weights_in_f32 ? dnnl_f32 : dnnl_bf16, dnnl_format_tag_any, &problem->weights);
+    status
+        = init_canonical_weights (shape, weights_in_f32 ? dnnl_f32 : dnnl_bf16, dnnl_format_tag_any, &problem->weights);
   return status;
 }
 
@@ -374,7 +381,8 @@ get_weights (OnednnConv *self, MemoryDesc desc, GError **error)
     }
   weights = g_new0 (Weights, 1);
   weights->data = core_alloc0 (dnnl_memory_desc_get_size (desc), 1, error);
-  if (! weights->data || ! check (dnnl_memory_create (&weights->memory, desc, get_engine (), weights->data), "hold weights", error)
+  if (! weights->data
+      || ! check (dnnl_memory_create (&weights->memory, desc, get_engine (), weights->data), "hold weights", error)
       || ! weights_fill (self, weights, error))
     {
       weights_free (weights);
@@ -391,7 +399,7 @@ plan_create_desc (Plan *plan, const ConvShape *of_conv)
   dnnl_primitive_attr_t attributes = NULL;
   dnnl_primitive_desc_t hint = NULL;
   Problem               problem;
-  dnnl_status_t         status = problem_init (&problem, shape, &plan->key.piece, plan->key.pass == PASS_BACKWARD_WEIGHTS);
+  dnnl_status_t status = problem_init (&problem, shape, &plan->key.piece, plan->key.pass == PASS_BACKWARD_WEIGHTS);
 
   if (status == dnnl_success)
     status = dnnl_primitive_attr_create (&attributes);
@@ -440,7 +448,8 @@ plan_new (OnednnConv *self, const PlanKey *key, GError **error)
       status = init_gradient (&self->conv.shape, &canonical);
       if (status == dnnl_success)
         {
-          status = create_reorder (dnnl_primitive_desc_query_md (plan->desc, dnnl_query_diff_weights_md, 0), DESC (canonical), &plan->reorder);
+          status = create_reorder (dnnl_primitive_desc_query_md (plan->desc, dnnl_query_diff_weights_md, 0),
+                                   DESC (canonical), &plan->reorder);
           DESC_CLEAR (canonical);
         }
     }
@@ -449,7 +458,8 @@ plan_new (OnednnConv *self, const PlanKey *key, GError **error)
       plan_unref (plan);
       return NULL;
     }
-  plan->scratch_size = dnnl_memory_desc_get_size (dnnl_primitive_desc_query_md (plan->desc, dnnl_query_scratchpad_md, 0));
+  plan->scratch_size
+      = dnnl_memory_desc_get_size (dnnl_primitive_desc_query_md (plan->desc, dnnl_query_scratchpad_md, 0));
   if (key->pass != PASS_BACKWARD_WEIGHTS)
     {
       plan->weights = get_weights (self, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 0), error);
@@ -513,7 +523,7 @@ arguments_add (Arguments *arguments, int which, MemoryDesc desc, gpointer data)
   if (arguments->status == dnnl_success)
     arguments->status = dnnl_memory_create (&memory, desc, get_engine (), data);
   if (arguments->status == dnnl_success)
-    arguments->list[arguments->count++] = (dnnl_exec_arg_t) { which, memory };
+    arguments->list[arguments->count++] = (dnnl_exec_arg_t){ which, memory };
 }
 
 static gboolean
@@ -530,8 +540,8 @@ arguments_run (Arguments *arguments, dnnl_primitive_t primitive, GError **error)
 #define QUERY(plan, what) dnnl_primitive_desc_query_md ((plan)->desc, dnnl_query_##what##_md, 0)
 
 static gboolean
-onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue, Scratch *scratch,
-                     GError **error)
+onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue,
+                     Scratch *scratch, GError **error)
 {
   const OnednnConv *self = (const OnednnConv *) conv;
   Plan             *plan = get_plan (self, PASS_FORWARD, piece, epilogue, error);
@@ -543,7 +553,8 @@ onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, vo
     {
       arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) x);
       arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (plan, weights), plan->weights->data);
-      arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 1), self->bias);
+      arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 1),
+                     self->bias);
       arguments_add (&arguments, DNNL_ARG_DST, QUERY (plan, dst), y);
       arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), work);
       success = arguments_run (&arguments, plan->primitive, error);
@@ -554,7 +565,8 @@ onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, vo
 }
 
 static gboolean
-onednn_conv_backward_data (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch, GError **error)
+onednn_conv_backward_data (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch,
+                           GError **error)
 {
   Plan     *plan = get_plan ((const OnednnConv *) conv, PASS_BACKWARD_DATA, piece, EPILOGUE_NONE, error);
   gpointer  work = plan ? scratch_get (scratch, MAX (plan->scratch_size, 1), error) : NULL;
@@ -593,13 +605,14 @@ onednn_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const vo
   if (work && check (init_gradient (&conv->shape, &canonical), "describe weights", error))
     {
       gboolean exchanged = is_exchanged (&conv->shape, PASS_BACKWARD_WEIGHTS);
-      float *bias = (float *) (work + blocked_size), *plain = (float *) (work + blocked_size + bias_size);
-      char  *scratchpad = work + blocked_size + bias_size + (count * sizeof (float) + 63) / 64 * 64;
+      float   *bias = (float *) (work + blocked_size), *plain = (float *) (work + blocked_size + bias_size);
+      char    *scratchpad = work + blocked_size + bias_size + (count * sizeof (float) + 63) / 64 * 64;
 
       arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) (exchanged ? dy : x));
       arguments_add (&arguments, DNNL_ARG_DIFF_DST, QUERY (plan, diff_dst), (gpointer) (exchanged ? x : dy));
       arguments_add (&arguments, DNNL_ARG_DIFF_WEIGHTS, QUERY (plan, diff_weights), work);
-      arguments_add (&arguments, DNNL_ARG_DIFF_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_diff_weights_md, 1), bias);
+      arguments_add (&arguments, DNNL_ARG_DIFF_BIAS,
+                     dnnl_primitive_desc_query_md (plan->desc, dnnl_query_diff_weights_md, 1), bias);
       arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), scratchpad);
       success = arguments_run (&arguments, plan->primitive, error);
       if (success)
@@ -612,7 +625,8 @@ onednn_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const vo
         {
           pointwise_add (ELEMENT_F32, count, plain, d_weights);
           if (exchanged)
-            pointwise_sum (ELEMENT_BF16, (gsize) piece->n * (gsize) piece->rows * (gsize) piece->width * 4, conv->shape.c_out, dy, d_bias);
+            pointwise_sum (ELEMENT_BF16, (gsize) piece->n * (gsize) piece->rows * (gsize) piece->width * 4,
+                           conv->shape.c_out, dy, d_bias);
           else
             pointwise_add (ELEMENT_F32, c_out, bias, d_bias);
         }
@@ -648,7 +662,7 @@ onednn_conv_new (const ConvShape *shape, gboolean training, GError **error)
 {
   OnednnConv *self = g_new0 (OnednnConv, 1);
 
-  self->conv = (Conv) { &compute_onednn, *shape };
+  self->conv = (Conv){ &compute_onednn, *shape };
   g_mutex_init (&self->lock);
   self->plans = g_ptr_array_new_with_free_func (plan_unref);
   self->layouts = g_ptr_array_new_with_free_func (weights_free);

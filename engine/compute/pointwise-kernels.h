@@ -1,7 +1,7 @@
 /* The bodies of the pointwise layers, included once for each element type.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Before inclusion: T (the type in memory), LOAD (T) -> float, STORE (float) -> T, NAME (function) -> its name for this type.
- * Loops go over channels of one pixel or over plain runs, so that the compiler makes vector code of them. */
+ * Before inclusion: T (the type in memory), LOAD (T) -> float, STORE (float) -> T, NAME (function) -> its name for this
+ * type. Loops go over channels of one pixel or over plain runs, so that the compiler makes vector code of them. */
 
 MULTIVERSION static void
 NAME (norm) (gsize pixels, int channels, const T *restrict x, const float *restrict gain, T *restrict y)

@@ -50,8 +50,8 @@ pointwise_norm (Element element, gsize pixels, int channels, const void *x, cons
 }
 
 void
-pointwise_norm_backward (Element element, gsize pixels, int channels, const void *x, const float *gain, const void *dy, void *dx,
-                         float *d_gain)
+pointwise_norm_backward (Element element, gsize pixels, int channels, const void *x, const float *gain, const void *dy,
+                         void *dx, float *d_gain)
 {
   DISPATCH (norm_backward, pixels, channels, x, gain, dy, dx, d_gain);
 }

@@ -1,4 +1,5 @@
-/* Convolutions as plain loops: slow, short, and what every other back end is held against.  SPDX-License-Identifier: GPL-3.0-or-later */
+/* Convolutions as plain loops: slow, short, and what every other back end is held against.  SPDX-License-Identifier:
+ * GPL-3.0-or-later */
 #include "compute.h"
 #include "vector.h"
 
@@ -19,7 +20,7 @@ reference_conv_new (const ConvShape *shape, gboolean training, GError **error)
 {
   ReferenceConv *conv = g_new0 (ReferenceConv, 1);
 
-  conv->conv = (Conv) { &compute_reference, *shape };
+  conv->conv = (Conv){ &compute_reference, *shape };
   conv->weights = core_alloc0 (conv_shape_count_weights (shape), sizeof (float), error);
   conv->bias = conv->weights ? core_alloc0 ((gsize) shape->c_out, sizeof (float), error) : NULL;
   if (! conv->bias)
@@ -50,8 +51,8 @@ reference_conv_free (Conv *conv)
   g_free (self);
 }
 
-/* Visits every product of the convolution: calls visit for each triple of an input pixel, an output pixel and a tap.  Forward and both
- * backward passes are the same walk with other things done on the way. */
+/* Visits every product of the convolution: calls visit for each triple of an input pixel, an output pixel and a tap.
+ * Forward and both backward passes are the same walk with other things done on the way. */
 typedef void (*Visit) (const ConvShape *shape, gsize in, gsize out, int tap, gpointer data);
 
 static void
@@ -150,10 +151,12 @@ reference_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x,
 }
 
 static gboolean
-reference_conv_backward_data (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch, GError **error)
+reference_conv_backward_data (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch,
+                              GError **error)
 {
   WalkData data = { .weights = ((const ReferenceConv *) conv)->weights, .dy = dy, .dx = dx };
-  gsize    pixels_in = (gsize) piece->n * (gsize) piece->rows * (gsize) piece->width * (conv->shape.kind == CONV_DOWN2 ? 4 : 1);
+  gsize    pixels_in
+      = (gsize) piece->n * (gsize) piece->rows * (gsize) piece->width * (conv->shape.kind == CONV_DOWN2 ? 4 : 1);
 
   memset (dx, 0, pixels_in * (gsize) conv->shape.c_in * sizeof (float));
   walk (&conv->shape, piece, visit_backward_data, &data);
@@ -161,8 +164,8 @@ reference_conv_backward_data (const Conv *conv, const ConvPiece *piece, const vo
 }
 
 static gboolean
-reference_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const void *x, const void *dy, float *d_weights,
-                                 float *d_bias, Scratch *scratch, GError **error)
+reference_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const void *x, const void *dy,
+                                 float *d_weights, float *d_bias, Scratch *scratch, GError **error)
 {
   WalkData data = { .x = x, .dy = dy, .d_weights = d_weights };
   gsize    c_out = (gsize) conv->shape.c_out;

@@ -5,10 +5,10 @@
 #include <math.h>
 #include <string.h>
 
-/* The compiler makes one version of a function for each class of processor; the loader picks.  (ELF systems on x86-64 only;
- * elsewhere there is one version, for the compiler's target.) */
-#if defined(__x86_64__) && defined(__GNUC__) && ! defined(__clang__) && defined(__ELF__) && ! defined(__SANITIZE_ADDRESS__)                \
-    && ! defined(__SANITIZE_THREAD__)
+/* The compiler makes one version of a function for each class of processor; the loader picks.  (ELF systems on x86-64
+ * only; elsewhere there is one version, for the compiler's target.) */
+#if defined(__x86_64__) && defined(__GNUC__) && ! defined(__clang__) && defined(__ELF__)                               \
+    && ! defined(__SANITIZE_ADDRESS__) && ! defined(__SANITIZE_THREAD__)
 #define MULTIVERSION __attribute__ ((target_clones ("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define MULTIVERSION
@@ -37,7 +37,12 @@ fast_exp (float x)
   return power.f
          * (1.0f + r
             + r * r
-                  * (0.5f + r * (1.6666665459e-1f + r * (4.1665795894e-2f + r * (8.3334519073e-3f + r * (1.3981999507e-3f + r * 1.9875691500e-4f))))));
+                  * (0.5f
+                     + r
+                           * (1.6666665459e-1f
+                              + r
+                                    * (4.1665795894e-2f
+                                       + r * (8.3334519073e-3f + r * (1.3981999507e-3f + r * 1.9875691500e-4f))))));
 }
 
 static inline float

@@ -6,8 +6,8 @@
 
 #define LANES WINOGRAD_LANES
 
-/* Tiles per round: the 36 input and 36 output matrices of a round should stay in a core's L2 cache; but each product packs its weights
- * anew, which only many tiles are worth. */
+/* Tiles per round: the 36 input and 36 output matrices of a round should stay in a core's L2 cache; but each product
+ * packs its weights anew, which only many tiles are worth. */
 #define ROUND_BYTES (2 * 1024 * 1024)
 #define ROUND_MIN   48
 #define ROUND_MAX   128
@@ -50,8 +50,8 @@ winograd_transform_weights (const float *weights, int c_in, int c_out, float *tr
     }
 }
 
-/* V = B^T d B of one 6x6 patch: pixels[36] point to its pixels' channels, v to this tile's row of matrix 0; matrices are
- * `step` floats apart. */
+/* V = B^T d B of one 6x6 patch: pixels[36] point to its pixels' channels, v to this tile's row of matrix 0; matrices
+ * are `step` floats apart. */
 MULTIVERSION static void
 transform_patch (const float *const pixels[36], int channels, float *restrict v, gsize step)
 {
@@ -83,7 +83,8 @@ transform_patch (const float *const pixels[36], int channels, float *restrict v,
 
           for (int l = 0; l < LANES; l++)
             {
-              float d0 = t[i][0][l], d1 = t[i][1][l], d2 = t[i][2][l], d3 = t[i][3][l], d4 = t[i][4][l], d5 = t[i][5][l];
+              float d0 = t[i][0][l], d1 = t[i][1][l], d2 = t[i][2][l], d3 = t[i][3][l], d4 = t[i][4][l],
+                    d5 = t[i][5][l];
               float a = d4 - 4.0f * d2, b = d3 - 4.0f * d1;
               float e = d4 - d2, f = 2.0f * (d3 - d1);
 
@@ -163,7 +164,7 @@ find_tile (const ConvPiece *piece, gsize index)
 {
   gsize across = (gsize) (piece->width + 3) / 4, down = (gsize) (piece->rows + 3) / 4;
 
-  return (Tile) { (int) (index / across / down), (int) (index / across % down) * 4, (int) (index % across) * 4 };
+  return (Tile){ (int) (index / across / down), (int) (index / across % down) * 4, (int) (index % across) * 4 };
 }
 
 static void
@@ -178,20 +179,22 @@ gather_patch (const ConvPiece *piece, int rows_in, const float *x, int channels,
         if (v < 0 || v >= rows_in || u < 0 || u >= piece->width)
           pixels[i * 6 + j] = zeros;
         else
-          pixels[i * 6 + j] = x + (((gsize) tile.n * (gsize) rows_in + (gsize) v) * (gsize) piece->width + (gsize) u) * (gsize) channels;
+          pixels[i * 6 + j] = x
+                              + (((gsize) tile.n * (gsize) rows_in + (gsize) v) * (gsize) piece->width + (gsize) u)
+                                    * (gsize) channels;
       }
 }
 
 gboolean
-winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece, const float *x, float *y,
-                  ConvEpilogue epilogue, Scratch *scratch, GError **error)
+winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece,
+                  const float *x, float *y, ConvEpilogue epilogue, Scratch *scratch, GError **error)
 {
   const ConvShape shape = { CONV_SAME3, c_in, c_out };
   int             rows_in = conv_piece_rows_in (&shape, piece);
   gsize           tiles = (gsize) piece->n * (gsize) ((piece->rows + 3) / 4) * (gsize) ((piece->width + 3) / 4);
-  gsize           round = CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)), ROUND_MIN, ROUND_MAX);
-  gsize           v_step = round * (gsize) c_in, m_step = round * (gsize) c_out;
-  float          *v, *m, *zeros;
+  gsize  round = CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)), ROUND_MIN, ROUND_MAX);
+  gsize  v_step = round * (gsize) c_in, m_step = round * (gsize) c_out;
+  float *v, *m, *zeros;
 
   v = scratch_get (scratch, (36 * (v_step + m_step) + (gsize) c_in) * sizeof (float), error);
   if (! v)
@@ -212,15 +215,18 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
           transform_patch (pixels, c_in, v + i * (gsize) c_in, v_step);
         }
       for (gsize k = 0; k < 36; k++)
-        cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) count, c_out, c_in, 1.0f, v + k * v_step, c_in,
-                     transformed + k * (gsize) c_in * (gsize) c_out, c_out, 0.0f, m + k * m_step, c_out);
+        cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) count, c_out, c_in, 1.0f, v + k * v_step,
+                     c_in, transformed + k * (gsize) c_in * (gsize) c_out, c_out, 0.0f, m + k * m_step, c_out);
       for (gsize i = 0; i < count; i++)
         {
           Tile   tile = find_tile (piece, first + i);
           float *rows[4];
 
           for (int r = 0; r < 4; r++)
-            rows[r] = y + (((gsize) tile.n * (gsize) piece->rows + (gsize) (tile.y + r)) * (gsize) piece->width + (gsize) tile.x) * (gsize) c_out;
+            rows[r] = y
+                      + (((gsize) tile.n * (gsize) piece->rows + (gsize) (tile.y + r)) * (gsize) piece->width
+                         + (gsize) tile.x)
+                            * (gsize) c_out;
           transform_tile (m + i * (gsize) c_out, m_step, c_out, bias, epilogue, rows, MIN (4, piece->rows - tile.y),
                           MIN (4, piece->width - tile.x));
         }

@@ -1,7 +1,8 @@
 /* Winograd's F(4x4, 3x3) on matrix products.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016: 4x4 outputs of a 3x3 convolution from a 6x6 patch
- * by 36 products instead of 144; for all channels at once these are 36 matrix products.  Points 0, 1, -1, 2, -2, infinity. */
+ * Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016: 4x4 outputs of a 3x3 convolution from
+ * a 6x6 patch by 36 products instead of 144; for all channels at once these are 36 matrix products.  Points 0, 1, -1,
+ * 2, -2, infinity. */
 #pragma once
 
 #include "compute.h"
@@ -19,5 +20,5 @@ winograd_can (int c_in, int c_out)
 void winograd_transform_weights (const float *weights, int c_in, int c_out, float *transformed);
 
 /* As ComputeBackend.conv_forward; bias may be NULL. */
-gboolean winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece, const float *x,
-                           float *y, ConvEpilogue epilogue, Scratch *scratch, GError **error);
+gboolean winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece,
+                           const float *x, float *y, ConvEpilogue epilogue, Scratch *scratch, GError **error);

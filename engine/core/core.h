@@ -5,8 +5,8 @@
 
 /* ---- memory ---- */
 
-/* All bulk memory of the engine: 64-byte aligned (a cache line, an AVX-512 register), freed with aligned_free_memory ().
- * NULL and DIFFUSION_ERROR_MEMORY when there is none; count * size is checked for overflow. */
+/* All bulk memory of the engine: 64-byte aligned (a cache line, an AVX-512 register), freed with aligned_free_memory
+ * (). NULL and DIFFUSION_ERROR_MEMORY when there is none; count * size is checked for overflow. */
 gpointer core_alloc (gsize count, gsize size, GError **error);
 gpointer core_alloc0 (gsize count, gsize size, GError **error);
 void     core_free (gpointer memory);
@@ -24,8 +24,8 @@ void     scratch_clear (Scratch *scratch);
 
 /* ---- threads ---- */
 
-/* A fixed set of workers that sleep between jobs.  The engine's kernels are single-threaded; whoever runs them splits rows or
- * samples over the pool, so that OpenBLAS's and OpenMP's own threads never come into it. */
+/* A fixed set of workers that sleep between jobs.  The engine's kernels are single-threaded; whoever runs them splits
+ * rows or samples over the pool, so that OpenBLAS's and OpenMP's own threads never come into it. */
 typedef struct _Pool Pool;
 typedef void (*PoolFunc) (int task, int thread, gpointer user_data);
 
@@ -33,8 +33,8 @@ typedef void (*PoolFunc) (int task, int thread, gpointer user_data);
 Pool *pool_new (int threads, GError **error);
 void  pool_free (Pool *pool);
 int   pool_get_threads (const Pool *pool);
-/* Calls func for each task in [0, tasks), each on some thread in [0, threads), the caller's being 0; returns when all are done.
- * Not to be called from within func, nor from two threads at once. */
+/* Calls func for each task in [0, tasks), each on some thread in [0, threads), the caller's being 0; returns when all
+ * are done. Not to be called from within func, nor from two threads at once. */
 void pool_run (Pool *pool, int tasks, PoolFunc func, gpointer user_data);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Pool, pool_free)
 
@@ -45,8 +45,8 @@ gboolean core_take_first_error (GError **errors, int count, GError **error);
 
 /* ---- random numbers ---- */
 
-/* Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a pure function from a key and a
- * 128-bit counter to four words, so that any pixel's noise can be had without drawing its neighbours'. */
+/* Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a pure function from a key and
+ * a 128-bit counter to four words, so that any pixel's noise can be had without drawing its neighbours'. */
 void random_philox (guint64 key, const guint32 counter[4], guint32 out[4]);
 
 /* Four independent standard normal values (Box-Muller) for the point (x, y) of stream `stream`. */
@@ -61,9 +61,9 @@ typedef struct
   int     left;
 } Random;
 
-void   random_init (Random *random, guint64 seed, guint64 stream);
+void    random_init (Random *random, guint64 seed, guint64 stream);
 guint32 random_word (Random *random);
-double random_double (Random *random);                         /* [0, 1) */
-double random_range (Random *random, double low, double high); /* [low, high) */
-int    random_int (Random *random, int low, int high);         /* low ... high - 1 */
-double random_normal (Random *random);
+double  random_double (Random *random);                         /* [0, 1) */
+double  random_range (Random *random, double low, double high); /* [low, high) */
+int     random_int (Random *random, int low, int high);         /* low ... high - 1 */
+double  random_normal (Random *random);

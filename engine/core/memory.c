@@ -7,8 +7,8 @@
 
 #define ALIGNMENT 64
 
-/* Arrays of this size and more are aligned to, and asked to lie in, huge pages: walks over many arrays at once (a training step)
- * spend a quarter of their time on address translation without. */
+/* Arrays of this size and more are aligned to, and asked to lie in, huge pages: walks over many arrays at once (a
+ * training step) spend a quarter of their time on address translation without. */
 #define HUGE_PAGE ((gsize) 2 << 20)
 
 GQuark
@@ -52,9 +52,10 @@ core_alloc (gsize count, gsize size, GError **error)
 #endif
     }
   if (! memory)
-    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
-                 "There is not enough memory (%.0f MB more were needed): close other pictures or select a smaller region.",
-                 (double) count * size / 1e6);
+    g_set_error (
+        error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+        "There is not enough memory (%.0f MB more were needed): close other pictures or select a smaller region.",
+        (double) count * size / 1e6);
   return memory;
 }
 
@@ -104,16 +105,17 @@ diffusion_picture_new (int width, int height, int channels, GError **error)
 
   if (width < 1 || height < 1 || (channels != 1 && channels != 3))
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                   "A picture of %d x %d pixels and %d channels cannot be made: it needs 1 x 1 or more, and 1 or 3 channels.",
-                   width, height, channels);
+      g_set_error (
+          error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+          "A picture of %d x %d pixels and %d channels cannot be made: it needs 1 x 1 or more, and 1 or 3 channels.",
+          width, height, channels);
       return NULL;
     }
   data = core_alloc0 ((gsize) width * (gsize) height, sizeof (float) * (gsize) channels, error);
   if (! data)
     return NULL;
   picture = g_new (DiffusionPicture, 1);
-  *picture = (DiffusionPicture) { width, height, channels, data };
+  *picture = (DiffusionPicture){ width, height, channels, data };
   return picture;
 }
 

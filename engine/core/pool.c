@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* How often a worker looks for the next job before it sleeps: some 20 us, the length of a short layer.  Longer spinning would
- * take the cores from other programs, and from our own threads when there are more of them than cores. */
+/* How often a worker looks for the next job before it sleeps: some 20 us, the length of a short layer.  Longer spinning
+ * would take the cores from other programs, and from our own threads when there are more of them than cores. */
 #define SPINS 400
 
 struct _Pool
@@ -124,7 +124,7 @@ int
 core_count_physical (void)
 {
   g_autoptr (GHashTable) seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  cpu_set_t              set;
+  cpu_set_t set;
 
   CPU_ZERO (&set);
   if (sched_getaffinity (0, sizeof set, &set) != 0)
@@ -158,7 +158,7 @@ pool_new (int threads, GError **error)
     {
       Worker *worker = g_new (Worker, 1);
 
-      *worker = (Worker) { pool, i };
+      *worker = (Worker){ pool, i };
       pool->workers[i] = g_thread_try_new ("diffusion", work, worker, error);
       if (! pool->workers[i])
         {

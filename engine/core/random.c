@@ -58,7 +58,7 @@ random_gaussian4 (guint64 seed, guint32 stream, int x, int y, float out[4])
 void
 random_init (Random *random, guint64 seed, guint64 stream)
 {
-  *random = (Random) { .seed = seed, .stream = stream };
+  *random = (Random){ .seed = seed, .stream = stream };
 }
 
 guint32

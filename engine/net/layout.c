@@ -13,11 +13,13 @@ check_architecture (const DiffusionArchitecture *a, GError **error)
   gboolean good = a->levels >= 1 && a->levels <= DIFFUSION_MAX_LEVELS;
 
   for (int i = 0; good && i < a->levels; i++)
-    good = a->width[i] >= 8 && a->width[i] <= 1024 && a->width[i] % 8 == 0 && a->blocks[i] >= 0 && a->blocks[i] <= MAX_BLOCKS;
+    good = a->width[i] >= 8 && a->width[i] <= 1024 && a->width[i] % 8 == 0 && a->blocks[i] >= 0
+           && a->blocks[i] <= MAX_BLOCKS;
   if (! good)
-    g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                         "The network's shape is not one that this version can run: it takes 1 to 5 levels, each of 8 to 1024 channels "
-                         "(a multiple of 8) and 0 to 32 blocks.");
+    g_set_error_literal (
+        error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+        "The network's shape is not one that this version can run: it takes 1 to 5 levels, each of 8 to 1024 channels "
+        "(a multiple of 8) and 0 to 32 blocks.");
   return good;
 }
 
@@ -62,15 +64,21 @@ add_node (Builder *b, Node node)
 }
 
 static int
-add_conv (Builder *b, const char *name, ConvKind kind, int input, int residual, int level, int channels, ConvEpilogue epilogue)
+add_conv (Builder *b, const char *name, ConvKind kind, int input, int residual, int level, int channels,
+          ConvEpilogue epilogue)
 {
   int  c_in = g_array_index (b->nodes, Node, input).channels, edge = kind == CONV_SAME3 ? 3 : 2;
-  Node node = { NODE_CONV, input, residual, level, channels, { kind, c_in, channels }, epilogue, b->layout->n_convs++, 0, 0, 0 };
+  Node node = { NODE_CONV, input, residual, level, channels, { kind, c_in, channels }, epilogue, b->layout->n_convs++,
+                0,         0,     0 };
 
   node.weights = add_tensor (b, name, "weight", 4, edge, edge, c_in, channels);
   node.bias = add_tensor (b, name, "bias", 1, channels, 1, 1, 1);
   /* Per picture pixel: a 3x3 output pixel takes 9 products per pair of channels; a 2x2 one takes 4 down and 1 up. */
-  b->layout->macs += (double) c_in * channels * (kind == CONV_SAME3 ? 9 : kind == CONV_DOWN2 ? 4 : 1) / exp2 (2 * (level + 1));
+  b->layout->macs += (double) c_in * channels
+                     * (kind == CONV_SAME3   ? 9
+                        : kind == CONV_DOWN2 ? 4
+                                             : 1)
+                     / exp2 (2 * (level + 1));
   if (kind == CONV_SAME3)
     b->reach += 2 << level;
   return add_node (b, node);
@@ -123,9 +131,9 @@ net_layout_new (const DiffusionArchitecture *architecture, GError **error)
     return NULL;
   layout = g_new0 (NetLayout, 1);
   layout->architecture = *a;
-  b = (Builder) { layout, g_array_new (FALSE, TRUE, sizeof (Node)), g_array_new (FALSE, TRUE, sizeof (NetTensor)), 0 };
+  b = (Builder){ layout, g_array_new (FALSE, TRUE, sizeof (Node)), g_array_new (FALSE, TRUE, sizeof (NetTensor)), 0 };
 
-  node = add_node (&b, (Node) { .kind = NODE_INPUT, .input = -1, .residual = -1, .channels = NET_CHANNELS_IN });
+  node = add_node (&b, (Node){ .kind = NODE_INPUT, .input = -1, .residual = -1, .channels = NET_CHANNELS_IN });
   node = add_conv (&b, "stem", CONV_SAME3, node, -1, 0, a->width[0], EPILOGUE_NONE);
   for (int l = 0; l < a->levels - 1; l++)
     {
@@ -142,8 +150,8 @@ net_layout_new (const DiffusionArchitecture *architecture, GError **error)
       node = add_conv (&b, name, CONV_UP2, node, skips[l], l, a->width[l], EPILOGUE_ADD);
       node = add_blocks (&b, "up", l, a->blocks[l], node);
     }
-  /* What the head is asked for has unit variance at every level.  Without a norm before it single samples came out a hundred times too large, and training
-   * at a rate of 5e-4 broke down more than once. */
+  /* What the head is asked for has unit variance at every level.  Without a norm before it single samples came out a
+   * hundred times too large, and training at a rate of 5e-4 broke down more than once. */
   node = add_norm (&b, "head.norm", node);
   add_conv (&b, "head", CONV_SAME3, node, -1, 0, NET_CHANNELS_OUT, EPILOGUE_NONE);
 
@@ -256,7 +264,8 @@ set_weights_of_node (int i, int thread, gpointer data)
 
   if (node->kind == NODE_CONV && ! job->errors[thread])
     job->plan->backend->conv_set_weights (job->plan->convs[node->conv], job->plan->weights + node->weights,
-                                          job->plan->weights + node->bias, &job->scratches[thread], &job->errors[thread]);
+                                          job->plan->weights + node->bias, &job->scratches[thread],
+                                          &job->errors[thread]);
 }
 
 gboolean

@@ -60,12 +60,14 @@ model_parse_architecture (GHashTable *metadata, const char *path, DiffusionArchi
   const char *format = g_hash_table_lookup (metadata, "format");
   int         blocks;
 
-  *a = (DiffusionArchitecture) { 0 };
-  if (g_strcmp0 (format, FORMAT) == 0 && model_numbers_from_text (g_hash_table_lookup (metadata, "widths"), a->width, &a->levels)
+  *a = (DiffusionArchitecture){ 0 };
+  if (g_strcmp0 (format, FORMAT) == 0
+      && model_numbers_from_text (g_hash_table_lookup (metadata, "widths"), a->width, &a->levels)
       && model_numbers_from_text (g_hash_table_lookup (metadata, "blocks"), a->blocks, &blocks) && blocks == a->levels)
     return TRUE;
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-               "%s is not a model of this program, or one of another version: its metadata names the format \"%s\" instead of \"%s\", or no "
+               "%s is not a model of this program, or one of another version: its metadata names the format \"%s\" "
+               "instead of \"%s\", or no "
                "architecture.",
                path, format ? format : "", FORMAT);
   return FALSE;
@@ -74,7 +76,8 @@ model_parse_architecture (GHashTable *metadata, const char *path, DiffusionArchi
 /* ---- parameters in files ---- */
 
 gboolean
-model_read_parameters (const TensorFile *file, const NetLayout *layout, const char *prefix, float *values, GError **error)
+model_read_parameters (const TensorFile *file, const NetLayout *layout, const char *prefix, float *values,
+                       GError **error)
 {
   for (int i = 0; i < layout->n_tensors; i++)
     {
@@ -88,13 +91,15 @@ model_read_parameters (const TensorFile *file, const NetLayout *layout, const ch
 }
 
 void
-model_add_entries (const NetLayout *layout, const char *const *names, const float *values, TensorType type, TensorEntry *entries)
+model_add_entries (const NetLayout *layout, const char *const *names, const float *values, TensorType type,
+                   TensorEntry *entries)
 {
   for (int i = 0; i < layout->n_tensors; i++)
     {
       const NetTensor *tensor = &layout->tensors[i];
 
-      entries[i] = (TensorEntry) { names ? names[i] : tensor->name, tensor->dims, tensor->n_dims, tensor->count, values + tensor->offset, type };
+      entries[i] = (TensorEntry){ names ? names[i] : tensor->name, tensor->dims, tensor->n_dims, tensor->count,
+                                  values + tensor->offset,         type };
     }
 }
 
@@ -130,10 +135,10 @@ DiffusionModel *
 diffusion_model_load (const char *path, GError **error)
 {
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (TensorFile)     file = tensor_file_open (path, error);
-  DiffusionArchitecture      architecture;
-  GHashTableIter             iter;
-  gpointer                   key, value;
+  g_autoptr (TensorFile) file = tensor_file_open (path, error);
+  DiffusionArchitecture architecture;
+  GHashTableIter        iter;
+  gpointer              key, value;
 
   if (! file || ! model_parse_architecture (tensor_file_get_metadata (file), path, &architecture, error))
     return NULL;
@@ -142,8 +147,9 @@ diffusion_model_load (const char *path, GError **error)
     return NULL;
   if (tensor_file_count (file) != model->layout->n_tensors)
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "%s has %d tensors where its architecture has %d: it is no model of this program.",
-                   path, tensor_file_count (file), model->layout->n_tensors);
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                   "%s has %d tensors where its architecture has %d: it is no model of this program.", path,
+                   tensor_file_count (file), model->layout->n_tensors);
       return NULL;
     }
   g_hash_table_iter_init (&iter, tensor_file_get_metadata (file));
@@ -240,8 +246,8 @@ char **
 diffusion_model_list_metadata (const DiffusionModel *model)
 {
   g_autoptr (GList) keys = g_list_sort (g_hash_table_get_keys (model->metadata), (GCompareFunc) strcmp);
-  GStrvBuilder     *builder = g_strv_builder_new ();
-  char            **list;
+  GStrvBuilder *builder = g_strv_builder_new ();
+  char        **list;
 
   for (GList *l = keys; l; l = l->next)
     g_strv_builder_add (builder, l->data);
@@ -273,11 +279,11 @@ diffusion_model_get_margin (const DiffusionModel *model)
 char *
 diffusion_model_find (const char *name, GError **error)
 {
-  const char *const    *system = g_get_system_data_dirs ();
-  const char           *folder = g_getenv ("DIFFUSION_MODELS");
-  g_autofree char      *file = NULL;
+  const char *const *system = g_get_system_data_dirs ();
+  const char        *folder = g_getenv ("DIFFUSION_MODELS");
+  g_autofree char   *file = NULL;
   g_autoptr (GPtrArray) folders = g_ptr_array_new_with_free_func (g_free);
-  g_autofree char      *looked = NULL;
+  g_autofree char *looked = NULL;
 
   if (name && strchr (name, G_DIR_SEPARATOR))
     return g_strdup (name);
@@ -297,7 +303,7 @@ diffusion_model_find (const char *name, GError **error)
     }
   g_ptr_array_add (folders, NULL);
   looked = g_strjoinv (", ", (char **) folders->pdata);
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "There is no model %s in any of %s: install the program again, or choose a model file.", file,
-               looked);
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+               "There is no model %s in any of %s: install the program again, or choose a model file.", file, looked);
   return NULL;
 }

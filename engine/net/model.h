@@ -14,10 +14,13 @@ char    *model_numbers_to_text (const int *numbers, int count);
 gboolean model_numbers_from_text (const char *text, int *numbers, int *count);
 
 /* Fills the architecture from a file's metadata. */
-gboolean model_parse_architecture (GHashTable *metadata, const char *path, DiffusionArchitecture *architecture, GError **error);
+gboolean model_parse_architecture (GHashTable *metadata, const char *path, DiffusionArchitecture *architecture,
+                                   GError **error);
 /* Notes an architecture in metadata. */
 void model_describe_architecture (const DiffusionArchitecture *architecture, GHashTable *metadata);
 
 /* All parameters of a layout, from or to a file; `prefix` before each tensor's name. */
-gboolean model_read_parameters (const TensorFile *file, const NetLayout *layout, const char *prefix, float *values, GError **error);
-void     model_add_entries (const NetLayout *layout, const char *const *names, const float *values, TensorType type, TensorEntry *entries);
+gboolean model_read_parameters (const TensorFile *file, const NetLayout *layout, const char *prefix, float *values,
+                                GError **error);
+void     model_add_entries (const NetLayout *layout, const char *const *names, const float *values, TensorType type,
+                            TensorEntry *entries);

@@ -1,16 +1,17 @@
 /* The U-Net: what its parts are, how they run, how they learn.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * A plain U-Net on the pixel-unshuffled picture: its first level is at half resolution, each further level halves again.
- * Residual blocks  x + conv (silu (conv (norm (x))));  2x2 convolutions down and up; the way up adds what the way down had at the same level
- * (as DRUNet and NAFNet do, which spares the doubled channels of a concatenation).  Nothing looks further than its 3x3 or 2x2 window:
- * no global statistics, no embedding of one noise level.  The level map enters as channels.
+ * A plain U-Net on the pixel-unshuffled picture: its first level is at half resolution, each further level halves
+ * again. Residual blocks  x + conv (silu (conv (norm (x))));  2x2 convolutions down and up; the way up adds what the
+ * way down had at the same level (as DRUNet and NAFNet do, which spares the doubled channels of a concatenation).
+ * Nothing looks further than its 3x3 or 2x2 window: no global statistics, no embedding of one noise level.  The level
+ * map enters as channels.
  */
 #pragma once
 
 #include "compute/compute.h"
 
-/* Input: for each of the four pixels of a 2x2 square R, G, B and two functions of its level; output: R, G, B of each.  See
- * process/condition.h. */
+/* Input: for each of the four pixels of a 2x2 square R, G, B and two functions of its level; output: R, G, B of each.
+ * See process/condition.h. */
 #define NET_CHANNELS_IN  20
 #define NET_CHANNELS_OUT 12
 
@@ -59,7 +60,8 @@ typedef struct
 NetLayout *net_layout_new (const DiffusionArchitecture *architecture, GError **error);
 void       net_layout_free (NetLayout *layout);
 gboolean   net_architecture_equal (const DiffusionArchitecture *a, const DiffusionArchitecture *b);
-/* Starting weights: residual branches and the output are zero, so that an untrained network is the identity plus nothing. */
+/* Starting weights: residual branches and the output are zero, so that an untrained network is the identity plus
+ * nothing. */
 void net_layout_init_weights (const NetLayout *layout, guint64 seed, float *weights);
 /* Pictures are extended to multiples of this many pixels. */
 int net_layout_get_granularity (const NetLayout *layout);
@@ -74,7 +76,8 @@ typedef struct
   Conv                **convs;
   float                *weights; /* a copy, for the norms' gains */
 
-  /* Memory that a stream has left for the next one: fresh pages cost a fifth of a small picture's time.  Taken and given back under the lock. */
+  /* Memory that a stream has left for the next one: fresh pages cost a fifth of a small picture's time.  Taken and
+   * given back under the lock. */
   GMutex   lock;
   Scratch *idle; /* per node, or NULL */
 } NetPlan;

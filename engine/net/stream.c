@@ -1,17 +1,18 @@
 /* Inference: the network streams down the picture.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * All nodes are local, so a node can compute a row as soon as the rows around it in its input are there.  The picture is read a chunk
- * of rows at a time; after each chunk every node, in order, computes the rows that it can, and rows that no node needs any more are
- * dropped.  So the whole network runs on a window that slides down: nothing is computed twice, what a node reads is still
- * in the cache, and memory grows with the picture's width only.  A small picture is one chunk, by the same code.
+ * All nodes are local, so a node can compute a row as soon as the rows around it in its input are there.  The picture
+ * is read a chunk of rows at a time; after each chunk every node, in order, computes the rows that it can, and rows
+ * that no node needs any more are dropped.  So the whole network runs on a window that slides down: nothing is computed
+ * twice, what a node reads is still in the cache, and memory grows with the picture's width only.  A small picture is
+ * one chunk, by the same code.
  *
- * Within a node, rows are split over the pool.  3x3 convolutions compute rows in fours, counted from the top of the picture, so that
- * Winograd's tiles lie the same however the picture is cut, and results are the same bit for bit.
+ * Within a node, rows are split over the pool.  3x3 convolutions compute rows in fours, counted from the top of the
+ * picture, so that Winograd's tiles lie the same however the picture is cut, and results are the same bit for bit.
  */
 #include "net.h"
 
-/* Half-resolution pixels per chunk.  Fewer would stay in a smaller cache, but leave the deep levels' products too few rows: at 8192 pixels the f32 back
- * end is a third slower. */
+/* Half-resolution pixels per chunk.  Fewer would stay in a smaller cache, but leave the deep levels' products too few
+ * rows: at 8192 pixels the f32 back end is a third slower. */
 #define CHUNK_PIXELS 32768
 #define CHUNK_MIN    16
 #define ROW_GROUP    4
@@ -38,7 +39,7 @@ typedef struct
   const StreamJob *job;
   Window          *windows; /* per node */
   Scratch         *scratches;
-  GError         **errors; /* both per thread */
+  GError         **errors;  /* both per thread */
   float           *staging; /* rows in f32, for read and write */
   int              written;
 } Stream;
@@ -60,7 +61,7 @@ window_reserve (Window *window, int keep_from, int end, GError **error)
       /* Half as much again: windows grow for some chunks until the deepest level has what it needs. */
       int capacity = MIN ((end - keep) * 3 / 2, window->height);
 
-      window->memory = (Scratch) { NULL, 0 };
+      window->memory = (Scratch){ NULL, 0 };
       window->data = scratch_get (&window->memory, (gsize) capacity * window->row_size, error);
       if (! window->data)
         {
@@ -169,8 +170,8 @@ compute_rows (int task, int thread, gpointer data)
     return;
   if (node->kind == NODE_NORM)
     {
-      pointwise_norm (plan->backend->element, (gsize) (end - first) * (gsize) window->width, node->channels, window_row (input, first),
-                      plan->weights + node->gain, output);
+      pointwise_norm (plan->backend->element, (gsize) (end - first) * (gsize) window->width, node->channels,
+                      window_row (input, first), plan->weights + node->gain, output);
       return;
     }
   if (node->residual >= 0)
@@ -222,7 +223,8 @@ read_chunk (Stream *stream, int rows, GError **error)
   if (! window_reserve (window, first_needed_row (stream, 0), window->end + rows, error)
       || ! stream->job->read (window->end, rows, stream->staging, stream->job->user_data, error))
     return FALSE;
-  pointwise_from_f32 (element, (gsize) rows * (gsize) window->width * NET_CHANNELS_IN, stream->staging, window_row (window, window->end));
+  pointwise_from_f32 (element, (gsize) rows * (gsize) window->width * NET_CHANNELS_IN, stream->staging,
+                      window_row (window, window->end));
   window->end += rows;
   return TRUE;
 }
@@ -237,7 +239,8 @@ write_rows (Stream *stream, int chunk, GError **error)
     {
       int rows = MIN (chunk, window->end - stream->written);
 
-      pointwise_to_f32 (element, (gsize) rows * (gsize) window->width * NET_CHANNELS_OUT, window_row (window, stream->written), stream->staging);
+      pointwise_to_f32 (element, (gsize) rows * (gsize) window->width * NET_CHANNELS_OUT,
+                        window_row (window, stream->written), stream->staging);
       if (! stream->job->write (stream->written, rows, stream->staging, stream->job->user_data, error))
         return FALSE;
       stream->written += rows;
@@ -292,7 +295,8 @@ take_windows (const NetPlan *plan, const StreamJob *job)
 
       window->width = job->width >> layout->nodes[i].level;
       window->height = job->height >> layout->nodes[i].level;
-      window->row_size = (gsize) window->width * (gsize) layout->nodes[i].channels * element_size (plan->backend->element);
+      window->row_size
+          = (gsize) window->width * (gsize) layout->nodes[i].channels * element_size (plan->backend->element);
       if (idle)
         {
           window->memory = idle[i];
@@ -330,9 +334,10 @@ leave_windows (const NetPlan *plan, Window *windows)
 gboolean
 stream_run (const NetPlan *plan, Pool *pool, const StreamJob *job, GCancellable *cancellable, GError **error)
 {
-  gsize    threads = (gsize) pool_get_threads (pool);
-  int      chunk = choose_chunk (plan, job);
-  Stream   stream = { plan, pool, job, take_windows (plan, job), g_new0 (Scratch, threads), g_new0 (GError *, threads), NULL, 0 };
+  gsize  threads = (gsize) pool_get_threads (pool);
+  int    chunk = choose_chunk (plan, job);
+  Stream stream
+      = { plan, pool, job, take_windows (plan, job), g_new0 (Scratch, threads), g_new0 (GError *, threads), NULL, 0 };
   gboolean success;
 
   stream.staging = core_alloc ((gsize) chunk * (gsize) job->width, NET_CHANNELS_IN * sizeof (float), error);

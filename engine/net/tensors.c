@@ -62,10 +62,10 @@ static const gsize       type_sizes[] = { [TENSOR_F32] = 4, [TENSOR_F16] = 2 };
 static char *
 make_header (const TensorEntry *entries, int n_entries, GHashTable *metadata)
 {
-  g_autoptr (JsonBuilder)   builder = json_builder_new ();
+  g_autoptr (JsonBuilder) builder = json_builder_new ();
   g_autoptr (JsonGenerator) generator = json_generator_new ();
-  g_autoptr (JsonNode)      root = NULL;
-  gsize                     offset = 0;
+  g_autoptr (JsonNode) root = NULL;
+  gsize offset = 0;
 
   json_builder_begin_object (builder);
   if (metadata)
@@ -170,7 +170,8 @@ tensors_write (const char *path, const TensorEntry *entries, int n_entries, GHas
   gboolean         success = fd >= 0;
   int              reason;
 
-  success = success && write_fully (fd, &size, sizeof size) && write_fully (fd, header, length) && write_fully (fd, "       ", padding);
+  success = success && write_fully (fd, &size, sizeof size) && write_fully (fd, header, length)
+            && write_fully (fd, "       ", padding);
   for (int i = 0; i < n_entries && success; i++)
     success = write_entry (fd, &entries[i]);
   success = success && fsync (fd) == 0;
@@ -191,7 +192,8 @@ tensors_write (const char *path, const TensorEntry *entries, int n_entries, GHas
     {
       if (fd >= 0)
         g_unlink (temporary);
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "The file %s could not be written: %s.", path, g_strerror (reason));
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "The file %s could not be written: %s.", path,
+                   g_strerror (reason));
     }
   return success;
 }
@@ -220,7 +222,8 @@ static gboolean
 refuse (GError **error, const char *path, const char *reason)
 {
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-               "%s is not a model that can be used: %s.  Choose another model file, or install this one again.", path, reason);
+               "%s is not a model that can be used: %s.  Choose another model file, or install this one again.", path,
+               reason);
   return FALSE;
 }
 
@@ -291,9 +294,11 @@ parse_tensor (JsonNode *node, gsize data_size)
   info->count = 1;
   info->n_dims = (int) json_array_get_length (shape);
   for (int d = 0; d < info->n_dims; d++)
-    if (! get_integer (shape, (guint) d, &info->dims[d]) || ! g_size_checked_mul (&info->count, info->count, (gsize) info->dims[d]))
+    if (! get_integer (shape, (guint) d, &info->dims[d])
+        || ! g_size_checked_mul (&info->count, info->count, (gsize) info->dims[d]))
       return NULL;
-  if (! get_integer (offsets, 0, &begin) || ! get_integer (offsets, 1, &end) || begin > end || (guint64) end > data_size)
+  if (! get_integer (offsets, 0, &begin) || ! get_integer (offsets, 1, &end) || begin > end
+      || (guint64) end > data_size)
     return NULL;
   info->begin = (gsize) begin;
   info->end = (gsize) end;
@@ -314,8 +319,8 @@ static gboolean
 overlap (GHashTable *tensors)
 {
   g_autoptr (GPtrArray) sorted = g_ptr_array_new ();
-  GHashTableIter        iter;
-  gpointer              info;
+  GHashTableIter iter;
+  gpointer       info;
 
   g_hash_table_iter_init (&iter, tensors);
   while (g_hash_table_iter_next (&iter, NULL, &info))
@@ -331,9 +336,9 @@ static gboolean
 parse_header (TensorFile *file, const char *json, gsize length, GError **error)
 {
   g_autoptr (JsonParser) parser = json_parser_new_immutable ();
-  g_autoptr (GList)      names = NULL;
-  JsonNode              *root;
-  JsonObject            *object;
+  g_autoptr (GList) names = NULL;
+  JsonNode   *root;
+  JsonObject *object;
 
   if (! g_utf8_validate_len (json, length, NULL) || ! is_shallow (json, length)
       || ! json_parser_load_from_data (parser, json, (gssize) length, NULL))
@@ -349,7 +354,8 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
 
       if (strcmp (l->data, "__metadata__") == 0)
         {
-          g_autoptr (GList) keys = JSON_NODE_HOLDS_OBJECT (node) ? json_object_get_members (json_node_get_object (node)) : NULL;
+          g_autoptr (GList) keys
+              = JSON_NODE_HOLDS_OBJECT (node) ? json_object_get_members (json_node_get_object (node)) : NULL;
 
           for (GList *k = keys; k; k = k->next)
             {
@@ -364,7 +370,8 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
           TensorInfo *info = parse_tensor (node, file->data_size);
 
           if (! info)
-            return refuse (error, file->path, "it is truncated, or a tensor in its header is not one of f16 or f32 within the file");
+            return refuse (error, file->path,
+                           "it is truncated, or a tensor in its header is not one of f16 or f32 within the file");
           g_hash_table_insert (file->tensors, g_strdup (l->data), info);
         }
     }
@@ -379,7 +386,7 @@ read_file (const char *path, gsize *size, GError **error)
 {
   g_autofree char *contents = NULL;
   g_autoptr (GError) local = NULL;
-  GStatBuf         info;
+  GStatBuf info;
 
   if (g_stat (path, &info) == 0 && (! S_ISREG (info.st_mode) || info.st_size > FILE_MAX))
     {
@@ -388,7 +395,8 @@ read_file (const char *path, gsize *size, GError **error)
     }
   if (! g_file_get_contents (path, &contents, size, &local))
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "The model file could not be read: %s", local->message);
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "The model file could not be read: %s",
+                   local->message);
       return NULL;
     }
   return g_steal_pointer (&contents);
@@ -398,8 +406,8 @@ TensorFile *
 tensor_file_open (const char *path, GError **error)
 {
   g_autoptr (TensorFile) file = g_new0 (TensorFile, 1);
-  gsize                  size;
-  guint64                length;
+  gsize   size;
+  guint64 length;
 
   file->path = g_strdup (path);
   file->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);

@@ -1,9 +1,9 @@
 /* One thread's part of a batch, forward and backward through the network.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Reverse-mode differentiation over the list of nodes.  Each node keeps its output (a SiLU convolution what it was before the SiLU, too) and
- * gets a gradient by it, which its consumers add to, the last consumer first.  Going backwards, a residual is always the first to
- * contribute to the node that it comes from, and the gradient it hands on is its own, which nobody needs any more: so that one
- * is not copied but passed on. */
+ * Reverse-mode differentiation over the list of nodes.  Each node keeps its output (a SiLU convolution what it was
+ * before the SiLU, too) and gets a gradient by it, which its consumers add to, the last consumer first.  Going
+ * backwards, a residual is always the first to contribute to the node that it comes from, and the gradient it hands on
+ * is its own, which nobody needs any more: so that one is not copied but passed on. */
 #include "net.h"
 
 typedef struct
@@ -31,7 +31,7 @@ get_piece (const TrainPass *pass, const Node *node)
   /* A piece counts pixels of the coarser side. */
   int level = node->shape.kind == CONV_UP2 ? node->level + 1 : node->level;
 
-  return (ConvPiece) { pass->n, pass->size >> level, pass->size >> level, 1, 1 };
+  return (ConvPiece){ pass->n, pass->size >> level, pass->size >> level, 1, 1 };
 }
 
 static gsize
@@ -71,7 +71,8 @@ allocate_states (TrainPass *pass, GError **error)
         pass->states[node->residual].gradient = state->gradient;
     }
   pass->temporary = core_alloc0 (largest, size, error);
-  pass->output = core_alloc0 ((gsize) pass->n * (gsize) pass->size * (gsize) pass->size * NET_CHANNELS_OUT, sizeof (float), error);
+  pass->output = core_alloc0 ((gsize) pass->n * (gsize) pass->size * (gsize) pass->size * NET_CHANNELS_OUT,
+                              sizeof (float), error);
   return pass->temporary && pass->output;
 }
 
@@ -121,8 +122,9 @@ forward_conv (TrainPass *pass, int i, GError **error)
 
   if (node->epilogue == EPILOGUE_ADD)
     memcpy (state->output, pass->states[node->residual].output, count * element_size (element));
-  if (! plan->backend->conv_forward (plan->convs[node->conv], &piece, pass->states[node->input].output, silu ? state->before : state->output,
-                                     silu ? EPILOGUE_NONE : node->epilogue, &pass->scratch, error))
+  if (! plan->backend->conv_forward (plan->convs[node->conv], &piece, pass->states[node->input].output,
+                                     silu ? state->before : state->output, silu ? EPILOGUE_NONE : node->epilogue,
+                                     &pass->scratch, error))
     return FALSE;
   if (silu)
     pointwise_silu (element, count, state->before, state->output);
@@ -144,8 +146,8 @@ train_pass_forward (TrainPass *pass, const float *input, GError **error)
       if (node->kind == NODE_INPUT)
         pointwise_from_f32 (element, pixels * NET_CHANNELS_IN, input, state->output);
       else if (node->kind == NODE_NORM)
-        pointwise_norm (element, count_pixels (pass, node), node->channels, pass->states[node->input].output, plan->weights + node->gain,
-                        state->output);
+        pointwise_norm (element, count_pixels (pass, node), node->channels, pass->states[node->input].output,
+                        plan->weights + node->gain, state->output);
       else if (! forward_conv (pass, i, error))
         return NULL;
     }
@@ -164,10 +166,10 @@ backward_conv (TrainPass *pass, int i, float *gradient, GError **error)
   ConvPiece             piece = get_piece (pass, node);
 
   if (node->epilogue == EPILOGUE_SILU)
-    pointwise_silu_backward (backend->element, count_pixels (pass, node) * (gsize) node->channels, state->before, state->gradient,
-                             state->gradient);
-  if (! backend->conv_backward_weights (conv, &piece, input->output, state->gradient, gradient + node->weights, gradient + node->bias,
-                                        &pass->scratch, error))
+    pointwise_silu_backward (backend->element, count_pixels (pass, node) * (gsize) node->channels, state->before,
+                             state->gradient, state->gradient);
+  if (! backend->conv_backward_weights (conv, &piece, input->output, state->gradient, gradient + node->weights,
+                                        gradient + node->bias, &pass->scratch, error))
     return FALSE;
   if (input->gradient)
     {
@@ -196,8 +198,8 @@ backward_norm (TrainPass *pass, int i, float *gradient)
 
   if (! input->has_gradient)
     memset (input->gradient, 0, pixels * (gsize) node->channels * element_size (plan->backend->element));
-  pointwise_norm_backward (plan->backend->element, pixels, node->channels, input->output, plan->weights + node->gain, state->gradient,
-                           input->gradient, gradient + node->gain);
+  pointwise_norm_backward (plan->backend->element, pixels, node->channels, input->output, plan->weights + node->gain,
+                           state->gradient, input->gradient, gradient + node->gain);
   input->has_gradient = TRUE;
 }
 
@@ -209,7 +211,8 @@ train_pass_backward (TrainPass *pass, const float *d_output, float *gradient, GE
 
   for (int i = 0; i < last; i++)
     pass->states[i].has_gradient = FALSE;
-  pointwise_from_f32 (plan->backend->element, (gsize) pass->n * (gsize) pass->size * (gsize) pass->size * NET_CHANNELS_OUT, d_output,
+  pointwise_from_f32 (plan->backend->element,
+                      (gsize) pass->n * (gsize) pass->size * (gsize) pass->size * NET_CHANNELS_OUT, d_output,
                       pass->states[last].gradient);
   for (int i = last; i > 0; i--)
     {

@@ -13,10 +13,9 @@ condition_at (float sigma)
   const float data = (float) SIGMA_DATA;
   float       sum = sigma * sigma + data * data, root = sqrtf (sum);
 
-  return (Condition) { data * data / sum,
-                       sigma * data / root,
-                       1.0f / root,
-                       { sigma / (sigma + data), logf (MAX (sigma, 0.002f)) / 4.0f } };
+  return (Condition){
+    data * data / sum, sigma * data / root, 1.0f / root, { sigma / (sigma + data), logf (MAX (sigma, 0.002f)) / 4.0f }
+  };
 }
 
 void
@@ -54,13 +53,16 @@ condition_unpack (const ConditionRows *rows, const float *output, float *clean)
       {
         const float *pixel = rows->picture + ((gsize) y * rows->picture_pitch + (gsize) x) * 3;
         float        sigma = rows->level[(gsize) y * rows->level_pitch + (gsize) x] * LEVEL_TO_SIGMA;
-        const float *values = output + ((gsize) (y / 2) * (gsize) (rows->width / 2) + (gsize) (x / 2)) * NET_CHANNELS_OUT
+        const float *values = output
+                              + ((gsize) (y / 2) * (gsize) (rows->width / 2) + (gsize) (x / 2)) * NET_CHANNELS_OUT
                               + (y % 2 * 2 + x % 2) * 3;
 
         if (sigma != last)
           condition = condition_at (last = sigma);
         for (int c = 0; c < 3; c++, clean++)
           /* In exact arithmetic both are the same at level 0; bit for bit only this is. */
-          *clean = sigma == 0 ? pixel[c] : (condition.c_skip * (2.0f * pixel[c] - 1.0f) + condition.c_out * values[c]) * 0.5f + 0.5f;
+          *clean = sigma == 0
+                       ? pixel[c]
+                       : (condition.c_skip * (2.0f * pixel[c] - 1.0f) + condition.c_out * values[c]) * 0.5f + 0.5f;
       }
 }

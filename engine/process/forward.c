@@ -11,10 +11,12 @@ process_check_map (const DiffusionPicture *picture, const DiffusionPicture *leve
 {
   gsize pixels;
 
-  if (picture->channels != 3 || level->channels != 1 || picture->width != level->width || picture->height != level->height)
+  if (picture->channels != 3 || level->channels != 1 || picture->width != level->width
+      || picture->height != level->height)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                   "The noise level map (%d x %d, %d channels) does not fit the picture (%d x %d, %d channels): it needs 1 channel and the same size.",
+                   "The noise level map (%d x %d, %d channels) does not fit the picture (%d x %d, %d channels): it "
+                   "needs 1 channel and the same size.",
                    level->width, level->height, level->channels, picture->width, picture->height, picture->channels);
       return FALSE;
     }
@@ -22,23 +24,25 @@ process_check_map (const DiffusionPicture *picture, const DiffusionPicture *leve
   for (gsize i = 0; i < pixels; i++)
     if (! (level->data[i] >= 0) || level->data[i] > LEVEL_MAX)
       {
-        g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "A noise level of the map is %g: levels go from 0 to %g.",
-                     (double) level->data[i], (double) LEVEL_MAX);
+        g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                     "A noise level of the map is %g: levels go from 0 to %g.", (double) level->data[i],
+                     (double) LEVEL_MAX);
         return FALSE;
       }
   return TRUE;
 }
 
 gboolean
-diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed, guint step, int origin_x,
-                   int origin_y, GError **error)
+diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
+                   guint step, int origin_x, int origin_y, GError **error)
 {
   float *pixel = picture->data;
   float  scale;
 
   if (! (t0 >= 0) || ! (t1 >= t0) || t1 > 1)
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "A step of the forward process from %g to %g is not one: 0 <= from <= to <= 1.", t0, t1);
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   "A step of the forward process from %g to %g is not one: 0 <= from <= to <= 1.", t0, t1);
       return FALSE;
     }
   if (! process_check_map (picture, level, error))

@@ -3,7 +3,8 @@
 
 #include "core/core.h"
 
-/* The standard deviation of clean pictures on [-1, 1] that EDM's preconditioning supposes (Karras et al. 2022, table 1). */
+/* The standard deviation of clean pictures on [-1, 1] that EDM's preconditioning supposes (Karras et al. 2022, table
+ * 1). */
 #define SIGMA_DATA 0.5
 
 /* Levels of diffusion.h are on [0, 1], the network's on [-1, 1]. */
@@ -29,11 +30,12 @@ typedef struct
 
 /* Half-resolution network input [rows / 2][width / 2][NET_CHANNELS_IN] from picture rows. */
 void condition_pack (const ConditionRows *rows, float *input);
-/* The prediction of the clean picture, [rows][width][3], from half-resolution network output.  Where the level is 0 it is the picture. */
+/* The prediction of the clean picture, [rows][width][3], from half-resolution network output.  Where the level is 0 it
+ * is the picture. */
 void condition_unpack (const ConditionRows *rows, const float *output, float *clean);
 
-/* Ratios r_0 = 1 > r_1 > ... > r_steps = 0 of each pixel's level to its level at the start: Karras et al. 2022, eq. 5, with rho = 7,
- * for the largest level of the map.  `ratios` holds steps + 1 values. */
+/* Ratios r_0 = 1 > r_1 > ... > r_steps = 0 of each pixel's level to its level at the start: Karras et al. 2022, eq. 5,
+ * with rho = 7, for the largest level of the map.  `ratios` holds steps + 1 values. */
 void schedule_fill (double largest_level, int steps, double *ratios);
 
 /* The largest level that a map may have, picture units: twice EDM's sigma_max of 80. */
@@ -52,8 +54,9 @@ typedef struct
   guint32          step;
 } Transition;
 
-/* Takes a row of pixels from x at r_from to x at r_to.  clean: the prediction D (x); clean_before: that of the step before, for dpm++2m,
- * unless this is the first step; level: each pixel's at r_from; (x0, y): the row's place in the field of random numbers. */
+/* Takes a row of pixels from x at r_from to x at r_to.  clean: the prediction D (x); clean_before: that of the step
+ * before, for dpm++2m, unless this is the first step; level: each pixel's at r_from; (x0, y): the row's place in the
+ * field of random numbers. */
 void transition_row (const Transition *transition, int x0, int y, int width, const float *level, const float *clean,
                      const float *clean_before, float *x);
 
@@ -64,5 +67,5 @@ typedef void (*LevelRow) (int x, int y, int width, float *level, gpointer user_d
 
 /* diffusion_reverse () with levels from a function; largest: no level is above it.  The function may look at the
  * picture up to LEVEL_REACH pixels around: it is called before any of these has changed. */
-gboolean process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRow level, gpointer level_data, double largest,
-                          const DiffusionOptions *options, GCancellable *cancellable, GError **error);
+gboolean process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRow level, gpointer level_data,
+                          double largest, const DiffusionOptions *options, GCancellable *cancellable, GError **error);

@@ -1,7 +1,8 @@
 /* The reverse process.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Each step is one pass of the network down the picture, in place: a row is read long before it is written, and never after.  A wide
- * picture is done in strips from left to right; what a strip needs of its left neighbour, as it was before that was written, is kept aside.
+ * Each step is one pass of the network down the picture, in place: a row is read long before it is written, and never
+ * after.  A wide picture is done in strips from left to right; what a strip needs of its left neighbour, as it was
+ * before that was written, is kept aside.
  */
 #include "net/model.h"
 #include "process.h"
@@ -11,7 +12,8 @@
 /* Strips of this width need some 200 MB for the default model in f32. */
 #define STRIP_WIDTH 4096
 
-/* A strip's last `margin` columns of pixels, as they were before it wrote them, and the levels of these and of `margin` columns more. */
+/* A strip's last `margin` columns of pixels, as they were before it wrote them, and the levels of these and of `margin`
+ * columns more. */
 typedef struct
 {
   float *pixels, *levels;
@@ -37,8 +39,8 @@ typedef struct
   float *levels;
   int    level_first, level_end, level_capacity;
 
-  Kept kept, next; /* what the left neighbour left for this strip, and what this one leaves for the next */
-  float *rows; /* pixel rows as the network sees them, later as it predicts them */
+  Kept   kept, next; /* what the left neighbour left for this strip, and what this one leaves for the next */
+  float *rows;       /* pixel rows as the network sees them, later as it predicts them */
   int    rows_capacity;
 
   double progress_from, progress_share;
@@ -47,7 +49,8 @@ typedef struct
 /* ---- samplers ---- */
 
 void
-transition_row (const Transition *t, int x0, int y, int width, const float *level, const float *clean, const float *clean_before, float *x)
+transition_row (const Transition *t, int x0, int y, int width, const float *level, const float *clean,
+                const float *clean_before, float *x)
 {
   double ratio = t->to / t->from, keep = ratio, noise = 0, before = 0;
 
@@ -117,12 +120,12 @@ static void
 read_row (Pass *pass, int y, float *pixels, float *levels)
 {
   const DiffusionPicture *picture = pass->picture;
-  int                     width = pass->read_x1 - pass->read_x0, margin = pass->margin, from_left = pass->x0 - pass->read_x0;
-  int                     inside = MIN (pass->read_x1, picture->width) - pass->read_x0, source = mirror (y, picture->height);
-  const float            *row = picture->data + (gsize) source * (gsize) picture->width * 3;
-  const float            *kept_pixels = pass->kept.pixels + (gsize) source * (gsize) margin * 3;
-  const float            *kept_levels = pass->kept.levels + (gsize) source * (gsize) margin * 2;
-  int                     known = from_left > 0 ? 2 * margin : 0; /* columns whose levels the left neighbour has left */
+  int          width = pass->read_x1 - pass->read_x0, margin = pass->margin, from_left = pass->x0 - pass->read_x0;
+  int          inside = MIN (pass->read_x1, picture->width) - pass->read_x0, source = mirror (y, picture->height);
+  const float *row = picture->data + (gsize) source * (gsize) picture->width * 3;
+  const float *kept_pixels = pass->kept.pixels + (gsize) source * (gsize) margin * 3;
+  const float *kept_levels = pass->kept.levels + (gsize) source * (gsize) margin * 2;
+  int          known = from_left > 0 ? 2 * margin : 0; /* columns whose levels the left neighbour has left */
 
   memcpy (pixels, kept_pixels, (gsize) from_left * 3 * sizeof (float));
   memcpy (pixels + from_left * 3, row + (gsize) pass->x0 * 3, (gsize) (inside - from_left) * 3 * sizeof (float));
@@ -175,7 +178,8 @@ read_rows (int first_row, int rows, float *values, gpointer data, GError **error
   for (int i = 0; i < rows * 2; i++)
     {
       int    y = first_row * 2 + i;
-      float *levels = pass->levels + (gsize) (y - pass->level_first) * width, *pixels = pass->rows + (gsize) i * width * 3;
+      float *levels = pass->levels + (gsize) (y - pass->level_first) * width,
+            *pixels = pass->rows + (gsize) i * width * 3;
 
       read_row (pass, y, pixels, levels);
       if (y < pass->picture->height)
@@ -197,8 +201,8 @@ write_row (Pass *pass, int y, const float *clean, const float *levels)
   float *before = pass->clean_before ? pass->clean_before->data + at : NULL;
 
   clean += offset * 3;
-  transition_row (&pass->transition, pass->x0 + pass->options->origin_x, y + pass->options->origin_y, width, levels + offset, clean, before,
-                  pass->picture->data + at);
+  transition_row (&pass->transition, pass->x0 + pass->options->origin_x, y + pass->options->origin_y, width,
+                  levels + offset, clean, before, pass->picture->data + at);
   if (before)
     memcpy (before, clean, (gsize) width * 3 * sizeof (float));
 }
@@ -215,14 +219,16 @@ write_rows (int first_row, int rows, const float *values, gpointer data, GError 
 
   if (! reserve_rows (pass, count * 2, error))
     return FALSE;
-  /* The picture's rows with their margins: only the columns that will be written matter, the others are whatever is there. */
+  /* The picture's rows with their margins: only the columns that will be written matter, the others are whatever is
+   * there. */
   for (int i = 0; i < count; i++)
     {
       int    source = mirror (y0 + i, pass->picture->height);
       float *to = pass->rows + (gsize) i * width * 3;
 
       memset (to, 0, width * 3 * sizeof (float));
-      memcpy (to + (pass->x0 - pass->read_x0) * 3, pass->picture->data + ((gsize) source * (gsize) pass->picture->width + (gsize) pass->x0) * 3,
+      memcpy (to + (pass->x0 - pass->read_x0) * 3,
+              pass->picture->data + ((gsize) source * (gsize) pass->picture->width + (gsize) pass->x0) * 3,
               (gsize) (pass->x1 - pass->x0) * 3 * sizeof (float));
     }
   pairs.picture = pass->rows;
@@ -231,10 +237,12 @@ write_rows (int first_row, int rows, const float *values, gpointer data, GError 
     write_row (pass, y0 + i, pass->rows + (gsize) (count + i) * width * 3, levels + (gsize) i * width);
 
   /* These rows of the levels are done with. */
-  memmove (pass->levels, levels + (gsize) count * width, (gsize) (pass->level_end - y0 - count) * width * sizeof (float));
+  memmove (pass->levels, levels + (gsize) count * width,
+           (gsize) (pass->level_end - y0 - count) * width * sizeof (float));
   pass->level_first = y0 + count;
   if (pass->options->progress)
-    pass->options->progress (pass->progress_from + pass->progress_share * (y0 + count) / pass->padded_height, pass->options->progress_data);
+    pass->options->progress (pass->progress_from + pass->progress_share * (y0 + count) / pass->padded_height,
+                             pass->options->progress_data);
   return TRUE;
 }
 
@@ -249,8 +257,10 @@ round_up (int value, int granule)
 static gboolean
 run_strip (Pass *pass, GCancellable *cancellable, GError **error)
 {
-  StreamJob job = { (pass->read_x1 - pass->read_x0) / 2, pass->padded_height / 2, pass->options->tile / 2, read_rows, write_rows, pass };
-  gboolean  success;
+  StreamJob job = {
+    (pass->read_x1 - pass->read_x0) / 2, pass->padded_height / 2, pass->options->tile / 2, read_rows, write_rows, pass
+  };
+  gboolean success;
 
   pass->level_first = pass->level_end = pass->level_capacity = pass->rows_capacity = 0;
   success = stream_run (pass->plan, pass->pool, &job, cancellable, error);
@@ -264,10 +274,10 @@ run_strip (Pass *pass, GCancellable *cancellable, GError **error)
 static gboolean
 run_pass (Pass *pass, GCancellable *cancellable, GError **error)
 {
-  int    width = pass->picture->width, granule = net_layout_get_granularity (pass->plan->layout);
-  int    aligned = granule * 4; /* Winograd's tiles then lie alike in every strip */
-  int    strip = round_up (MAX (pass->options->tile > 0 ? pass->options->tile : STRIP_WIDTH, 2 * pass->margin), aligned);
-  int    strips = (width + strip - 1) / strip;
+  int width = pass->picture->width, granule = net_layout_get_granularity (pass->plan->layout);
+  int aligned = granule * 4; /* Winograd's tiles then lie alike in every strip */
+  int strip = round_up (MAX (pass->options->tile > 0 ? pass->options->tile : STRIP_WIDTH, 2 * pass->margin), aligned);
+  int strips = (width + strip - 1) / strip;
   double from = pass->progress_from, share = pass->progress_share;
   Kept   kept;
 
@@ -321,10 +331,10 @@ make_map (const Pass *pass, GError **error)
 static gboolean
 run_steps (Pass *pass, double largest, GCancellable *cancellable, GError **error)
 {
-  int                          steps = pass->options->steps;
-  g_autofree double           *ratios = g_new (double, (gsize) steps + 1);
+  int                steps = pass->options->steps;
+  g_autofree double *ratios = g_new (double, (gsize) steps + 1);
   g_autoptr (DiffusionPicture) map = NULL;
-  ScaledMap                    scaled;
+  ScaledMap scaled;
 
   schedule_fill (largest, steps, ratios);
   /* Levels may depend on the picture, which changes from the first step on. */
@@ -334,11 +344,12 @@ run_steps (Pass *pass, double largest, GCancellable *cancellable, GError **error
     {
       if (map)
         {
-          scaled = (ScaledMap) { map, (float) ratios[i] };
+          scaled = (ScaledMap){ map, (float) ratios[i] };
           pass->level = get_scaled_row;
           pass->level_data = &scaled;
         }
-      pass->transition = (Transition) { pass->options->sampler, ratios[i], ratios[i + 1], i > 0 ? ratios[i - 1] : 0, pass->options->seed, (guint32) i };
+      pass->transition = (Transition){ pass->options->sampler,    ratios[i],           ratios[i + 1],
+                                       i > 0 ? ratios[i - 1] : 0, pass->options->seed, (guint32) i };
       pass->progress_from = (double) i / steps;
       pass->progress_share = 1.0 / steps;
       if (! run_pass (pass, cancellable, error))
@@ -350,12 +361,13 @@ run_steps (Pass *pass, double largest, GCancellable *cancellable, GError **error
 static gboolean
 check_options (const DiffusionOptions *options, GError **error)
 {
-  gboolean good = options->steps >= 1 && options->steps <= DIFFUSION_MAX_STEPS && diffusion_sampler_get_name (options->sampler) && options->threads >= 0
-                  && options->tile >= 0;
+  gboolean good = options->steps >= 1 && options->steps <= DIFFUSION_MAX_STEPS
+                  && diffusion_sampler_get_name (options->sampler) && options->threads >= 0 && options->tile >= 0;
 
   if (! good)
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                 "The reverse process takes 1 to %d steps, one of three samplers, and threads and tile of 0 or more; it was given %d steps, sampler "
+                 "The reverse process takes 1 to %d steps, one of three samplers, and threads and tile of 0 or more; "
+                 "it was given %d steps, sampler "
                  "%d, %d threads, tile %d.",
                  DIFFUSION_MAX_STEPS, options->steps, (int) options->sampler, options->threads, options->tile);
   return good;
@@ -370,15 +382,15 @@ allocate_kept (Kept *kept, gsize height, gsize margin, GError **error)
 }
 
 gboolean
-process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRow level, gpointer level_data, double largest,
-                 const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRow level, gpointer level_data,
+                 double largest, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  const NetPlan               *plan = check_options (options, error) ? model_get_plan (model, error) : NULL;
-  g_autoptr (Pool)             pool = plan ? pool_new (options->threads, error) : NULL;
+  const NetPlan *plan = check_options (options, error) ? model_get_plan (model, error) : NULL;
+  g_autoptr (Pool) pool = plan ? pool_new (options->threads, error) : NULL;
   g_autoptr (DiffusionPicture) before = NULL;
-  int                          granule;
-  Pass                         pass = { 0 };
-  gboolean                     success;
+  int      granule;
+  Pass     pass = { 0 };
+  gboolean success;
 
   if (! pool)
     return FALSE;
@@ -386,11 +398,18 @@ process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRo
   if (options->steps > 1 && options->sampler == DIFFUSION_SAMPLER_DPMPP_2M
       && ! (before = diffusion_picture_new (picture->width, picture->height, 3, error)))
     return FALSE;
-  pass = (Pass) { .plan = plan, .pool = pool, .picture = picture, .level = level, .level_data = level_data, .options = options, .clean_before = before };
+  pass = (Pass){ .plan = plan,
+                 .pool = pool,
+                 .picture = picture,
+                 .level = level,
+                 .level_data = level_data,
+                 .options = options,
+                 .clean_before = before };
   pass.padded_height = round_up (picture->height, granule);
   pass.margin = round_up (plan->layout->margin, granule * 4);
   success = allocate_kept (&pass.kept, (gsize) picture->height, (gsize) pass.margin, error)
-            && allocate_kept (&pass.next, (gsize) picture->height, (gsize) pass.margin, error) && run_steps (&pass, largest, cancellable, error);
+            && allocate_kept (&pass.next, (gsize) picture->height, (gsize) pass.margin, error)
+            && run_steps (&pass, largest, cancellable, error);
   core_free (pass.kept.pixels);
   core_free (pass.kept.levels);
   core_free (pass.next.pixels);
@@ -399,8 +418,8 @@ process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRo
 }
 
 gboolean
-diffusion_reverse (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *level, const DiffusionOptions *options,
-                   GCancellable *cancellable, GError **error)
+diffusion_reverse (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *level,
+                   const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
   ScaledMap map = { level, 1 };
   gsize     pixels = (gsize) level->width * (gsize) level->height;

@@ -4,7 +4,8 @@
 #include <math.h>
 
 #define RHO 7.0
-/* The last level before 0, picture units: below what 8 bits can show.  The first is a tenth of the start's where that is less. */
+/* The last level before 0, picture units: below what 8 bits can show.  The first is a tenth of the start's where that
+ * is less. */
 #define LAST_LEVEL (0.5 / 255)
 
 void
@@ -18,7 +19,9 @@ schedule_fill (double largest_level, int steps, double *ratios)
   ratios[steps] = 0;
 }
 
-static const char *const names[] = { [DIFFUSION_SAMPLER_DDPM] = "ddpm", [DIFFUSION_SAMPLER_DDIM] = "ddim", [DIFFUSION_SAMPLER_DPMPP_2M] = "dpm++2m" };
+static const char *const names[] = {
+  [DIFFUSION_SAMPLER_DDPM] = "ddpm", [DIFFUSION_SAMPLER_DDIM] = "ddim", [DIFFUSION_SAMPLER_DPMPP_2M] = "dpm++2m"
+};
 
 const char *
 diffusion_sampler_get_name (DiffusionSampler sampler)
@@ -35,6 +38,7 @@ diffusion_sampler_parse (const char *name, DiffusionSampler *sampler, GError **e
         *sampler = (DiffusionSampler) i;
         return TRUE;
       }
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "There is no sampler \"%s\": choose ddpm, ddim or dpm++2m.", name ? name : "");
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+               "There is no sampler \"%s\": choose ddpm, ddim or dpm++2m.", name ? name : "");
   return FALSE;
 }

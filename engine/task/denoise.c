@@ -14,11 +14,12 @@ typedef struct
   const DiffusionPicture *picture, *mask;
   const DiffusionNoise   *noise;
   double                  strength;
-  gboolean                even; /* the curve is a constant */
+  gboolean                even;    /* the curve is a constant */
   float                  *columns; /* sums over the rows around one row, picture->width + 2 * RADIUS */
 } DenoiseMap;
 
-/* The mean brightness around each of `width` pixels of row y, with the picture mirrored at its edges, less its outermost pixel. */
+/* The mean brightness around each of `width` pixels of row y, with the picture mirrored at its edges, less its
+ * outermost pixel. */
 static void
 get_brightness (const DenoiseMap *map, int x, int y, int width, float *brightness)
 {
@@ -33,7 +34,8 @@ get_brightness (const DenoiseMap *map, int x, int y, int width, float *brightnes
       map->columns[i] = 0;
       for (int j = -RADIUS; j <= RADIUS; j++)
         {
-          const float *pixel = p->data + ((gsize) CLAMP (y + j, 0, p->height - 1) * (gsize) p->width + (gsize) column) * 3;
+          const float *pixel
+              = p->data + ((gsize) CLAMP (y + j, 0, p->height - 1) * (gsize) p->width + (gsize) column) * 3;
 
           map->columns[i] += pixel[0] + pixel[1] + pixel[2];
         }
@@ -57,7 +59,8 @@ get_level_row (int x, int y, int width, float *level, gpointer data)
     get_brightness (map, x, y, width, level);
   for (int i = 0; i < width; i++)
     {
-      double value = map->strength * (map->even ? map->noise->curve[0] : diffusion_noise_at (map->noise, (double) level[i]));
+      double value
+          = map->strength * (map->even ? map->noise->curve[0] : diffusion_noise_at (map->noise, (double) level[i]));
 
       if (map->mask)
         value *= (double) CLAMP (map->mask->data[(gsize) y * (gsize) map->mask->width + (gsize) (x + i)], 0.0f, 1.0f);
@@ -66,7 +69,8 @@ get_level_row (int x, int y, int width, float *level, gpointer data)
 }
 
 static gboolean
-check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, const DiffusionNoise *noise, double strength, GError **error)
+check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, const DiffusionNoise *noise,
+                 double strength, GError **error)
 {
   const char *wrong = NULL;
 
@@ -85,8 +89,9 @@ check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, 
 }
 
 gboolean
-diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask, const DiffusionNoise *noise, double strength,
-                   const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
+                   const DiffusionNoise *noise, double strength, const DiffusionOptions *options,
+                   GCancellable *cancellable, GError **error)
 {
   DenoiseMap map = { picture, mask, noise, strength, TRUE, NULL };
   double     largest = 0;
@@ -103,7 +108,8 @@ diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const
   if (largest * strength == 0)
     return TRUE;
   map.columns = core_alloc ((gsize) picture->width + 2 * RADIUS, sizeof (float), error);
-  success = map.columns && process_reverse (model, picture, get_level_row, &map, largest * strength, options, cancellable, error);
+  success = map.columns
+            && process_reverse (model, picture, get_level_row, &map, largest * strength, options, cancellable, error);
   core_free (map.columns);
   return success;
 }

@@ -104,6 +104,7 @@ typedef struct
   int                     x0, y0, x1, y1; /* a box around all pixels that count */
   int                     stride;
   float                   basis[COUNT];
+  float                   ramp[SIZE]; /* the transform of a straight line, of length 1 */
   GArray                 *luma, *fine, *coarse; /* of Sample: luma; colour differences; the same at half the resolution */
 } Survey;
 
@@ -147,7 +148,7 @@ read_block (const Survey *survey, int x, int y, int scale, float planes[3][COUNT
   return clipped <= CLIPPED_MOST * scale * scale;
 }
 
-/* to = basis * block * basis^T; returns in from's stead what it needs to. */
+/* to = basis * block * basis^T */
 static void
 transform (const float *basis, const float *block, float *to)
 {
@@ -174,6 +175,19 @@ transform (const float *basis, const float *block, float *to)
     }
 }
 
+/* Takes the straight line that fits best out of the SIZE coefficients that are `step` apart: shading is one mostly, and would leak
+ * into the frequencies that are measured. */
+static void
+remove_ramp (const float *ramp, int step, float *coefficients)
+{
+  float slope = 0;
+
+  for (int k = 0; k < SIZE; k++)
+    slope += ramp[k] * coefficients[k * step];
+  for (int k = 0; k < SIZE; k++)
+    coefficients[k * step] -= slope * ramp[k];
+}
+
 /* Adds the mean energy of `count` planes of one block to a list. */
 static void
 add_sample (const Survey *survey, float planes[][COUNT], int count, float brightness, GArray *samples)
@@ -185,6 +199,8 @@ add_sample (const Survey *survey, float planes[][COUNT], int count, float bright
   for (int plane = 0; plane < count; plane++)
     {
       transform (survey->basis, planes[plane], coefficients);
+      remove_ramp (survey->ramp, 1, coefficients);
+      remove_ramp (survey->ramp, SIZE, coefficients);
       for (int i = 0; i < COUNT; i++)
         square[i] += coefficients[i] * coefficients[i] / (float) count;
     }
@@ -576,6 +592,8 @@ diffusion_estimate_noise (const DiffusionPicture *picture, const DiffusionPictur
                           GError **error)
 {
   Survey survey = { .picture = picture, .mask = mask };
+  /* The sum of (i - 3.5)^2. */
+  const float ramp_square = SIZE * (SIZE * SIZE - 1) / 12.0f;
 
   if (picture->channels != 3
       || (mask && (mask->channels != 1 || mask->width != picture->width || mask->height != picture->height)))
@@ -587,7 +605,10 @@ diffusion_estimate_noise (const DiffusionPicture *picture, const DiffusionPictur
     }
   for (int k = 0; k < SIZE; k++)
     for (int i = 0; i < SIZE; i++)
-      survey.basis[k * SIZE + i] = (float) (cos (G_PI * (i + 0.5) * k / SIZE) * sqrt ((k ? 2.0 : 1.0) / SIZE));
+      {
+        survey.basis[k * SIZE + i] = (float) (cos (G_PI * (i + 0.5) * k / SIZE) * sqrt ((k ? 2.0 : 1.0) / SIZE));
+        survey.ramp[k] += survey.basis[k * SIZE + i] * ((float) i - (SIZE - 1) / 2.0f) / sqrtf (ramp_square);
+      }
   survey.luma = g_array_new (FALSE, FALSE, sizeof (Sample));
   survey.fine = g_array_new (FALSE, FALSE, sizeof (Sample));
   survey.coarse = g_array_new (FALSE, FALSE, sizeof (Sample));

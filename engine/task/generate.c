@@ -12,10 +12,11 @@ get_level_row (int x, int y, int width, float *level, gpointer data)
 }
 
 gboolean
-diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionOptions *options,
+                    GCancellable *cancellable, GError **error)
 {
   g_autoptr (DiffusionPicture) level = diffusion_picture_new (picture->width, picture->height, 1, error);
-  gsize                        pixels = (gsize) picture->width * (gsize) picture->height;
+  gsize pixels = (gsize) picture->width * (gsize) picture->height;
 
   if (! level)
     return FALSE;

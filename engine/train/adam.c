@@ -23,8 +23,8 @@ reduce_piece (int task, int thread, gpointer data)
 {
   const Reduction *r = data;
   gsize            first = (gsize) task * PIECE, count = MIN (PIECE, r->adam->count - first);
-  float *restrict  g = r->gradients[0] + first;
-  double           sum = 0;
+  float *restrict g = r->gradients[0] + first;
+  double sum = 0;
 
   for (int other = 1; other < r->n; other++)
     {
@@ -70,12 +70,12 @@ typedef struct
 static void
 step_piece (int task, int thread, gpointer data)
 {
-  const Step            *step = data;
-  const float            beta1 = BETA1, beta2 = BETA2;
-  gsize                  first = (gsize) task * PIECE, count = MIN (PIECE, step->adam->count - first);
-  float *restrict        w = step->adam->weights + first, *restrict a = step->adam->average + first;
-  float *restrict        m = step->adam->m + first, *restrict v = step->adam->v + first;
-  const float *restrict  g = step->gradient + first;
+  const Step *step = data;
+  const float beta1 = BETA1, beta2 = BETA2;
+  gsize       first = (gsize) task * PIECE, count = MIN (PIECE, step->adam->count - first);
+  float *restrict w = step->adam->weights + first, *restrict a = step->adam->average + first;
+  float *restrict m = step->adam->m + first, *restrict v = step->adam->v + first;
+  const float *restrict g = step->gradient + first;
 
   for (gsize i = 0; i < count; i++)
     {

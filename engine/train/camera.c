@@ -1,18 +1,23 @@
 /* Noise as cameras make it.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * A sensor counts photons: in linear light the variance grows with the signal, above a floor that does not (Foi et al. 2008, the
- * Poisson-Gaussian model).  Demosaicing and the camera's own denoising smooth the noise, colour more than brightness; the colour matrix mixes the
- * channels; the tone curve bends it all; JPEG rounds away what is fine.  Each is drawn at random here, on the clean crop.
+ * A sensor counts photons: in linear light the variance grows with the signal, above a floor that does not (Foi et al.
+ * 2008, the Poisson-Gaussian model).  Demosaicing and the camera's own denoising smooth the noise, colour more than
+ * brightness; the colour matrix mixes the channels; the tone curve bends it all; JPEG rounds away what is fine.  Each
+ * is drawn at random here, on the clean crop.
  */
 #include "train.h"
 
 #include <math.h>
 
 /* The tables of ITU-T T.81, annex K. */
-static const guint8 luma_table[64] = { 16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-                                       18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99 };
-static const guint8 chroma_table[64] = { 17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
-                                         99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99 };
+static const guint8 luma_table[64]
+    = { 16, 11,  10,  16, 24, 40, 51, 61, 12,  12,  14,  19,  26, 58, 60, 55,  14,  13,  16,  24, 40, 57,
+        69, 56,  14,  17, 22, 29, 51, 87, 80,  62,  18,  22,  37, 56, 68, 109, 103, 77,  24,  35, 55, 64,
+        81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98,  112, 100, 103, 99 };
+static const guint8 chroma_table[64]
+    = { 17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99,
+        99, 99, 47, 66, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99 };
 
 /* How far the local level looks: (2 * 7 + 1)^2 pixels. */
 #define LEVEL_RADIUS 7
@@ -114,8 +119,8 @@ transform_block (float block[64], gboolean inverse)
       }
 }
 
-/* Compresses and decompresses one plane of values in [0, 255] (or around 0, for colour); pixels are `stride` samples apart: 2 is how
- * cameras keep colour.  size / stride is a multiple of 8. */
+/* Compresses and decompresses one plane of values in [0, 255] (or around 0, for colour); pixels are `stride` samples
+ * apart: 2 is how cameras keep colour.  size / stride is a multiple of 8. */
 static void
 compress_plane (int size, int stride, const guint8 table[64], double factor, float *plane)
 {
@@ -187,7 +192,8 @@ mix_channels (Random *random, int pixels, float *noise)
     }
 }
 
-/* The standard deviation after the tone curve, up to a factor, of a sensor value whose variance is part floor, part signal. */
+/* The standard deviation after the tone curve, up to a factor, of a sensor value whose variance is part floor, part
+ * signal. */
 static float
 shape_level (float value, float floor_share)
 {
@@ -226,7 +232,10 @@ camera_add_noise (Random *random, int size, double sigma, const float *clean, fl
   for (int i = 0; i < pixels * 3; i++)
     noisy[i] = clean[i] + noise[i] * planes[i] * scale;
   for (int i = 0; i < pixels; i++)
-    level[i] = scale * sqrtf ((planes[i * 3] * planes[i * 3] + planes[i * 3 + 1] * planes[i * 3 + 1] + planes[i * 3 + 2] * planes[i * 3 + 2]) / 3);
+    level[i] = scale
+               * sqrtf ((planes[i * 3] * planes[i * 3] + planes[i * 3 + 1] * planes[i * 3 + 1]
+                         + planes[i * 3 + 2] * planes[i * 3 + 2])
+                        / 3);
   if (! rounds)
     return;
 

@@ -25,11 +25,11 @@ note (GHashTable *metadata, const char *key, double value)
 gboolean
 checkpoint_save (const char *path, const NetLayout *layout, const Adam *adam, const Progress *progress, GError **error)
 {
-  g_autoptr (GHashTable)  metadata = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  g_autoptr (GHashTable) metadata = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   int                     n = layout->n_tensors;
   g_autofree TensorEntry *entries = g_new0 (TensorEntry, (gsize) n * 4);
-  g_autoptr (GPtrArray)   names = g_ptr_array_new_with_free_func (g_free);
-  float                  *arrays[4];
+  g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
+  float *arrays[4];
 
   get_arrays (adam, arrays);
   for (int a = 0; a < 4; a++)
@@ -59,9 +59,9 @@ gboolean
 checkpoint_load (const char *path, const NetLayout *layout, Adam *adam, Progress *progress, GError **error)
 {
   g_autoptr (TensorFile) file = tensor_file_open (path, error);
-  DiffusionArchitecture  architecture;
-  GHashTable            *metadata;
-  float                 *arrays[4];
+  DiffusionArchitecture architecture;
+  GHashTable           *metadata;
+  float                *arrays[4];
 
   if (! file)
     return FALSE;
@@ -71,7 +71,8 @@ checkpoint_load (const char *path, const NetLayout *layout, Adam *adam, Progress
   if (! net_architecture_equal (&architecture, &layout->architecture))
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                   "%s is of a training with other widths or blocks: resume with those, or start afresh without it.", path);
+                   "%s is of a training with other widths or blocks: resume with those, or start afresh without it.",
+                   path);
       return FALSE;
     }
   get_arrays (adam, arrays);

@@ -1,7 +1,7 @@
 /* Many pictures in one file.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Layout, little-endian: MAGIC, then a 64-bit picture count and the 64-bit offset of the index; the pixels of all pictures; the index: for each
- * picture its offset (64 bits), width and height (32 bits each).
+ * Layout, little-endian: MAGIC, then a 64-bit picture count and the 64-bit offset of the index; the pixels of all
+ * pictures; the index: for each picture its offset (64 bits), width and height (32 bits each).
  */
 #include "train.h"
 
@@ -34,7 +34,8 @@ struct _DiffusionCorpusWriter
 static gboolean
 fail_writing (DiffusionCorpusWriter *writer, GError **error)
 {
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "The packed corpus %s could not be written: %s.", writer->path, g_strerror (errno));
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "The packed corpus %s could not be written: %s.",
+               writer->path, g_strerror (errno));
   return FALSE;
 }
 
@@ -82,7 +83,8 @@ diffusion_corpus_writer_add (DiffusionCorpusWriter *writer, int width, int heigh
 
   if (width < 1 || height < 1 || width > EDGE_MAX || height > EDGE_MAX)
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA, "A picture of %d x %d pixels cannot be packed.", width, height);
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA, "A picture of %d x %d pixels cannot be packed.", width,
+                   height);
       return FALSE;
     }
   if (! put (writer, rgb, (gsize) width * (gsize) height * 3, error))
@@ -101,13 +103,16 @@ diffusion_corpus_writer_finish (DiffusionCorpusWriter *writer, GError **error)
     {
       Entry entry = g_array_index (writer->entries, Entry, i);
 
-      entry = (Entry) { GUINT64_TO_LE (entry.offset), GUINT32_TO_LE (entry.width), GUINT32_TO_LE (entry.height) };
-      success = put (writer, &entry.offset, 8, error) && put (writer, &entry.width, 4, error) && put (writer, &entry.height, 4, error);
+      entry = (Entry){ GUINT64_TO_LE (entry.offset), GUINT32_TO_LE (entry.width), GUINT32_TO_LE (entry.height) };
+      success = put (writer, &entry.offset, 8, error) && put (writer, &entry.width, 4, error)
+                && put (writer, &entry.height, 4, error);
     }
   if (success && fseek (writer->file, 0, SEEK_SET) != 0)
     success = fail_writing (writer, error);
   success = success && put_header (writer, writer->entries->len, index, error);
-  if (success && (fflush (writer->file) != 0 || fsync (fileno (writer->file)) != 0 || g_rename (writer->temporary, writer->path) != 0))
+  if (success
+      && (fflush (writer->file) != 0 || fsync (fileno (writer->file)) != 0
+          || g_rename (writer->temporary, writer->path) != 0))
     success = fail_writing (writer, error);
   if (success)
     g_clear_pointer (&writer->temporary, g_free);
@@ -168,9 +173,9 @@ parse (Corpus *corpus, const char *path, GError **error)
       memcpy (&entry.offset, data + index + i * 16, 8);
       memcpy (&entry.width, data + index + i * 16 + 8, 4);
       memcpy (&entry.height, data + index + i * 16 + 12, 4);
-      entry = (Entry) { GUINT64_FROM_LE (entry.offset), GUINT32_FROM_LE (entry.width), GUINT32_FROM_LE (entry.height) };
-      if (entry.width < 1 || entry.height < 1 || entry.width > EDGE_MAX || entry.height > EDGE_MAX || entry.offset > index
-          || (guint64) entry.width * entry.height * 3 > index - entry.offset)
+      entry = (Entry){ GUINT64_FROM_LE (entry.offset), GUINT32_FROM_LE (entry.width), GUINT32_FROM_LE (entry.height) };
+      if (entry.width < 1 || entry.height < 1 || entry.width > EDGE_MAX || entry.height > EDGE_MAX
+          || entry.offset > index || (guint64) entry.width * entry.height * 3 > index - entry.offset)
         goto damaged;
       corpus->entries[i] = entry;
       corpus->shares[i] = sum += sqrt ((double) entry.width * entry.height);
@@ -180,7 +185,8 @@ parse (Corpus *corpus, const char *path, GError **error)
   return TRUE;
 
 damaged:
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA, "%s is no packed corpus, or a damaged one: delete it, and it will be made again.", path);
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA,
+               "%s is no packed corpus, or a damaged one: delete it, and it will be made again.", path);
   return FALSE;
 }
 

@@ -3,13 +3,13 @@
 
 #include <math.h>
 
-/* Levels in picture units.  Photo noise: from below what 8 bits can show to above the worst photographs; the network must know more than
- * what it will meet.  Generation: EDM's log-normal, to its sigma_max of 80 (on [-1, 1]). */
-#define PHOTO_MIN      (1.0 / 255)
-#define PHOTO_MAX      (110.0 / 255)
+/* Levels in picture units.  Photo noise: from below what 8 bits can show to above the worst photographs; the network
+ * must know more than what it will meet.  Generation: EDM's log-normal, to its sigma_max of 80 (on [-1, 1]). */
+#define PHOTO_MIN       (1.0 / 255)
+#define PHOTO_MAX       (110.0 / 255)
 #define PHOTO_USUAL_MIN (4.0 / 255)
 #define PHOTO_USUAL_MAX (60.0 / 255)
-#define GENERATION_MAX 40.0
+#define GENERATION_MAX  40.0
 /* Camera noise beyond this would be clipped away mostly. */
 #define CAMERA_MAX (60.0 / 255)
 
@@ -45,7 +45,8 @@ sample_fill_normal (Random *random, gsize count, float *values)
       float four[4];
       gsize n = MIN (count, 4);
 
-      random_gaussian4 (random->seed ^ 0x5EED5EED5EED5EEDu, (guint32) random->stream, (int) random_word (random), (int) random->index, four);
+      random_gaussian4 (random->seed ^ 0x5EED5EED5EED5EEDu, (guint32) random->stream, (int) random_word (random),
+                        (int) random->index, four);
       memcpy (values, four, n * sizeof (float));
       values += n;
       count -= n;
@@ -80,14 +81,15 @@ measure_detail (int size, const float *clean)
   return sum / (size * size * 3);
 }
 
-/* A square of some picture, at some scale, turned some way.  Averaging k x k pixels makes crops that are sharper and cleaner than the picture; a
- * little noise hides the steps of its 8 bits, which would be learned otherwise. */
+/* A square of some picture, at some scale, turned some way.  Averaging k x k pixels makes crops that are sharper and
+ * cleaner than the picture; a little noise hides the steps of its 8 bits, which would be learned otherwise. */
 static void
 cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean)
 {
-  double        u = random_double (random);
-  int           k = u < 0.55 ? 1 : u < 0.9 ? 2 : 4, width, height, x0, y0;
-  gboolean      flip_x = random_double (random) < 0.5, flip_y = random_double (random) < 0.5, turn = random_double (random) < 0.5;
+  double   u = random_double (random);
+  int      k = u < 0.55 ? 1 : u < 0.9 ? 2 : 4, width, height, x0, y0;
+  gboolean flip_x = random_double (random) < 0.5, flip_y = random_double (random) < 0.5,
+           turn = random_double (random) < 0.5;
   const guint8 *rgb;
 
   rgb = corpus_get (corpus, pick_picture (corpus, held_out, random), &width, &height);
@@ -107,7 +109,10 @@ cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, flo
           {
             /* A picture smaller than the crop is mirrored at its edges. */
             int           u_x = (from_x + i % k) % (2 * width), u_y = (from_y + i / k) % (2 * height);
-            const guint8 *p = rgb + ((gsize) (u_y < height ? u_y : 2 * height - 1 - u_y) * (gsize) width + (gsize) (u_x < width ? u_x : 2 * width - 1 - u_x)) * 3;
+            const guint8 *p = rgb
+                              + ((gsize) (u_y < height ? u_y : 2 * height - 1 - u_y) * (gsize) width
+                                 + (gsize) (u_x < width ? u_x : 2 * width - 1 - u_x))
+                                    * 3;
 
             for (int c = 0; c < 3; c++)
               sum[c] += p[c];
@@ -162,7 +167,8 @@ fill_ellipse (int size, double cx, double cy, double rx, double ry, float value,
 static void
 fill_stroke (Random *random, int size, float value, float *level)
 {
-  double x = random_range (random, 0, size), y = random_range (random, 0, size), angle = random_range (random, 0, 2 * G_PI);
+  double x = random_range (random, 0, size), y = random_range (random, 0, size),
+         angle = random_range (random, 0, 2 * G_PI);
   double radius = random_range (random, 0.7, size / 16.0);
   int    steps = random_int (random, size / 4, size);
 
@@ -182,7 +188,8 @@ fill_holes (Random *random, int size, float value, float *level)
 
   for (int i = 0; i < holes; i++)
     {
-      double u = random_double (random), w = random_range (random, 5, size * 0.45), h = random_range (random, 5, size * 0.45);
+      double u = random_double (random), w = random_range (random, 5, size * 0.45),
+             h = random_range (random, 5, size * 0.45);
       double x = random_range (random, -w / 4, size - w * 3 / 4), y = random_range (random, -h / 4, size - h * 3 / 4);
 
       if (u < 0.35)
@@ -213,7 +220,9 @@ fill_soft (Random *random, int size, double most, float *level)
 
         f = f * f * (3 - 2 * f);
         e = e * e * (3 - 2 * e);
-        level[y * size + x] = (float) most * ((knots[j][i] * (1 - e) + knots[j][i + 1] * e) * (1 - f) + (knots[j + 1][i] * (1 - e) + knots[j + 1][i + 1] * e) * f);
+        level[y * size + x] = (float) most
+                              * ((knots[j][i] * (1 - e) + knots[j][i + 1] * e) * (1 - f)
+                                 + (knots[j + 1][i] * (1 - e) + knots[j + 1][i + 1] * e) * f);
       }
 }
 
@@ -237,7 +246,8 @@ fill_level (Random *random, int size, MapKind kind, float *level)
 }
 
 void
-sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample, float *work)
+sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample,
+             float *work)
 {
   int     pixels = sample->size * sample->size, u = random_int (random, 0, 100);
   MapKind kind = MAP_PHOTO;
@@ -247,7 +257,8 @@ sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionT
   draw_crop (corpus, held_out, random, sample->size, sample->clean);
   if (kind == MAP_CAMERA)
     {
-      camera_add_noise (random, sample->size, draw_photo_level (random, CAMERA_MAX), sample->clean, sample->noisy, sample->level, work);
+      camera_add_noise (random, sample->size, draw_photo_level (random, CAMERA_MAX), sample->clean, sample->noisy,
+                        sample->level, work);
       return;
     }
   fill_level (random, sample->size, kind, sample->level);

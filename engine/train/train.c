@@ -1,10 +1,11 @@
 /* Training: batches, steps, checkpoints.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * One loader thread draws batches ahead; the pool's workers each run their samples forward and backward; then the optimizer's work is
- * split over the pool.  The network computes in the back end's element type; weights, gradients and moments are f32.
+ * One loader thread draws batches ahead; the pool's workers each run their samples forward and backward; then the
+ * optimizer's work is split over the pool.  The network computes in the back end's element type; weights, gradients and
+ * moments are f32.
  *
- * The loss is EDM's (Karras et al. 2022, eq. 8 with their weighting): the mean square of F against its target, which is 1 for an untrained network;
- * with less weight at small levels, and made linear for outliers.
+ * The loss is EDM's (Karras et al. 2022, eq. 8 with their weighting): the mean square of F against its target, which is
+ * 1 for an untrained network; with less weight at small levels, and made linear for outliers.
  */
 #include "net/model.h"
 #include "process/process.h"
@@ -12,29 +13,29 @@
 
 #include <math.h>
 
-#define WARM_UP_STEPS  1000 /* or this share of the training, whichever ends first: */
-#define WARM_UP_SHARE  0.05
-#define AVERAGE_DECAY  0.999
-#define OUTLIER        4.0 /* a step whose gradient is this much longer than usual is left out */
-#define CLIP           1.2 /* one this much longer is shortened */
-#define SETTLE_STEPS   50  /* before "usual" means anything */
-/* Where the loss goes from square to linear (Huber), in standard deviations of the target.  At small levels a young network's output can be off by
- * a hundred of these; the square of one such sample would be the whole step. */
-#define HUBER          3.0f
-/* The sigma that counts half.  At small levels most of F's target cannot be known, and weighted like the others these samples are most of the gradient's
- * noise: the levels at which there is much to win are learned late. */
-#define SIGMA_HALF     0.1f
-#define BATCHES_AHEAD  3
-#define SMOOTHING      0.99
+#define WARM_UP_STEPS 1000 /* or this share of the training, whichever ends first: */
+#define WARM_UP_SHARE 0.05
+#define AVERAGE_DECAY 0.999
+#define OUTLIER       4.0 /* a step whose gradient is this much longer than usual is left out */
+#define CLIP          1.2 /* one this much longer is shortened */
+#define SETTLE_STEPS  50  /* before "usual" means anything */
+/* Where the loss goes from square to linear (Huber), in standard deviations of the target.  At small levels a young
+ * network's output can be off by a hundred of these; the square of one such sample would be the whole step. */
+#define HUBER 3.0f
+/* The sigma that counts half.  At small levels most of F's target cannot be known, and weighted like the others these
+ * samples are most of the gradient's noise: the levels at which there is much to win are learned late. */
+#define SIGMA_HALF         0.1f
+#define BATCHES_AHEAD      3
+#define SMOOTHING          0.99
 #define VALIDATION_SAMPLES 48
 #define VALIDATION_SEED    0x76616C69u
 
 /* What the network is given and asked for. */
 typedef struct
 {
-  float *input;  /* [batch][size / 2][size / 2][NET_CHANNELS_IN] */
-  float *target; /* [batch][size / 2][size / 2][NET_CHANNELS_OUT] */
-  float *weight; /* as target: from 0 at level 0 to 1 */
+  float *input;   /* [batch][size / 2][size / 2][NET_CHANNELS_IN] */
+  float *target;  /* [batch][size / 2][size / 2][NET_CHANNELS_OUT] */
+  float *weight;  /* as target: from 0 at level 0 to 1 */
   double weights; /* their sum */
 } Batch;
 
@@ -82,7 +83,7 @@ batch_init (Batch *batch, int samples, int size, GError **error)
 {
   gsize pixels = (gsize) samples * (gsize) (size / 2) * (gsize) (size / 2);
 
-  *batch = (Batch) { core_alloc0 (pixels * NET_CHANNELS_IN, sizeof (float), error), NULL, NULL, 0 };
+  *batch = (Batch){ core_alloc0 (pixels * NET_CHANNELS_IN, sizeof (float), error), NULL, NULL, 0 };
   if (batch->input)
     batch->target = core_alloc0 (pixels * NET_CHANNELS_OUT, sizeof (float), error);
   if (batch->target)
@@ -113,7 +114,6 @@ batch_set_target (Batch *batch, int index, const Sample *sample)
           {
             float clean = 2 * sample->clean[at * 3 + c] - 1, noisy = 2 * sample->noisy[at * 3 + c] - 1;
 
-
             batch->weight[to + (gsize) c] = weight;
             batch->target[to + (gsize) c] = sigma > 0 ? (clean - condition.c_skip * noisy) / condition.c_out : 0;
           }
@@ -141,7 +141,7 @@ drawer_init (Drawer *drawer, int size, GError **error)
 {
   gsize pixels = (gsize) size * (gsize) size;
 
-  *drawer = (Drawer) { { size, core_alloc0 (pixels * 3, sizeof (float), error), NULL, NULL }, NULL };
+  *drawer = (Drawer){ { size, core_alloc0 (pixels * 3, sizeof (float), error), NULL, NULL }, NULL };
   if (drawer->sample.clean)
     drawer->sample.noisy = core_alloc0 (pixels * 3, sizeof (float), error);
   if (drawer->sample.noisy)
@@ -152,7 +152,8 @@ drawer_init (Drawer *drawer, int size, GError **error)
 }
 
 static void
-batch_draw (Batch *batch, int samples, const Trainer *trainer, gboolean held_out, guint64 seed, gint64 first_sample, Drawer *drawer)
+batch_draw (Batch *batch, int samples, const Trainer *trainer, gboolean held_out, guint64 seed, gint64 first_sample,
+            Drawer *drawer)
 {
   int   size = drawer->sample.size;
   gsize step = (gsize) (size / 2) * (gsize) (size / 2) * NET_CHANNELS_IN;
@@ -226,7 +227,8 @@ run_task (int task, int thread, gpointer data)
 {
   Trainer     *trainer = data;
   const Batch *batch = trainer->current;
-  gsize        pixels = (gsize) trainer->per_task * (gsize) (trainer->options->crop / 2) * (gsize) (trainer->options->crop / 2);
+  gsize        pixels
+      = (gsize) trainer->per_task * (gsize) (trainer->options->crop / 2) * (gsize) (trainer->options->crop / 2);
   gsize        first = (gsize) task * pixels;
   gsize        count = pixels * NET_CHANNELS_OUT;
   float       *d_output = trainer->d_outputs[task];
@@ -235,8 +237,9 @@ run_task (int task, int thread, gpointer data)
   output = train_pass_forward (trainer->passes[task], batch->input + first * NET_CHANNELS_IN, &trainer->errors[task]);
   if (! output)
     return;
-  trainer->losses[task] = measure (output, batch->target + first * NET_CHANNELS_OUT, batch->weight + first * NET_CHANNELS_OUT, count,
-                                   1 / MAX (batch->weights, 1), d_output);
+  trainer->losses[task]
+      = measure (output, batch->target + first * NET_CHANNELS_OUT, batch->weight + first * NET_CHANNELS_OUT, count,
+                 1 / MAX (batch->weights, 1), d_output);
   train_pass_backward (trainer->passes[task], d_output, trainer->gradients[thread], &trainer->errors[task]);
 }
 
@@ -246,7 +249,8 @@ get_fraction (const Trainer *trainer)
 {
   const DiffusionTrainOptions *o = trainer->options;
 
-  return o->samples > 0 ? (double) trainer->progress.samples / (double) o->samples : trainer->progress.seconds / (o->minutes * 60);
+  return o->samples > 0 ? (double) trainer->progress.samples / (double) o->samples
+                        : trainer->progress.seconds / (o->minutes * 60);
 }
 
 static void
@@ -268,11 +272,13 @@ update_weights (Trainer *trainer, double norm)
       double scale = settled ? MIN (1, CLIP * p->gradient_norm / MAX (norm, 1e-30)) : 1;
 
       /* The average forgets its start as fast as it can and then settles to its window. */
-      adam_step (&trainer->adam, trainer->pool, trainer->gradients[0], scale, rate, MIN (AVERAGE_DECAY, (steps + 1) / (steps + 20)));
+      adam_step (&trainer->adam, trainer->pool, trainer->gradients[0], scale, rate,
+                 MIN (AVERAGE_DECAY, (steps + 1) / (steps + 20)));
       memset (trainer->gradients[0], 0, trainer->layout->n_parameters * sizeof (float));
     }
   if (isfinite (norm))
-    p->gradient_norm = trainer->adam.steps <= 1 ? norm : 0.98 * p->gradient_norm + 0.02 * MIN (norm, CLIP * p->gradient_norm);
+    p->gradient_norm
+        = trainer->adam.steps <= 1 ? norm : 0.98 * p->gradient_norm + 0.02 * MIN (norm, CLIP * p->gradient_norm);
 }
 
 static gboolean
@@ -284,7 +290,8 @@ train_step (Trainer *trainer, GError **error)
   trainer->current = g_async_queue_pop (trainer->ready);
   if (trainer->current->weights == 0)
     {
-      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "There is not enough memory for the training samples.");
+      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+                           "There is not enough memory for the training samples.");
       return FALSE;
     }
   pool_run (trainer->pool, trainer->tasks, run_task, trainer);
@@ -311,15 +318,17 @@ train_step (Trainer *trainer, GError **error)
 static gboolean
 validate (Trainer *trainer, GError **error)
 {
-  int          samples = trainer->per_task, rounds = MAX (1, VALIDATION_SAMPLES / samples);
-  gsize        count = (gsize) samples * (gsize) (trainer->options->crop / 2) * (gsize) (trainer->options->crop / 2) * NET_CHANNELS_OUT;
+  int   samples = trainer->per_task, rounds = MAX (1, VALIDATION_SAMPLES / samples);
+  gsize count = (gsize) samples * (gsize) (trainer->options->crop / 2) * (gsize) (trainer->options->crop / 2)
+                * NET_CHANNELS_OUT;
   double       sum = 0, weights = 0;
   gboolean     success;
   Batch        batch = { 0 };
   Drawer       drawer = { 0 };
   const float *output;
 
-  success = batch_init (&batch, samples, trainer->options->crop, error) && drawer_init (&drawer, trainer->options->crop, error)
+  success = batch_init (&batch, samples, trainer->options->crop, error)
+            && drawer_init (&drawer, trainer->options->crop, error)
             && net_plan_set_weights (trainer->plan, trainer->adam.average, trainer->pool, error);
   for (int i = 0; i < rounds && success; i++)
     {
@@ -343,12 +352,12 @@ static gboolean
 save_model (Trainer *trainer, GError **error)
 {
   const DiffusionTrainOptions *o = trainer->options;
-  g_autoptr (DiffusionModel)   model = diffusion_model_new (&trainer->layout->architecture, 0, error);
-  g_autofree char             *name = g_path_get_basename (o->out);
-  g_autofree char             *samples = g_strdup_printf ("%" G_GINT64_FORMAT, trainer->progress.samples);
-  g_autofree char             *hours = g_strdup_printf ("%.2f", trainer->progress.seconds / 3600);
-  g_autofree char             *loss = g_strdup_printf ("%.4f", trainer->validation);
-  g_autofree char             *crop = g_strdup_printf ("%d crops of %d x %d pixels per step", o->batch, o->crop, o->crop);
+  g_autoptr (DiffusionModel) model = diffusion_model_new (&trainer->layout->architecture, 0, error);
+  g_autofree char *name = g_path_get_basename (o->out);
+  g_autofree char *samples = g_strdup_printf ("%" G_GINT64_FORMAT, trainer->progress.samples);
+  g_autofree char *hours = g_strdup_printf ("%.2f", trainer->progress.seconds / 3600);
+  g_autofree char *loss = g_strdup_printf ("%.4f", trainer->validation);
+  g_autofree char *crop = g_strdup_printf ("%d crops of %d x %d pixels per step", o->batch, o->crop, o->crop);
 
   if (! model)
     return FALSE;
@@ -413,7 +422,8 @@ check_options (const DiffusionTrainOptions *o, DiffusionArchitecture *architectu
 
       if (! from)
         return FALSE;
-      if (o->architecture.levels && ! net_architecture_equal (diffusion_model_get_architecture (from), &o->architecture))
+      if (o->architecture.levels
+          && ! net_architecture_equal (diffusion_model_get_architecture (from), &o->architecture))
         wrong = "the model to start from to have the widths and blocks that are asked for";
       *architecture = *diffusion_model_get_architecture (from);
     }
@@ -421,7 +431,8 @@ check_options (const DiffusionTrainOptions *o, DiffusionArchitecture *architectu
     wrong = "a packed corpus and a model file to write";
   else if (o->batch < 1 || o->batch > 4096)
     wrong = "a batch of 1 to 4096 samples";
-  else if (o->crop < 16 || o->crop > 1024 || o->crop % (1 << CLAMP (architecture->levels, 1, DIFFUSION_MAX_LEVELS)) != 0)
+  else if (o->crop < 16 || o->crop > 1024
+           || o->crop % (1 << CLAMP (architecture->levels, 1, DIFFUSION_MAX_LEVELS)) != 0)
     wrong = "crops of 16 to 1024 pixels, a multiple of 2 to the number of levels";
   else if (! (o->learning_rate > 0) || o->learning_rate > 1)
     wrong = "a learning rate above 0 and at most 1";
@@ -497,7 +508,8 @@ allocate (Trainer *trainer, GError **error)
       return FALSE;
   trainer->tasks = count_tasks (trainer->options->batch, (int) threads);
   trainer->per_task = trainer->options->batch / trainer->tasks;
-  outputs = (gsize) trainer->per_task * (gsize) (trainer->options->crop / 2) * (gsize) (trainer->options->crop / 2) * NET_CHANNELS_OUT;
+  outputs = (gsize) trainer->per_task * (gsize) (trainer->options->crop / 2) * (gsize) (trainer->options->crop / 2)
+            * NET_CHANNELS_OUT;
   trainer->losses = g_new0 (double, (gsize) trainer->tasks);
   trainer->errors = g_new0 (GError *, (gsize) trainer->tasks);
   trainer->passes = g_new0 (TrainPass *, (gsize) trainer->tasks);
@@ -518,7 +530,7 @@ allocate (Trainer *trainer, GError **error)
 static Trainer *
 trainer_new (const DiffusionTrainOptions *options, const char *checkpoint, GError **error)
 {
-  g_autoptr (Trainer)   trainer = g_new0 (Trainer, 1);
+  g_autoptr (Trainer) trainer = g_new0 (Trainer, 1);
   const ComputeBackend *backend = compute_get_default (error);
   DiffusionArchitecture architecture;
 
@@ -553,7 +565,8 @@ report (const Trainer *trainer)
                                      .skipped = trainer->progress.skipped,
                                      .gradient_norm = trainer->progress.gradient_norm };
 
-  r.seconds_left = o->samples > 0 ? (double) (o->samples - r.samples) / MAX (r.samples_per_second, 1e-6) : o->minutes * 60 - r.seconds;
+  r.seconds_left = o->samples > 0 ? (double) (o->samples - r.samples) / MAX (r.samples_per_second, 1e-6)
+                                  : o->minutes * 60 - r.seconds;
   r.seconds_left = MAX (r.seconds_left, 0);
   if (o->progress)
     o->progress (&r, o->progress_data);
@@ -562,9 +575,9 @@ report (const Trainer *trainer)
 gboolean
 diffusion_train (const DiffusionTrainOptions *options, GCancellable *cancellable, GError **error)
 {
-  g_autofree char    *checkpoint = g_strconcat (options->out ? options->out : "", ".checkpoint", NULL);
+  g_autofree char *checkpoint = g_strconcat (options->out ? options->out : "", ".checkpoint", NULL);
   g_autoptr (Trainer) trainer = trainer_new (options, checkpoint, error);
-  gint64              saved = g_get_monotonic_time (), interval = (gint64) (MAX (options->checkpoint_minutes, 0.1) * 60e6);
+  gint64 saved = g_get_monotonic_time (), interval = (gint64) (MAX (options->checkpoint_minutes, 0.1) * 60e6);
 
   if (! trainer)
     return FALSE;
@@ -580,13 +593,15 @@ diffusion_train (const DiffusionTrainOptions *options, GCancellable *cancellable
         return FALSE;
       if (g_get_monotonic_time () - saved > interval)
         {
-          if (! checkpoint_save (checkpoint, trainer->layout, &trainer->adam, &trainer->progress, error) || ! validate (trainer, error))
+          if (! checkpoint_save (checkpoint, trainer->layout, &trainer->adam, &trainer->progress, error)
+              || ! validate (trainer, error))
             return FALSE;
           saved = g_get_monotonic_time ();
         }
       report (trainer);
     }
-  if (! validate (trainer, error) || ! checkpoint_save (checkpoint, trainer->layout, &trainer->adam, &trainer->progress, error))
+  if (! validate (trainer, error)
+      || ! checkpoint_save (checkpoint, trainer->layout, &trainer->adam, &trainer->progress, error))
     return FALSE;
   report (trainer);
   return save_model (trainer, error);

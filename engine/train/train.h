@@ -21,18 +21,19 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (Corpus, corpus_free)
 
 typedef struct
 {
-  int    size;   /* the crop's edge in pixels */
-  float *clean;  /* [size][size][3], picture units */
-  float *noisy;  /* the same */
-  float *level;  /* [size][size] */
+  int    size;  /* the crop's edge in pixels */
+  float *clean; /* [size][size][3], picture units */
+  float *noisy; /* the same */
+  float *level; /* [size][size] */
 } Sample;
 
 /* Every so many'th picture is kept out of training, to validate on; none of a small corpus. */
 #define HELD_OUT_EVERY 40
 
-/* Draws a crop of the training pictures or of those held out, a level map of the mix, and the noise.  Only the corpus and the random
- * sequence decide. */
-void sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample, float *work);
+/* Draws a crop of the training pictures or of those held out, a level map of the mix, and the noise.  Only the corpus
+ * and the random sequence decide. */
+void sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample,
+                  float *work);
 /* Fills with independent standard normal values. */
 void sample_fill_normal (Random *random, gsize count, float *values);
 /* Floats of working memory that sample_draw () needs. */
@@ -40,14 +41,16 @@ gsize sample_work_size (int size);
 
 /* ---- camera.c: noise as cameras make it ---- */
 
-/* Turns a clean crop into a noisy one with some mixture of signal-dependent, channel-mixed, spatially correlated and compressed noise of
- * about the level sigma (picture units); level receives the local standard deviation of what was added.  work: 8 * size * size. */
-void camera_add_noise (Random *random, int size, double sigma, const float *clean, float *noisy, float *level, float *work);
+/* Turns a clean crop into a noisy one with some mixture of signal-dependent, channel-mixed, spatially correlated and
+ * compressed noise of about the level sigma (picture units); level receives the local standard deviation of what was
+ * added.  work: 8 * size * size. */
+void camera_add_noise (Random *random, int size, double sigma, const float *clean, float *noisy, float *level,
+                       float *work);
 
 /* ---- adam.c ---- */
 
-/* Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), and the exponential moving average of the weights.
- * All arrays have `count` values. */
+/* Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), and the exponential moving
+ * average of the weights. All arrays have `count` values. */
 typedef struct
 {
   gsize  count;
@@ -58,7 +61,8 @@ typedef struct
 /* Adds gradients[1 ... n - 1] to gradients[0] and zeroes them; returns the Euclidean norm of the sum. */
 double adam_reduce (const Adam *adam, Pool *pool, float *const *gradients, int n);
 /* One step along gradient x scale. */
-void adam_step (Adam *adam, Pool *pool, const float *gradient, double scale, double learning_rate, double average_decay);
+void adam_step (Adam *adam, Pool *pool, const float *gradient, double scale, double learning_rate,
+                double average_decay);
 
 /* ---- checkpoint.c ---- */
 
@@ -71,6 +75,7 @@ typedef struct
 } Progress;
 
 /* Written atomically: a crash at any moment leaves the one before. */
-gboolean checkpoint_save (const char *path, const NetLayout *layout, const Adam *adam, const Progress *progress, GError **error);
+gboolean checkpoint_save (const char *path, const NetLayout *layout, const Adam *adam, const Progress *progress,
+                          GError **error);
 /* Fails when the file is of another architecture. */
 gboolean checkpoint_load (const char *path, const NetLayout *layout, Adam *adam, Progress *progress, GError **error);

@@ -200,7 +200,8 @@ def expect_blend(whole, tolerance, in_linear_light):
         for i, (o, n, f) in enumerate(zip(old, new, full)):
             m = mask[i // colours]
             if in_linear_light:
-                expected = pictures.to_gamma(pictures.to_linear(o) + m * (pictures.to_linear(f) - pictures.to_linear(o)))
+                dark = pictures.to_linear(o)
+                expected = pictures.to_gamma(dark + m * (pictures.to_linear(f) - dark))
             else:
                 expected = o + m * (f - o)
             worst = max(worst, abs(expected - n))
@@ -229,7 +230,8 @@ def add_places(suite):
               before='(gimp-selection-all image)')
     suite.add('layer larger than the canvas, float, feathered',
               Layer('RGB', 'float', width=150, height=130, canvas=(64, 48), offset=(-30, -40)), selected_only,
-              before='(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 10 10 60 60) (gimp-selection-feather image 5)')
+              before='(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 10 10 60 60)'
+                     '(gimp-selection-feather image 5)')
     suite.add('selection partly beside the layer', Layer('RGB', canvas=(200, 150), offset=(100, 60)), selected_only,
               before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 50 40 80 50)')
     suite.add('selection wholly beside the layer', Layer('RGB', canvas=(200, 150), offset=(100, 60)),
@@ -238,7 +240,8 @@ def add_places(suite):
     suite.add('layer across several tiles, float', Layer('RGB', 'float', width=140, height=134), selected_only,
               before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 60 58 70 72)')
     suite.add('a layer mask', Layer('RGBA'), unchanged_success,
-              before='(define mask (car (gimp-layer-create-mask layer ADD-MASK-WHITE))) (gimp-layer-add-mask layer mask)',
+              before='(define mask (car (gimp-layer-create-mask layer ADD-MASK-WHITE)))'
+                     '(gimp-layer-add-mask layer mask)',
               drawable='mask')
     for width, height in ((1, 1), (3, 5), (1, 40), (65, 2)):
         for noise in (SIGMA, 0):
@@ -295,13 +298,16 @@ def add_numbers(suite):
         return check
     suite.add('the noise that was given is returned', Layer('RGB'), returned(17.5, 1e-4), noise=17.5)
     suite.add('the noise is estimated', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4), noise=0)
-    suite.add('the noise is estimated in the selection', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4),
-              noise=0, before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 10 10 140 100)')
-    suite.add('a faint selection', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4), noise=0, before='''
-              (gimp-image-select-rectangle image CHANNEL-OP-REPLACE 30 30 100 60) (gimp-selection-feather image 200)''')
+    suite.add('the noise is estimated in the selection', Layer('RGB', width=160, height=120),
+              returned(SIGMA, SIGMA * 0.4), noise=0,
+              before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 10 10 140 100)')
+    suite.add('a faint selection', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4), noise=0,
+              before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 30 30 100 60)'
+                     '(gimp-selection-feather image 200)')
 
-    suite.add('a selection too small for an estimate', Layer('RGB', width=160, height=120), returned(SIGMA, SIGMA * 0.4),
-              noise=0, before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 80 60 5 4)')
+    suite.add('a selection too small for an estimate', Layer('RGB', width=160, height=120),
+              returned(SIGMA, SIGMA * 0.4), noise=0,
+              before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 80 60 5 4)')
 
     suite.add('strength 0 changes nothing', Layer('RGBA', 'float'), unchanged_success, strength=0)
     suite.add('strength 0 changes nothing, u32 linear', Layer('RGBA', 'u32', 1), unchanged_success, strength=0)
@@ -309,7 +315,8 @@ def add_numbers(suite):
     first = Layer('RGB')
     suite.add('steps 4, seed 1', first, selected_only, steps=4, seed=1)
     suite.add('same seed, same bytes', Layer('RGB'), lambda status, text, layer:
-              succeeded(status, text, layer) or (None if layer.after == first.after else 'the bytes differ'), steps=4, seed=1)
+              succeeded(status, text, layer) or (None if layer.after == first.after else 'the bytes differ'),
+              steps=4, seed=1)
 
     defaults = Layer('RGB')
     suite.add('defaults', defaults, selected_only, noise=0)

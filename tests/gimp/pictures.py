@@ -74,8 +74,9 @@ def png_write(path, width, height, components, data):
     stride = width * components
     rows = b''.join(b'\0' + data[y * stride:(y + 1) * stride] for y in range(height))
     with open(path, 'wb') as f:
+        colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[components]
         f.write(b'\x89PNG\r\n\x1a\n'
-                + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, {1: 0, 2: 4, 3: 2, 4: 6}[components], 0, 0, 0))
+                + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, colour_type, 0, 0, 0))
                 + chunk(b'IDAT', zlib.compress(rows, 6)) + chunk(b'IEND', b''))
 
 

@@ -236,8 +236,8 @@ def check_dialog(session):
 
     def follows(strength):
         screen.enter(dialog, 'alt+t', strength)
-        changed = wait_until(lambda: min(pictures.different_pixels(other, screen.picture(dialog)) for other in (original, full))
-                             > CHANGED)
+        changed = wait_until(lambda: all(pictures.different_pixels(other, screen.picture(dialog)) > CHANGED
+                                         for other in (original, full)))
         last = screen.settle(dialog)
         session.screenshot('dialog-strength-' + strength, dialog)
         tap.check('the preview follows strength ' + strength, None if changed else 'it does not change')
@@ -316,7 +316,8 @@ def check_cancel(session):
     tap.check('Cancel in mid-run leaves the layer untouched',
               'the run had ended before' if still else None if session.read('out-stop.raw') == before
               else 'the layer was changed: %s' % result)
-    tap.check('Cancel takes at most half a second', None if seconds < 0.9 else '%.2f s' % seconds)
+    # Half a second for the engine, the rest for the plug-in to end and for xdotool.
+    tap.check('Cancel acts at once', None if seconds < 1 else 'after %.2f s' % seconds)
 
 
 def check_english(session):

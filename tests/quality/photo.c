@@ -20,7 +20,7 @@ photo_end (void)
 DiffusionPicture *
 photo_load (const char *path)
 {
-  GeglNode         *graph = gegl_node_new (), *node = gegl_node_new_child (graph, "operation", "gegl:load", "path", path, NULL);
+  GeglNode *graph = gegl_node_new (), *node = gegl_node_new_child (graph, "operation", "gegl:load", "path", path, NULL);
   GeglRectangle     extent = gegl_node_get_bounding_box (node);
   DiffusionPicture *picture = NULL;
 
@@ -28,7 +28,8 @@ photo_load (const char *path)
   if (g_file_test (path, G_FILE_TEST_IS_REGULAR))
     picture = diffusion_picture_new (extent.width, extent.height, 3, NULL);
   if (picture)
-    gegl_node_blit (node, 1.0, &extent, babl_format ("R'G'B' float"), picture->data, GEGL_AUTO_ROWSTRIDE, GEGL_BLIT_DEFAULT);
+    gegl_node_blit (node, 1.0, &extent, babl_format ("R'G'B' float"), picture->data, GEGL_AUTO_ROWSTRIDE,
+                    GEGL_BLIT_DEFAULT);
   g_object_unref (graph);
   return picture;
 }
@@ -36,7 +37,7 @@ photo_load (const char *path)
 DiffusionPicture *
 photo_add_noise (const DiffusionPicture *clean, double sigma, guint64 seed)
 {
-  DiffusionPicture            *noisy = diffusion_picture_copy (clean, NULL);
+  DiffusionPicture *noisy = diffusion_picture_copy (clean, NULL);
   g_autoptr (DiffusionPicture) level = diffusion_picture_new (clean->width, clean->height, 1, NULL);
 
   for (int i = 0; i < clean->width * clean->height; i++)

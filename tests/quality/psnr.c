@@ -1,5 +1,6 @@
-/* quality-psnr MODEL FOLDER: the mean PSNR of one network call on a folder of clean pictures with white noise of 15, 25 and 50, as it is published for other
- * networks: peak 255, the noisy picture not clipped, the level known, seed 0.  SPDX-License-Identifier: GPL-3.0-or-later */
+/* quality-psnr MODEL FOLDER: the mean PSNR of one network call on a folder of clean pictures with white noise of 15, 25
+ * and 50, as it is published for other networks: peak 255, the noisy picture not clipped, the level known, seed 0.
+ * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "photo.h"
 
 #include <stdio.h>
@@ -11,8 +12,8 @@ static gboolean
 measure (const DiffusionModel *model, const DiffusionPicture *clean, double sigma, double *psnr, GError **error)
 {
   g_autoptr (DiffusionPicture) picture = photo_add_noise (clean, sigma / 255, 0);
-  DiffusionOptions             options = DIFFUSION_OPTIONS_INIT;
-  DiffusionNoise               noise;
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  DiffusionNoise   noise;
 
   diffusion_noise_set_uniform (&noise, sigma / 255);
   if (! diffusion_denoise (model, picture, NULL, &noise, 1, &options, NULL, error))
@@ -25,15 +26,15 @@ static gboolean
 measure_folder (const DiffusionModel *model, const char *folder, GError **error)
 {
   g_autoptr (GDir) dir = g_dir_open (folder, 0, error);
-  const char      *name;
-  double           sums[G_N_ELEMENTS (levels)] = { 0 }, psnr;
-  int              count = 0;
+  const char *name;
+  double      sums[G_N_ELEMENTS (levels)] = { 0 }, psnr;
+  int         count = 0;
 
   if (! dir)
     return FALSE;
   while ((name = g_dir_read_name (dir)))
     {
-      g_autofree char             *path = g_build_filename (folder, name, NULL);
+      g_autofree char *path = g_build_filename (folder, name, NULL);
       g_autoptr (DiffusionPicture) clean = photo_load (path);
 
       if (! clean)
@@ -59,9 +60,9 @@ measure_folder (const DiffusionModel *model, const char *folder, GError **error)
 int
 main (int argc, char **argv)
 {
-  g_autoptr (GError)         error = NULL;
+  g_autoptr (GError) error = NULL;
   g_autoptr (DiffusionModel) model = NULL;
-  gboolean                   success = FALSE;
+  gboolean success = FALSE;
 
   if (argc != 3)
     {
