@@ -539,24 +539,33 @@ arguments_run (Arguments *arguments, dnnl_primitive_t primitive, GError **error)
 
 #define QUERY(plan, what) dnnl_primitive_desc_query_md ((plan)->desc, dnnl_query_##what##_md, 0)
 
+/* The two passes that go through the weights: x -> y, or dy -> dx. */
 static gboolean
-onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue,
-                     Scratch *scratch, GError **error)
+run_data_pass (const Conv *conv, Pass pass, const ConvPiece *piece, ConvEpilogue epilogue, const void *from, void *to,
+               Scratch *scratch, GError **error)
 {
   const OnednnConv *self = (const OnednnConv *) conv;
-  Plan             *plan = get_plan (self, PASS_FORWARD, piece, epilogue, error);
+  Plan             *plan = get_plan (self, pass, piece, epilogue, error);
   gpointer          work = plan ? scratch_get (scratch, MAX (plan->scratch_size, 1), error) : NULL;
   Arguments         arguments = { .status = dnnl_success };
   gboolean          success = FALSE;
 
   if (work)
     {
-      arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) x);
       arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (plan, weights), plan->weights->data);
-      arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 1),
-                     self->bias);
-      arguments_add (&arguments, DNNL_ARG_DST, QUERY (plan, dst), y);
       arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), work);
+      if (pass == PASS_FORWARD)
+        {
+          arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) from);
+          arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 1),
+                         self->bias);
+          arguments_add (&arguments, DNNL_ARG_DST, QUERY (plan, dst), to);
+        }
+      else
+        {
+          arguments_add (&arguments, DNNL_ARG_DIFF_DST, QUERY (plan, diff_dst), (gpointer) from);
+          arguments_add (&arguments, DNNL_ARG_DIFF_SRC, QUERY (plan, diff_src), to);
+        }
       success = arguments_run (&arguments, plan->primitive, error);
     }
   if (plan)
@@ -565,25 +574,17 @@ onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, vo
 }
 
 static gboolean
+onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue,
+                     Scratch *scratch, GError **error)
+{
+  return run_data_pass (conv, PASS_FORWARD, piece, epilogue, x, y, scratch, error);
+}
+
+static gboolean
 onednn_conv_backward_data (const Conv *conv, const ConvPiece *piece, const void *dy, void *dx, Scratch *scratch,
                            GError **error)
 {
-  Plan     *plan = get_plan ((const OnednnConv *) conv, PASS_BACKWARD_DATA, piece, EPILOGUE_NONE, error);
-  gpointer  work = plan ? scratch_get (scratch, MAX (plan->scratch_size, 1), error) : NULL;
-  Arguments arguments = { .status = dnnl_success };
-  gboolean  success = FALSE;
-
-  if (work)
-    {
-      arguments_add (&arguments, DNNL_ARG_DIFF_DST, QUERY (plan, diff_dst), (gpointer) dy);
-      arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (plan, weights), plan->weights->data);
-      arguments_add (&arguments, DNNL_ARG_DIFF_SRC, QUERY (plan, diff_src), dx);
-      arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), work);
-      success = arguments_run (&arguments, plan->primitive, error);
-    }
-  if (plan)
-    plan_unref (plan);
-  return success;
+  return run_data_pass (conv, PASS_BACKWARD_DATA, piece, EPILOGUE_NONE, dy, dx, scratch, error);
 }
 
 static gboolean
