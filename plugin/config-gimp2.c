@@ -142,25 +142,27 @@ config_to_bytes (GObject *config)
 void
 config_from_bytes (GObject *config, GBytes *bytes)
 {
-  const Filter         *filter = get_filter (config);
-  gsize                 size;
-  const char           *text = g_bytes_get_data (bytes, &size);
-  g_autoptr (GVariant)  variant = g_variant_parse (G_VARIANT_TYPE_VARDICT, text, text + size, NULL, NULL);
+  const Filter *filter = get_filter (config);
+  gsize         size;
+  const char   *text = g_bytes_get_data (bytes, &size);
+  g_autoptr (GVariant) variant = g_variant_parse (G_VARIANT_TYPE_VARDICT, text, text + size, NULL, NULL);
 
   if (! variant)
     return;
   for (guint i = 0; i < filter->n_params; i++)
     {
-      const char *name = filter->params[i].name;
-      double      number;
-      int         integer;
-      const char *string;
+      const Param *param = &filter->params[i];
+      const char  *name = param->name;
+      double       number;
+      int          integer;
+      const char  *string;
 
       if (g_variant_lookup (variant, name, "d", &number))
         g_object_set (config, name, number, NULL);
       else if (g_variant_lookup (variant, name, "i", &integer))
         g_object_set (config, name, integer, NULL);
-      else if (g_variant_lookup (variant, name, "&s", &string))
+      else if (g_variant_lookup (variant, name, "&s", &string)
+               && (param->type != PARAM_CHOICE || param_find_choice (param, string) >= 0))
         g_object_set (config, name, string, NULL);
     }
 }

@@ -15,8 +15,8 @@ G_BEGIN_DECLS
 GObject *config_new (const Filter *filter);
 void     config_reset (GObject *config);
 
-/* As bytes that GIMP can keep until the next run, and back.  Names that are unknown are passed over, and values out of
- * range are drawn to the nearest limit, because another version may have written them. */
+/* As bytes that GIMP can keep until the next run, and back.  Unknown names and choices are passed over, and numbers out
+ * of range are drawn to the nearest limit, because another version may have written them. */
 GBytes *config_to_bytes (GObject *config);
 void    config_from_bytes (GObject *config, GBytes *bytes);
 

@@ -1,8 +1,8 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Pull and push: average what is known down a pyramid, then fill each level's holes from the level above (Gortler et al.
- * 1996, "The Lumigraph", section 3.4, with weights 0 and 1).
+ * Pull and push: average what is known down a pyramid, then fill each level's holes from the level above (Gortler et
+ * al. 1996, "The Lumigraph", section 3.4, with weights 0 and 1).
  */
 #include <math.h>
 
@@ -25,7 +25,7 @@ has_holes (const DiffusionPicture *picture)
 static DiffusionPicture *
 pull (const DiffusionPicture *fine, GError **error)
 {
-  const int channels = fine->channels;
+  const int         channels = fine->channels;
   DiffusionPicture *coarse = diffusion_picture_new ((fine->width + 1) / 2, (fine->height + 1) / 2, channels, error);
 
   if (! coarse)
@@ -63,7 +63,7 @@ push (DiffusionPicture *fine, const DiffusionPicture *coarse)
   for (int y = 0; y < fine->height; y++)
     for (int x = 0; x < fine->width; x++)
       {
-        float *pixel = fine->data + ((gsize) y * fine->width + x) * channels;
+        float    *pixel = fine->data + ((gsize) y * fine->width + x) * channels;
         const int x0 = x / 2, y0 = y / 2;
         const int x1 = CLAMP (x0 + (x % 2 ? 1 : -1), 0, coarse->width - 1);
         const int y1 = CLAMP (y0 + (y % 2 ? 1 : -1), 0, coarse->height - 1);

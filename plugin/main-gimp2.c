@@ -81,12 +81,13 @@ static void
 install (const Filter *filter)
 {
   static const GimpParamDef standard[STANDARD_ARGUMENTS]
-      = { { GIMP_PDB_INT32, "run-mode", "The run mode { RUN-INTERACTIVE (0), RUN-NONINTERACTIVE (1), RUN-WITH-LAST-VALS (2) }" },
+      = { { GIMP_PDB_INT32, "run-mode",
+            "The run mode { RUN-INTERACTIVE (0), RUN-NONINTERACTIVE (1), RUN-WITH-LAST-VALS (2) }" },
           { GIMP_PDB_IMAGE, "image", "The image" },
           { GIMP_PDB_DRAWABLE, "drawable", "The layer, mask or channel to change" } };
   static const GimpParamDef returned[] = { { GIMP_PDB_FLOAT, FILTER_RETURN_NAME, FILTER_RETURN_BLURB } };
-  const guint   n = STANDARD_ARGUMENTS + filter->n_params;
-  GimpParamDef *arguments = g_new0 (GimpParamDef, n);
+  const guint               n = STANDARD_ARGUMENTS + filter->n_params;
+  GimpParamDef             *arguments = g_new0 (GimpParamDef, n);
 
   memcpy (arguments, standard, sizeof standard);
   for (guint i = 0; i < filter->n_params; i++)
@@ -96,7 +97,8 @@ install (const Filter *filter)
       arguments[STANDARD_ARGUMENTS + i].description = describe (&filter->params[i]);
     }
   gimp_install_procedure (filter->procedure, filter->blurb, filter->help, FILTER_AUTHOR, FILTER_AUTHOR, FILTER_DATE,
-                          filter->label, FILTER_IMAGE_TYPES, GIMP_PLUGIN, n, G_N_ELEMENTS (returned), arguments, returned);
+                          filter->label, FILTER_IMAGE_TYPES, GIMP_PLUGIN, n, G_N_ELEMENTS (returned), arguments,
+                          returned);
   gimp_plugin_menu_register (filter->procedure, filter->menu);
 
   for (guint i = STANDARD_ARGUMENTS; i < n; i++)
@@ -115,7 +117,7 @@ query (void)
     install (&filters[i]);
 }
 
-/* ---- arguments and last values ------------------------------------------------------------------------------------------- */
+/* ---- arguments and last values ---------------------------------------------------------------------------- */
 
 /* Checks the arguments of a call and sets them in config. */
 static gboolean
@@ -123,8 +125,9 @@ read_arguments (const Filter *filter, int n_params, const GimpParam *params, GOb
 {
   if (n_params != (int) (STANDARD_ARGUMENTS + filter->n_params))
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, _ ("%s needs %u arguments, but was called with %d."),
-                   filter->procedure, STANDARD_ARGUMENTS + filter->n_params, n_params);
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   _ ("%s needs %u arguments, but was called with %d."), filter->procedure,
+                   STANDARD_ARGUMENTS + filter->n_params, n_params);
       return FALSE;
     }
 
@@ -185,7 +188,7 @@ save_last_values (const Filter *filter, GObject *config)
   g_bytes_unref (bytes);
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------------- */
+/* ---- running ---------------------------------------------------------------------------------------------- */
 
 static void
 set_error (const GError *error)
@@ -201,13 +204,13 @@ set_error (const GError *error)
 static void
 run (const gchar *name, gint n_params, const GimpParam *params, gint *n_return_values, GimpParam **values)
 {
-  const GimpRunMode   mode = params[0].data.d_int32;
-  const Filter       *filter = filter_find (name);
+  const GimpRunMode mode = params[0].data.d_int32;
+  const Filter     *filter = filter_find (name);
   g_autoptr (GObject) config = NULL;
-  g_autoptr (GError)  error = NULL;
-  g_autofree char    *locale_dir = get_locale_dir ();
-  double              noise_used = 0;
-  gboolean            success = TRUE;
+  g_autoptr (GError) error = NULL;
+  g_autofree char *locale_dir = get_locale_dir ();
+  double           noise_used = 0;
+  gboolean         success = TRUE;
 
   bindtextdomain (GETTEXT_PACKAGE, locale_dir);
   bind_textdomain_codeset (GETTEXT_PACKAGE, "UTF-8");
@@ -242,7 +245,7 @@ run (const gchar *name, gint n_params, const GimpParam *params, gint *n_return_v
   gegl_exit ();
 }
 
-/* ---- the dialog window --------------------------------------------------------------------------------------------------- */
+/* ---- the dialog window ------------------------------------------------------------------------------------ */
 
 void
 host_ui_init (void)
@@ -257,7 +260,8 @@ host_dialog_new (const Filter *filter, HostDialogContext *context, GObject *conf
       = gimp_dialog_new (gettext (filter->title), filter->procedure, NULL, 0, NULL, NULL, _ ("_Reset"), RESPONSE_RESET,
                          _ ("_Cancel"), GTK_RESPONSE_CANCEL, _ ("_OK"), GTK_RESPONSE_OK, NULL);
 
-  gtk_dialog_set_alternative_button_order (GTK_DIALOG (window), GTK_RESPONSE_OK, RESPONSE_RESET, GTK_RESPONSE_CANCEL, -1);
+  gtk_dialog_set_alternative_button_order (GTK_DIALOG (window), GTK_RESPONSE_OK, RESPONSE_RESET, GTK_RESPONSE_CANCEL,
+                                           -1);
   gimp_window_set_transient (GTK_WINDOW (window));
   gtk_box_pack_start (GTK_BOX (gtk_dialog_get_content_area (GTK_DIALOG (window))), body, TRUE, TRUE, 0);
   return window;

@@ -75,13 +75,13 @@ add_argument (GimpProcedure *procedure, const Param *param)
 }
 
 static GimpValueArray *
-run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable **drawables, GimpProcedureConfig *config,
-     gpointer data)
+run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable **drawables,
+     GimpProcedureConfig *config, gpointer data)
 {
-  HostDialogContext   context = { procedure, config };
-  g_autoptr (GError)  error = NULL;
-  double              noise_used = 0;
-  GimpValueArray     *values;
+  HostDialogContext context = { procedure, config };
+  g_autoptr (GError) error = NULL;
+  double          noise_used = 0;
+  GimpValueArray *values;
 
   gegl_init (NULL, NULL);
   if (gimp_core_object_array_get_length ((GObject **) drawables) != 1)
@@ -155,7 +155,7 @@ diffusion_plug_in_init (DiffusionPlugIn *plug_in)
 {
 }
 
-/* ---- the dialog window --------------------------------------------------------------------------------------------------- */
+/* ---- the dialog window ------------------------------------------------------------------------------------ */
 
 void
 host_ui_init (void)

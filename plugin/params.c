@@ -80,9 +80,9 @@ filter_find (const char *procedure)
 GParamSpec *
 param_spec_new (const Param *param)
 {
-  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_NAME;
-  const char *nick = gettext (param->nick);
-  const char *blurb = gettext (param->blurb);
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_NAME | G_PARAM_LAX_VALIDATION;
+  const char       *nick = gettext (param->nick);
+  const char       *blurb = gettext (param->blurb);
 
   switch (param->type)
     {
@@ -122,6 +122,7 @@ param_check_number (const Param *param, double value, GError **error)
   if (value >= min && value <= max)
     return TRUE;
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-               _ ("The argument \"%s\" is %g, but it must be a number from %g to %.10g."), param->name, value, min, max);
+               _ ("The argument \"%s\" is %g, but it must be a number from %g to %.10g."), param->name, value, min,
+               max);
   return FALSE;
 }

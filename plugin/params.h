@@ -22,9 +22,9 @@ typedef enum
 
 typedef struct
 {
-  const char     *name;     /* of the argument and of the property: a-z and dashes */
-  const char     *nick;     /* label with a mnemonic, translatable */
-  const char     *blurb;    /* one sentence, translatable */
+  const char     *name;  /* of the argument and of the property: a-z and dashes */
+  const char     *nick;  /* label with a mnemonic, translatable */
+  const char     *blurb; /* one sentence, translatable */
   ParamType       type;
   double          min, max; /* of numbers */
   double          value;    /* default; of a choice: its index */
@@ -65,7 +65,7 @@ extern const guint  n_filters;
 
 const Filter *filter_find (const char *procedure);
 
-/* The parameter as a property; its texts are translated. */
+/* The parameter as a property; its texts are translated, and numbers out of range are drawn to the nearest limit. */
 GParamSpec *param_spec_new (const Param *param);
 
 /* The index of a choice's name, or -1. */

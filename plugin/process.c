@@ -12,7 +12,7 @@ static const double READING = 0.05, WRITING = 0.95;
 enum
 {
   PROGRESS_MS = 100,
-  /* Events to handle between two strips of rows: enough for any dialog, and it ends even if a source is always ready. */
+  /* Events to handle between two strips of rows: enough for any dialog, and an end even if a source is always ready. */
   MAX_EVENTS = 32
 };
 
@@ -60,13 +60,21 @@ job_progress (double fraction, gpointer data)
   g_atomic_int_set (&job->permille, (int) (fraction * 1000));
 }
 
+/* A selection can be too small or too ragged for a single spot that tells; then its surroundings speak for it. */
+static gboolean
+measure_noise (const Region *region, DiffusionNoise *noise, GError **error)
+{
+  if (! diffusion_estimate_noise (region->picture, region->weights, noise, error))
+    return FALSE;
+  return noise->sigma > 0 || diffusion_estimate_noise (region->picture, NULL, noise, error);
+}
+
 static gboolean
 job_denoise (Job *job, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
   if (job->settings.noise > 0)
     diffusion_noise_set_uniform (&job->noise, job->settings.noise / EIGHT_BIT);
-  else if (! job->noise_known
-           && ! diffusion_estimate_noise (job->region->picture, job->region->weights, &job->noise, error))
+  else if (! job->noise_known && ! measure_noise (job->region, &job->noise, error))
     return FALSE;
 
   return diffusion_denoise (job->model, job->region->picture, NULL, &job->noise, job->settings.strength, options,
@@ -107,7 +115,7 @@ process_estimate (Region *region, DiffusionNoise *noise, GError **error)
   diffusion_noise_set_uniform (noise, 0);
   if (! region_prepare (region, &any, error))
     return FALSE;
-  return ! any || diffusion_estimate_noise (region->picture, region->weights, noise, error);
+  return ! any || measure_noise (region, noise, error);
 }
 
 DiffusionModel *
@@ -121,7 +129,7 @@ process_load_model (GObject *config, GError **error)
   return path ? diffusion_model_load (path, error) : NULL;
 }
 
-/* ---- running ----------------------------------------------------------------------------------------------------------- */
+/* ---- running ---------------------------------------------------------------------------------------------- */
 
 typedef struct
 {
@@ -198,11 +206,11 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
              const DiffusionNoise *noise, ProcessProgress progress, gpointer data, GCancellable *cancellable,
              double *noise_used, GError **error)
 {
-  const int       margin = diffusion_model_get_margin (model);
+  const int margin = diffusion_model_get_margin (model);
   g_autoptr (Job) job = NULL;
-  Run             run = { .progress = progress, .data = data, .cancellable = cancellable };
-  Settings        settings;
-  Region         *region;
+  Run      run = { .progress = progress, .data = data, .cancellable = cancellable };
+  Settings settings;
+  Region  *region;
 
   settings_read (&settings, config);
   region = region_new_selected (drawable, margin, settings.noise == 0 && ! noise, error);

@@ -35,7 +35,8 @@ typedef struct
 } Job;
 
 /* Takes the region.  noise: an estimate made before, or NULL. */
-Job *job_new (const Filter *filter, GObject *config, Region *region, DiffusionModel *model, const DiffusionNoise *noise);
+Job *job_new (const Filter *filter, GObject *config, Region *region, DiffusionModel *model,
+              const DiffusionNoise *noise);
 void job_free (Job *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Job, job_free)
 
@@ -50,8 +51,8 @@ DiffusionModel *process_load_model (GObject *config, GError **error);
 
 typedef void (*ProcessProgress) (double fraction, gpointer data);
 
-/* Runs the filter.  noise: an estimate made before, or NULL.  While it works, the main context is kept going and progress is
- * called from it.  noise_used comes in 8-bit units. */
+/* Runs the filter.  noise: an estimate made before, or NULL.  While it works, the main context is kept going and
+ * progress is called from it.  noise_used comes in 8-bit units. */
 gboolean process_run (const Filter *filter, HostDrawable drawable, GObject *config, DiffusionModel *model,
                       const DiffusionNoise *noise, ProcessProgress progress, gpointer data, GCancellable *cancellable,
                       double *noise_used, GError **error);

@@ -1,9 +1,10 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Pixels in and out.  The engine's picture is a perceptual view of the layer in floats; what comes back into the layer is
- * never that view but the layer's own pixel plus the change that the engine made, computed in doubles.  So values beyond
- * white survive, and a pixel that the engine left alone keeps its bits.  Alpha is not even converted: its bytes are copied.
+ * Pixels in and out.  The engine's picture is a perceptual view of the layer in floats; what comes back into the layer
+ * is never that view but the layer's own pixel plus the change that the engine made, computed in doubles.  So values
+ * beyond white survive, and a pixel that the engine left alone keeps its bits.  Alpha is not even converted: its bytes
+ * are copied.
  */
 #include <math.h>
 #include <string.h>
@@ -28,10 +29,10 @@ static const float UNCHANGED = 1e-6f;
 /* Buffers for one strip of rows. */
 typedef struct
 {
-  guchar *native; /* the drawable's pixels */
-  guchar *fresh;  /* the new ones, in the same format */
-  float  *seen;   /* as the engine sees them */
-  float  *mask;   /* selection */
+  guchar *native;               /* the drawable's pixels */
+  guchar *fresh;                /* the new ones, in the same format */
+  float  *seen;                 /* as the engine sees them */
+  float  *mask;                 /* selection */
   double *before, *after, *sum; /* in the layer's own encoding, as doubles, with alpha */
 } Strip;
 
@@ -104,16 +105,15 @@ get_seen_format (const Babl *native)
 static const Babl *
 get_exact_format (const Babl *native)
 {
-  const char            *encoding = babl_format_get_encoding (native);
-  const int              model = (int) strcspn (encoding, " ");
-  g_autofree char *name
-      = g_strdup_printf ("%.*s%s double", model, encoding, babl_format_has_alpha (native) ? "" : "A");
+  const char      *encoding = babl_format_get_encoding (native);
+  const int        model = (int) strcspn (encoding, " ");
+  g_autofree char *name = g_strdup_printf ("%.*s%s double", model, encoding, babl_format_has_alpha (native) ? "" : "A");
 
   return babl_format_with_space (name, native);
 }
 
-/* GIMP mixes old and new pixels through a selection in 32-bit floats, which 8-bit and 16-bit integers survive unharmed even
- * where the selection is empty, but wider formats do not (and infinities become NaN). */
+/* GIMP mixes old and new pixels through a selection in 32-bit floats.  Where nothing is selected, integers of 8 and 16
+ * bits survive that unharmed, but wider formats do not (and infinities become NaN). */
 static gboolean
 is_wide (const Babl *native)
 {
@@ -153,16 +153,15 @@ get_selection_buffer (HostDrawable drawable)
 static Region *
 region_new (HostDrawable drawable, const GeglRectangle *rect, int margin, gboolean with_weights, GError **error)
 {
-  const GeglRectangle layer
-      = { 0, 0, gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable) };
+  const GeglRectangle layer = { 0, 0, gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable) };
   g_autoptr (Region) region = g_new0 (Region, 1);
 
   region->drawable = drawable;
   region->native = gimp_drawable_get_format (drawable);
   region->seen = get_seen_format (region->native);
   region->rect = *rect;
-  region->outer = (GeglRectangle) { rect->x - margin, rect->y - margin, rect->width + 2 * margin,
-                                    rect->height + 2 * margin };
+  region->outer
+      = (GeglRectangle){ rect->x - margin, rect->y - margin, rect->width + 2 * margin, rect->height + 2 * margin };
   gegl_rectangle_intersect (&region->outer, &region->outer, &layer);
 
   region->picture = diffusion_picture_new (region->outer.width, region->outer.height, 3, error);
@@ -246,12 +245,12 @@ gboolean
 region_read_strip (Region *region, gboolean *done, GError **error)
 {
   const int           y = region->outer.y + region->rows;
-  const GeglRectangle rect = { region->outer.x, y, region->outer.width,
-                               strip_height (y, region->outer.y + region->outer.height) };
-  const gsize         n = (gsize) rect.width * rect.height;
-  const int           components = babl_format_get_n_components (region->seen);
-  const gsize         start = (gsize) region->rows * rect.width;
-  g_autofree float   *seen = g_try_malloc_n (n, sizeof (float) * components);
+  const GeglRectangle rect
+      = { region->outer.x, y, region->outer.width, strip_height (y, region->outer.y + region->outer.height) };
+  const gsize       n = (gsize) rect.width * rect.height;
+  const int         components = babl_format_get_n_components (region->seen);
+  const gsize       start = (gsize) region->rows * rect.width;
+  g_autofree float *seen = g_try_malloc_n (n, sizeof (float) * components);
 
   if (! seen)
     return fail_memory (error);
@@ -345,8 +344,8 @@ apply_change (float *seen, const float *result, int components)
   return changed;
 }
 
-/* strip->native holds rows of the drawable, strip->fresh gets the new ones; rect lies in region->rect.  With a mask, the
- * change is scaled by it. */
+/* strip->native holds rows of the drawable, strip->fresh gets the new ones; rect lies in region->rect.  With a mask,
+ * the change is scaled by it. */
 static void
 convert_rows (const Region *region, Strip *strip, const GeglRectangle *rect, const float *mask)
 {
@@ -354,9 +353,8 @@ convert_rows (const Region *region, Strip *strip, const GeglRectangle *rect, con
   const gsize n = (gsize) rect->width * rect->height;
   const int   components = babl_format_get_n_components (region->seen);
   const int   bytes = babl_format_get_bytes_per_pixel (region->native);
-  const int   alpha_bytes = babl_format_has_alpha (region->native)
-                              ? bytes / babl_format_get_n_components (region->native)
-                              : 0;
+  const int   alpha_bytes
+      = babl_format_has_alpha (region->native) ? bytes / babl_format_get_n_components (region->native) : 0;
 
   babl_process (babl_fish (region->native, region->seen), strip->native, strip->seen, n);
   babl_process (babl_fish (region->native, exact), strip->native, strip->sum, n);
@@ -398,8 +396,8 @@ convert_rows (const Region *region, Strip *strip, const GeglRectangle *rect, con
 static gboolean
 write_rows (Region *region, GeglBuffer *target, gboolean blend, RegionTick tick, gpointer data, GError **error)
 {
-  const int           end = region->rect.y + region->rect.height;
-  g_auto (Strip)      strip = { NULL };
+  const int end = region->rect.y + region->rect.height;
+  g_auto (Strip) strip = { NULL };
   g_autoptr (GeglBuffer) source = gimp_drawable_get_buffer (region->drawable);
   g_autoptr (GeglBuffer) selection = NULL;
 
@@ -476,21 +474,20 @@ merge_shadow (const Region *region, GError **error)
   if (gimp_drawable_merge_shadow (region->drawable, TRUE))
     return TRUE;
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-               _ ("GIMP did not accept the new pixels (%s); check that the layer is not locked."),
-               HOST_PDB_ERROR ());
+               _ ("GIMP did not accept the new pixels (%s); check that the layer is not locked."), HOST_PDB_ERROR ());
   return FALSE;
 }
 
-/* Merging the shadow pushes the undo step and applies the selection, in floats.  For wide formats that is not exact enough:
- * there the mixing is done here, kept beside, and written over what the merge left, within the rectangle that its undo
- * step covers. */
+/* Merging the shadow pushes the undo step and applies the selection, in floats.  For wide formats that is not exact
+ * enough: there the mixing is done here, kept beside, and written over what the merge left, within the rectangle that
+ * its undo step covers. */
 gboolean
 region_write (Region *region, RegionTick tick, gpointer data, GError **error)
 {
-  const GeglRectangle   *rect = &region->rect;
+  const GeglRectangle *rect = &region->rect;
   g_autoptr (GeglBuffer) exact = NULL;
-  GeglBuffer            *buffer;
-  gboolean               success;
+  GeglBuffer *buffer;
+  gboolean    success;
 
   if (! check_layer_unchanged (region, error) || ! check_selection_unchanged (region, error))
     return FALSE;
@@ -523,7 +520,7 @@ region_write (Region *region, RegionTick tick, gpointer data, GError **error)
 gboolean
 region_render (Region *region, const Babl *format, guchar *pixels, GError **error)
 {
-  const gsize            rowstride = (gsize) region->rect.width * babl_format_get_bytes_per_pixel (format);
+  const gsize rowstride = (gsize) region->rect.width * babl_format_get_bytes_per_pixel (format);
   g_autoptr (GeglBuffer) target = NULL;
 
   if (! check_layer_unchanged (region, error))

@@ -15,12 +15,12 @@ G_BEGIN_DECLS
 
 typedef struct
 {
-  HostDrawable      drawable;
-  const Babl       *native;  /* the drawable's pixels */
-  const Babl       *seen;    /* the same as the engine sees them: perceptual floats with alpha, in the layer's colour space */
-  GeglRectangle     rect;    /* what is to change, in the drawable's coordinates */
-  GeglRectangle     outer;   /* rect and the context around it, as far as the drawable has it */
-  gboolean          masked;  /* there is a selection */
+  HostDrawable  drawable;
+  const Babl   *native; /* the drawable's pixels */
+  const Babl   *seen;  /* the same as the engine sees them: perceptual floats with alpha, in the layer's colour space */
+  GeglRectangle rect;  /* what is to change, in the drawable's coordinates */
+  GeglRectangle outer; /* rect and the context around it, as far as the drawable has it */
+  gboolean      masked;      /* there is a selection */
   DiffusionPicture *picture; /* of outer; NaN where a pixel means nothing */
   DiffusionPicture *weights; /* of outer: which pixels tell about the noise; NULL if nobody asked */
   int               rows;    /* read so far */

@@ -1,8 +1,9 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * What happens while the dialog is open.  First the selected region is read, strip by strip between events, and its noise
- * is estimated on a thread; from then on the preview computes.  Then the run, with the dialog as its progress window.
+ * What happens while the dialog is open.  First the selected region is read, strip by strip between events, and its
+ * noise is estimated on a thread; from then on the preview computes.  Then the run, with the dialog as its progress
+ * window.
  */
 #include <math.h>
 
@@ -24,12 +25,12 @@ typedef struct
   UiPreview      *preview;
   GtkWidget      *preview_widget;
 
-  Region         *region; /* whose noise is being estimated */
-  guint           reader; /* idle source */
-  gboolean        estimating;
-  gboolean        estimated;
-  DiffusionNoise  noise;
-  double          pixel_seconds; /* of one step of the engine for one pixel, as the preview saw it; 0: unknown */
+  Region        *region; /* whose noise is being estimated */
+  guint          reader; /* idle source */
+  gboolean       estimating;
+  gboolean       estimated;
+  DiffusionNoise noise;
+  double         pixel_seconds; /* of one step of the engine for one pixel, as the preview saw it; 0: unknown */
 
   GCancellable *cancellable;
   gint64        start;
@@ -53,7 +54,7 @@ set_time_status (Session *session, const char *format, double seconds)
   ui_dialog_set_status (session->dialog, text);
 }
 
-/* ---- the estimate -------------------------------------------------------------------------------------------------------- */
+/* ---- the estimate ----------------------------------------------------------------------------------------- */
 
 static void
 estimate_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
@@ -91,9 +92,9 @@ estimate_done (GObject *source, GAsyncResult *result, gpointer data)
 static gboolean
 estimate_read (gpointer data)
 {
-  Session           *session = data;
+  Session *session = data;
   g_autoptr (GError) error = NULL;
-  gboolean           done = FALSE;
+  gboolean done = FALSE;
 
   if (region_read_strip (session->region, &done, &error) && ! done)
     return G_SOURCE_CONTINUE;
@@ -117,7 +118,7 @@ estimate_read (gpointer data)
 static gboolean
 estimate_start (Session *session, GError **error)
 {
-  session->region = region_new_selected (session->drawable, 0, TRUE, error);
+  session->region = region_new_selected (session->drawable, diffusion_model_get_margin (session->model), TRUE, error);
   if (! session->region)
     return FALSE;
   session->estimating = TRUE;
@@ -141,7 +142,7 @@ estimate_stop (Session *session)
     g_main_context_iteration (NULL, TRUE);
 }
 
-/* ---- the preview --------------------------------------------------------------------------------------------------------- */
+/* ---- the preview ------------------------------------------------------------------------------------------ */
 
 static gpointer
 preview_begin (const GdkRectangle *view, gpointer data, GError **error)
@@ -195,10 +196,10 @@ preview_free (gpointer crop)
 static void
 preview_notify (double seconds, const GError *error, gpointer data)
 {
-  Session      *session = data;
-  Settings      settings;
-  const int     context = 2 * diffusion_model_get_margin (session->model);
-  int           x, y, width, height;
+  Session  *session = data;
+  Settings  settings;
+  const int context = 2 * diffusion_model_get_margin (session->model);
+  int       x, y, width, height;
 
   if (error || seconds < 0)
     {
@@ -216,7 +217,7 @@ preview_notify (double seconds, const GError *error, gpointer data)
 static const UiPreviewFilter preview_filter
     = { preview_begin, preview_compute, preview_render, preview_free, preview_notify };
 
-/* ---- the run after the dialog ------------------------------------------------------------------------------------------------------------- */
+/* ---- the run after the dialog ----------------------------------------------------------------------------- */
 
 static void
 run_progress (double fraction, gpointer data)
@@ -228,7 +229,7 @@ run_progress (double fraction, gpointer data)
   gimp_progress_update (fraction);
   if (g_cancellable_is_cancelled (session->cancellable))
     ui_dialog_set_status (session->dialog, _ ("Stopping..."));
-  else if (fraction > 0.1 && seconds > 1)
+  else if (fraction > 0.07 && seconds > 1)
     set_time_status (session, _ ("About %s left (minutes:seconds)."), seconds * (1 - fraction) / fraction);
 }
 
@@ -315,7 +316,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   return success;
 }
 
-/* ---- any run mode -------------------------------------------------------------------------------------------------------- */
+/* ---- any run mode ----------------------------------------------------------------------------------------- */
 
 static void
 show_progress (double fraction, gpointer data)

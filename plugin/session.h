@@ -1,8 +1,8 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * One call of a filter in any run mode; with its dialog, if that is wanted: the estimate, the preview, and the run with its
- * progress bar.
+ * One call of a filter in any run mode; with its dialog, if that is wanted: the estimate, the preview, and the run with
+ * its progress bar.
  */
 #pragma once
 

@@ -1,4 +1,4 @@
-/* The noise estimate, on pictures that are drawn here and whose noise is therefore known.  SPDX-License-Identifier: GPL-3.0-or-later */
+/* The noise estimate, on pictures whose noise is known.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "task/noise.h"
 
 #include <math.h>
@@ -69,8 +69,8 @@ new_gradient (int width, int height)
   return picture;
 }
 
-/* Dead leaves: discs of all sizes that hide one another have the statistics of photographs (Lee, Mumford, Huang 2001, "Occlusion models
- * for natural images").  Every third one is striped, as leaves are. */
+/* Dead leaves: discs of all sizes that hide one another have the statistics of photographs (Lee, Mumford, Huang 2001,
+ * "Occlusion models for natural images").  Every third one is striped, as leaves are. */
 static DiffusionPicture *
 new_leaves (int width, int height)
 {
@@ -81,7 +81,8 @@ new_leaves (int width, int height)
     {
       /* The number of discs above a radius falls with its square. */
       double radius = MIN (3 / sqrt (next_uniform (&state)), width / 4.0), pitch = 2 + 4 * next_uniform (&state);
-      double x0 = width * next_uniform (&state), y0 = height * next_uniform (&state), angle = G_PI * next_uniform (&state);
+      double x0 = width * next_uniform (&state), y0 = height * next_uniform (&state),
+             angle = G_PI * next_uniform (&state);
       double contrast = leaf % 3 ? 0 : 0.1, base = 0.1 + 0.6 * next_uniform (&state), colour[3];
 
       for (int c = 0; c < 3; c++)
@@ -91,7 +92,7 @@ new_leaves (int width, int height)
           if (hypot (x - x0, y - y0) < radius)
             for (int c = 0; c < 3; c++)
               get_pixel (picture, x, y)[c]
-                = (float) (colour[c] + contrast * sin ((x * cos (angle) + y * sin (angle)) * 2 * G_PI / pitch));
+                  = (float) (colour[c] + contrast * sin ((x * cos (angle) + y * sin (angle)) * 2 * G_PI / pitch));
     }
   return picture;
 }
@@ -119,7 +120,7 @@ round_picture (DiffusionPicture *picture)
 static DiffusionNoise
 estimate (const DiffusionPicture *picture, const DiffusionPicture *mask)
 {
-  DiffusionNoise   noise;
+  DiffusionNoise noise;
   g_autoptr (GError) error = NULL;
 
   memset (&noise, 0xff, sizeof noise);
@@ -155,9 +156,11 @@ new_flat (int width, int height)
   return new_picture (width, height, 3, 0.5);
 }
 
-/* Measured are 5 % of 3,969 blocks, half of which lie under others, by about 30 coefficients of luma and 60 of colour: good to 2 %
- * in the mean; in one sample the weakest of the overlapping blocks are not quite independent of what is measured.  In
- * leaves the noise adds to what texture the weakest blocks have, which counts for more where the noise is less. */
+/* Measured are 5 % of 3,969 blocks, half of which lie under others, by about 30 coefficients of luma and 60 of colour:
+ * good to 2 % in the mean; in one sample the weakest of the overlapping blocks are not quite independent of what is
+ * measured.  In leaves the noise adds to what texture the weakest blocks have, which counts for more where the noise is
+ * less. */
+/* clang-format off */
 static const WhiteCase white_cases[] = {
   { "/estimate/white/flat/1", new_flat, 1, 0.06 },
   { "/estimate/white/flat/5", new_flat, 5, 0.05 },
@@ -170,24 +173,27 @@ static const WhiteCase white_cases[] = {
   { "/estimate/white/leaves/25", new_leaves, 25, 0.05 },
   { "/estimate/white/leaves/50", new_leaves, 50, 0.05 },
 };
+/* clang-format on */
 
 static void
 test_white (gconstpointer data)
 {
-  const WhiteCase             *self = data;
+  const WhiteCase *self = data;
   g_autoptr (DiffusionPicture) picture = self->make (EDGE, EDGE);
-  DiffusionNoise               noise;
+  DiffusionNoise noise;
 
   add_noise (picture, self->sigma * UNIT, 0, EDGE);
   noise = estimate (picture, NULL);
-  g_test_message ("%g is estimated as %.2f, Y' %.2f, colour %.2f", self->sigma, noise.sigma * 255, noise.luma * 255, noise.chroma * 255);
+  g_test_message ("%g is estimated as %.2f, Y' %.2f, colour %.2f", self->sigma, noise.sigma * 255, noise.luma * 255,
+                  noise.chroma * 255);
   assert_near (noise.sigma, self->sigma * UNIT, self->tolerance);
   /* The parts hold half as many coefficients or less. */
   assert_near (noise.luma, self->sigma * UNIT / sqrt (3), 1.5 * self->tolerance);
   assert_near (noise.chroma, self->sigma * UNIT, 1.5 * self->tolerance);
 }
 
-/* 8-bit pictures: rounding adds a variance of 1/12, and values below black are gone, which is less noise in dark places. */
+/* 8-bit pictures: rounding adds a variance of 1/12, and values below black are gone, which is less noise in dark
+ * places. */
 static void
 test_rounded (void)
 {
@@ -200,13 +206,13 @@ test_rounded (void)
 
 /* ---- other noise ---- */
 
-/* Noise that grows with brightness; at a bin, of 400 blocks, the curve is a mean over the bins beside it, hence the 15 %. */
+/* Noise that grows with brightness.  The curve is a mean over a bin, of 400 blocks, and its neighbours: hence 15 %. */
 static void
 test_signal_dependent (void)
 {
   g_autoptr (DiffusionPicture) picture = new_gradient (EDGE, EDGE);
-  DiffusionNoise               noise;
-  guint64                      state = 1;
+  DiffusionNoise noise;
+  guint64        state = 1;
 
   for (int y = 0; y < EDGE; y++)
     for (int x = 0; x < EDGE; x++)
@@ -226,13 +232,14 @@ test_signal_dependent (void)
   assert_near (noise.sigma, 0.0354, 0.08);
 }
 
-/* Grey noise is luma alone: that of Y' is that of each channel.  What is left of the other is less than what 8 bits could show. */
+/* Grey noise is luma alone: that of Y' is that of each channel.  What is left of the other is less than what 8 bits
+ * could show. */
 static void
 test_luma_only (void)
 {
   g_autoptr (DiffusionPicture) picture = new_gradient (EDGE, EDGE);
-  DiffusionNoise               noise;
-  guint64                      state = 1;
+  DiffusionNoise noise;
+  guint64        state = 1;
 
   for (int i = 0; i < EDGE * EDGE; i++)
     {
@@ -252,8 +259,8 @@ static void
 test_chroma_only (void)
 {
   g_autoptr (DiffusionPicture) picture = new_gradient (EDGE, EDGE);
-  DiffusionNoise               noise;
-  guint64                      state = 1;
+  DiffusionNoise noise;
+  guint64        state = 1;
 
   for (int i = 0; i < EDGE * EDGE; i++)
     {
@@ -269,13 +276,13 @@ test_chroma_only (void)
   g_assert_cmpfloat (noise.luma, <, 0.2 * UNIT);
 }
 
-/* Noise that was smoothed, as demosaicing and noise reduction do: its highest frequencies, by which many estimates go, hold next
- * to nothing.  The 15 %: the lowest frequencies are guessed from the slope of the others. */
+/* Noise that was smoothed, as demosaicing and noise reduction do: its highest frequencies, by which many estimates go,
+ * hold next to nothing.  The 15 %: the lowest frequencies are guessed from the slope of the others. */
 static void
 test_correlated (void)
 {
   g_autoptr (DiffusionPicture) picture = new_gradient (EDGE, EDGE), raw = new_picture (EDGE + 2, EDGE + 2, 3, 0);
-  const double                 weight[3] = { 0.25, 0.5, 0.25 };
+  const double weight[3] = { 0.25, 0.5, 0.25 };
 
   add_noise (raw, 20 * UNIT, 0, EDGE + 2);
   for (int y = 0; y < EDGE; y++)
@@ -334,7 +341,7 @@ static void
 test_clipped (void)
 {
   g_autoptr (DiffusionPicture) picture = new_picture (EDGE, EDGE, 3, 0.5);
-  DiffusionNoise               noise;
+  DiffusionNoise noise;
 
   add_noise (picture, 10 * UNIT, 0, EDGE);
   for (int y = 0; y < EDGE; y++)
@@ -384,12 +391,13 @@ test_small_mask (void)
 static void
 test_tiny (void)
 {
-  const int sizes[][2] = { { 1, 1 }, { 3, 5 }, { 7, 300 }, { 300, 1 }, { 8, 8 }, { 9, 8 }, { 15, 17 }, { 16, 16 }, { 33, 20 } };
+  const int sizes[][2]
+      = { { 1, 1 }, { 3, 5 }, { 7, 300 }, { 300, 1 }, { 8, 8 }, { 9, 8 }, { 15, 17 }, { 16, 16 }, { 33, 20 } };
 
   for (gsize i = 0; i < G_N_ELEMENTS (sizes); i++)
     {
       g_autoptr (DiffusionPicture) picture = new_picture (sizes[i][0], sizes[i][1], 3, 0.5);
-      DiffusionNoise               noise;
+      DiffusionNoise noise;
 
       assert_silent (picture, NULL);
       add_noise (picture, 10 * UNIT, 0, picture->width);
@@ -406,7 +414,7 @@ test_tiny (void)
 static void
 test_damaged (void)
 {
-  const float                  damage[] = { NAN, INFINITY, -INFINITY, 1e30f };
+  const float damage[] = { NAN, INFINITY, -INFINITY, 1e30f };
   g_autoptr (DiffusionPicture) picture = new_gradient (EDGE, EDGE), mask = new_picture (EDGE, EDGE, 1, NAN);
 
   add_noise (picture, 10 * UNIT, 0, EDGE);
@@ -436,8 +444,8 @@ static void
 test_scale (void)
 {
   g_autoptr (DiffusionPicture) small = new_picture (500, 500, 3, 0.5), large = new_picture (3000, 2000, 3, 0.5);
-  double                       start, times[2];
-  DiffusionNoise               noise;
+  double         start, times[2];
+  DiffusionNoise noise;
 
   add_noise (small, 10 * UNIT, 0, small->width);
   add_noise (large, 10 * UNIT, 0, large->width);
@@ -456,9 +464,10 @@ test_scale (void)
 static void
 test_arguments (void)
 {
-  g_autoptr (DiffusionPicture) picture = new_picture (16, 16, 3, 0), grey = new_picture (16, 16, 1, 0), mask = new_picture (16, 15, 1, 1);
-  g_autoptr (GError)           error = NULL;
-  DiffusionNoise               noise;
+  g_autoptr (DiffusionPicture) picture = new_picture (16, 16, 3, 0), grey = new_picture (16, 16, 1, 0),
+                               mask = new_picture (16, 15, 1, 1);
+  g_autoptr (GError) error = NULL;
+  DiffusionNoise noise;
 
   g_assert_false (diffusion_estimate_noise (grey, NULL, &noise, &error));
   g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);

@@ -29,7 +29,7 @@ struct _UiDialog
   GtkWidget  *noise_level;    /* slider and number */
   GtkWidget  *noise_auto;
   GtkWidget  *noise_estimate;
-  double      estimate;       /* negative: not known yet */
+  double      estimate; /* negative: not known yet */
 };
 
 static GParamSpec *
@@ -64,8 +64,8 @@ add_row (UiDialog *dialog, const char *property, GtkWidget *widget, GtkWidget *t
   gtk_box_pack_start (GTK_BOX (dialog->fields), row, FALSE, FALSE, 0);
 }
 
-/* A slider and a number; the slider may cover only the useful part of the range, and then shows its end for what is beyond.
- * (gimp_prop_hscale_new () would bind the slider, but makes an abstract type with GTK 2.) */
+/* A slider and a number; the slider may cover only the useful part of the range, and then shows its end for what is
+ * beyond.  (gimp_prop_hscale_new () would bind the slider, but makes an abstract type with GTK 2.) */
 static GtkWidget *
 scale_new (UiDialog *dialog, const char *property, const UiField *field, GtkWidget **number)
 {
@@ -81,14 +81,15 @@ scale_new (UiDialog *dialog, const char *property, const UiField *field, GtkWidg
   gtk_scale_set_digits (GTK_SCALE (scale), field->digits);
   gtk_scale_set_draw_value (GTK_SCALE (scale), FALSE);
   gtk_widget_set_size_request (scale, SLIDER_WIDTH, -1);
-  g_object_bind_property (dialog->config, property, adjustment, "value", G_BINDING_BIDIRECTIONAL | G_BINDING_SYNC_CREATE);
+  g_object_bind_property (dialog->config, property, adjustment, "value",
+                          G_BINDING_BIDIRECTIONAL | G_BINDING_SYNC_CREATE);
 
   gtk_box_pack_start (GTK_BOX (box), scale, TRUE, TRUE, 0);
   gtk_box_pack_start (GTK_BOX (box), *number, FALSE, FALSE, 0);
   return box;
 }
 
-/* ---- the noise field ---------------------------------------------------------------------------------------------------- */
+/* ---- the noise field -------------------------------------------------------------------------------------- */
 
 static void
 noise_auto_toggled (GtkToggleButton *button, UiDialog *dialog)
@@ -105,8 +106,8 @@ noise_auto_toggled (GtkToggleButton *button, UiDialog *dialog)
   else if (level == 0)
     {
       /* 0 would mean the estimate again: start from what was estimated, or from the smallest step. */
-      level = MAX (dialog->estimate, gtk_adjustment_get_step_increment (gtk_spin_button_get_adjustment (
-                                         GTK_SPIN_BUTTON (dialog->noise_level))));
+      level = MAX (dialog->estimate, gtk_adjustment_get_step_increment (
+                                         gtk_spin_button_get_adjustment (GTK_SPIN_BUTTON (dialog->noise_level))));
       g_object_set (dialog->config, dialog->noise_property, MIN (level, G_PARAM_SPEC_DOUBLE (pspec)->maximum), NULL);
     }
 }
@@ -125,8 +126,8 @@ noise_changed (GObject *config, GParamSpec *pspec, UiDialog *dialog)
 static void
 add_noise (UiDialog *dialog, const char *property, const UiField *field)
 {
-  GtkWidget *box = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
-  GtkWidget *level = scale_new (dialog, property, field, &dialog->noise_level);
+  GtkWidget       *box = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkWidget       *level = scale_new (dialog, property, field, &dialog->noise_level);
   g_autofree char *signal = g_strdup_printf ("notify::%s", property);
 
   dialog->noise_property = property;
@@ -157,7 +158,7 @@ ui_dialog_set_estimate (UiDialog *dialog, double level)
   gtk_label_set_text (GTK_LABEL (dialog->noise_estimate), text ? text : "");
 }
 
-/* ---- other fields ------------------------------------------------------------------------------------------------------- */
+/* ---- other fields ----------------------------------------------------------------------------------------- */
 
 static void
 seed_clicked (GtkButton *button, UiDialog *dialog)
@@ -223,7 +224,7 @@ ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *fiel
   gtk_widget_show_all (dialog->fields);
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------------------- */
+/* ---- the whole -------------------------------------------------------------------------------------------- */
 
 UiDialog *
 ui_dialog_new (GObject *config, GtkWidget *preview)

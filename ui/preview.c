@@ -27,15 +27,6 @@ typedef struct
   gint64       start;
 } Work;
 
-static void
-work_free (gpointer data)
-{
-  Work *work = data;
-
-  work->preview->filter->free (work->crop);
-  g_free (work);
-}
-
 static GdkRectangle
 get_view (UiPreview *preview)
 {
@@ -52,8 +43,8 @@ same_view (const GdkRectangle *a, const GdkRectangle *b)
   return a->x == b->x && a->y == b->y && a->width == b->width && a->height == b->height;
 }
 
-/* gimp_preview_draw_buffer () would mix in the selection by itself, but shifts the rows of a view that the selection fills
- * only partly. */
+/* gimp_preview_draw_buffer () would mix in the selection by itself, but shifts the rows of a view that the selection
+ * fills only partly. */
 static void
 draw (UiPreview *preview)
 {
@@ -92,6 +83,8 @@ work_done (GObject *source, GAsyncResult *result, gpointer data)
       preview->view = work->view;
       draw (preview);
     }
+  /* Not left to the task, whose last reference may be the thread's: the crop belongs to the main thread. */
+  preview->filter->free (work->crop);
   if (! g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
     preview->filter->notify ((g_get_monotonic_time () - work->start) / (double) G_USEC_PER_SEC, error, preview->data);
   g_clear_error (&error);
@@ -126,12 +119,12 @@ invalidated (GimpPreview *widget, UiPreview *preview)
   Work  *work = g_new (Work, 1);
   GTask *task;
 
-  *work = (Work) { preview, view, crop, g_get_monotonic_time () };
+  *work = (Work){ preview, view, crop, g_get_monotonic_time () };
   preview->cancellable = g_cancellable_new ();
   preview->running++;
   preview->filter->notify (-1, NULL, preview->data);
   task = g_task_new (NULL, preview->cancellable, work_done, preview);
-  g_task_set_task_data (task, work, work_free);
+  g_task_set_task_data (task, work, g_free);
   g_task_run_in_thread (task, work_run);
   g_object_unref (task);
 }

@@ -1,44 +1,46 @@
 /* The noise that a photograph already has.  SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Noise is measured where there is least else.  The picture is sampled in blocks of 8x8, each turned into a discrete cosine
- * transform of its luma and colour differences.  The blocks are put into groups of like brightness, because noise depends on
- * brightness, and in each group the mean energy of the weakest few blocks is taken as noise.  That is the method of Ponomarenko et
- * al. 2007 ("An automatic approach to lossy compression of AVIRIS images") and of Pyatykh, Hesser, Zheng 2013 ("Image noise
- * level estimation by principal component analysis") in outline, with these differences:
+ * Noise is measured where there is least else.  The picture is sampled in blocks of 8x8, each turned into a discrete
+ * cosine transform of its luma and colour differences.  The blocks are put into groups of like brightness, because
+ * noise depends on brightness, and in each group the mean energy of the weakest few blocks is taken as noise.  That is
+ * in outline the method of Ponomarenko et al. 2007 ("An automatic approach to lossy compression of AVIRIS images") and
+ * of Pyatykh, Hesser, Zheng 2013 ("Image noise level estimation by principal component analysis").  What differs:
  *
- * - Taking the weakest blocks of pure noise would find less than all of it.  So half of the coefficients (i + j even or odd, as on a
- *   chessboard) choose the blocks and the other half are measured: noise in one says nothing about noise in the other, texture does.
- *   This needs no correction by a chi-square quantile, hence no assumption that the noise is white or Gaussian.
- * - Cameras blur noise (demosaicing, noise reduction) and JPEG removes its high frequencies.  The estimate adds up the
- *   spectrum, band by band, instead of reading it off at the highest frequencies.  Only if the noise turns out to be white are the
- *   high frequencies, where photographs have the least texture, trusted for all.
- * - Texture shows in how the energy grows from the weakest blocks to less weak ones, and by a spectrum that falls faster than that of
- *   noise.  Both lower what a group says and how much it counts.  And a noise level does not jump with brightness: a
- *   group cannot be much noisier than what its neighbours have at most.
+ * The weakest blocks of pure noise hold less than all of it.  So half of the coefficients (i + j even or odd, as on a
+ * chessboard) choose the blocks and the other half are measured: noise in one says nothing about noise in the other,
+ * texture does.  So no correction by a chi-square quantile is needed, and the noise need not be white or Gaussian.
+ *
+ * Cameras blur noise (demosaicing, noise reduction) and JPEG removes its high frequencies.  The estimate adds up the
+ * spectrum, band by band, instead of reading it off at the highest frequencies.  Only if the noise turns out to be
+ * white are the high frequencies, where photographs have the least texture, trusted for all.
+ *
+ * Texture shows in how the energy grows from the weakest blocks to less weak ones, and by a spectrum that falls faster
+ * than that of noise.  Both lower what a group says and how much it counts.  And a noise level does not jump with
+ * brightness: a group cannot be much noisier than what its neighbours have at most.
  */
 #include "noise.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#define SIZE 8                /* edge of a block */
-#define COUNT (SIZE * SIZE)
-#define BANDS 4               /* the rings max (i, j) = 2, 3, 4 ... 5, 6 ... 7; below them photographs shade */
-#define SAMPLES 16384         /* blocks to look at: bounds the time on large pictures; a tenth of it would measure to 3 % */
-#define STRIDE 4              /* the least distance of blocks: half overlapping ones still bring new evidence */
-#define GROUPS 10             /* of brightness, equally large */
-#define GROUP_LEAST 100       /* blocks, or the weakest of them are too few to say anything */
-#define SELECTED_LEAST 8      /* blocks: 8 x 30 coefficients measure a variance to 9 % */
-#define CLIPPED_MOST 6        /* pixels of a block: the tenth that lies beyond 1.3 standard deviations */
-#define VALUE_MOST 64.0f      /* values beyond are damage */
-#define CLIPPED_WITHIN 1e-5f  /* of black or white; conversions between number formats round */
-#define UNIT (1.0 / 255)
+#define SIZE           8 /* edge of a block */
+#define COUNT          (SIZE * SIZE)
+#define BANDS          4     /* the rings max (i, j) = 2, 3, 4 ... 5, 6 ... 7; below them photographs shade */
+#define SAMPLES        16384 /* blocks to look at: bounds the time on large pictures */
+#define STRIDE         4     /* the least distance of blocks: half overlapping ones still bring new evidence */
+#define GROUPS         10    /* of brightness, equally large */
+#define GROUP_LEAST    100   /* blocks, or the weakest of them are too few to say anything */
+#define SELECTED_LEAST 8     /* blocks: 8 x 30 coefficients measure a variance to 9 % */
+#define CLIPPED_MOST   6     /* pixels of a block: the tenth that lies beyond 1.3 standard deviations */
+#define VALUE_MOST     64.0f /* values beyond are damage */
+#define CLIPPED_WITHIN 1e-5f /* of black or white; conversions between number formats round */
+#define UNIT           (1.0 / 255)
 
-/* The share of the blocks that are measured, weakest first: of luma where texture is, of colour differences, which are smoother
- * but which JPEG often sets to nothing, a larger one.  Growth of the energy is seen at WIDER times as many. */
-#define LUMA_SHARE 0.05
+/* The share of the blocks that are measured, weakest first: of luma where texture is, of colour differences, which are
+ * smoother but which JPEG often sets to nothing, a larger one.  Growth of the energy is seen at WIDER times as many. */
+#define LUMA_SHARE   0.05
 #define CHROMA_SHARE 0.1
-#define WIDER 4
+#define WIDER        4
 
 /* From noise to texture by the exponent a of energy ~ share^a: flat for noise; texture starts at about 0.2. */
 #define GROWTH_OF_TEXTURE 0.2
@@ -48,7 +50,7 @@
 #define ROUNDED_AWAY (4 * UNIT * UNIT)
 /* The share of the third ring's power that the highest band has: demosaiced noise about 0.15 at most, white noise 1. */
 #define SHARE_OF_COLOURED 0.25
-#define SHARE_OF_WHITE 0.5
+#define SHARE_OF_WHITE    0.5
 /* The level's logarithm per logit of brightness: what the shoulder of tone curves, the steepest part, does to it. */
 #define SLOPE_MOST 0.8
 /* How sure the groups must be, on the mean, that what they see is noise for the estimate to stand as it is. */
@@ -86,8 +88,8 @@ typedef struct
 {
   double brightness;
   double variance;
-  double limit;  /* a level that the noise does not exceed here */
-  double noisy;  /* how much that looks like noise: 1 very, 0 like texture */
+  double limit; /* a level that the noise does not exceed here */
+  double noisy; /* how much that looks like noise: 1 very, 0 like texture */
   double weight;
 } Point;
 
@@ -105,7 +107,7 @@ typedef struct
   int                     stride;
   float                   basis[COUNT];
   float                   ramp[SIZE]; /* the transform of a straight line, of length 1 */
-  GArray                 *luma, *fine, *coarse; /* of Sample: luma; colour differences; the same at half the resolution */
+  GArray *luma, *fine, *coarse;       /* of Sample: luma; colour differences; the same at half the resolution */
 } Survey;
 
 static inline gboolean
@@ -114,14 +116,15 @@ is_clipped (float value)
   return fabsf (value) < CLIPPED_WITHIN || fabsf (value - 1) < CLIPPED_WITHIN;
 }
 
-/* Reads the SIZE * scale square at (x, y) as luma and two colour differences, orthonormal, each 8x8 sum over scale x scale pixels
- * divided by scale, which keeps the level of white noise.  FALSE if a pixel is unusable or too many are clipped. */
+/* Reads the SIZE * scale square at (x, y) as luma and two colour differences, orthonormal, each 8x8 sum over scale x
+ * scale pixels divided by scale, which keeps the level of white noise.  FALSE if a pixel is unusable or too many are
+ * clipped. */
 static gboolean
 read_block (const Survey *survey, int x, int y, int scale, float planes[3][COUNT])
 {
   const DiffusionPicture *p = survey->picture;
-  const float             l = 0.57735027f / (float) scale, s = 0.70710678f / (float) scale, t = 0.40824829f / (float) scale;
-  int                     clipped = 0;
+  const float l = 0.57735027f / (float) scale, s = 0.70710678f / (float) scale, t = 0.40824829f / (float) scale;
+  int         clipped = 0;
 
   for (int i = 0; i < COUNT; i++)
     planes[0][i] = planes[1][i] = planes[2][i] = 0;
@@ -137,7 +140,8 @@ read_block (const Survey *survey, int x, int y, int scale, float planes[3][COUNT
           int   to = j / scale * SIZE + i / scale;
 
           /* Written so that NAN fails too. */
-          if (! (fabsf (r) < VALUE_MOST && fabsf (g) < VALUE_MOST && fabsf (b) < VALUE_MOST) || (mask && ! (mask[i] > 0.5f)))
+          if (! (fabsf (r) < VALUE_MOST && fabsf (g) < VALUE_MOST && fabsf (b) < VALUE_MOST)
+              || (mask && ! (mask[i] > 0.5f)))
             return FALSE;
           clipped += is_clipped (r) || is_clipped (g) || is_clipped (b);
           planes[0][to] += (r + g + b) * l;
@@ -175,8 +179,8 @@ transform (const float *basis, const float *block, float *to)
     }
 }
 
-/* Takes the straight line that fits best out of the SIZE coefficients that are `step` apart: shading is one mostly, and would leak
- * into the frequencies that are measured. */
+/* Takes the straight line that fits best out of the SIZE coefficients that are `step` apart: shading is one mostly, and
+ * would leak into the frequencies that are measured. */
 static void
 remove_ramp (const float *ramp, int step, float *coefficients)
 {
@@ -227,7 +231,8 @@ get_brightness (const float *luma, int scale)
   return sum * 0.57735027f / (float) (COUNT * scale);
 }
 
-/* Colour differences at half resolution come from every other block in both directions, as they cover four times the area. */
+/* Colour differences at half resolution come from every other block in both directions, as they cover four times the
+ * area. */
 static void
 survey_blocks (Survey *survey)
 {
@@ -391,7 +396,8 @@ total_coarse (const double *power)
   return total_all (power) / 4;
 }
 
-/* Takes from the low bands what goes above the highest, but for the share `coloured`, since white noise has the same power in all. */
+/* Takes from the low bands what goes above the highest, but for the share `coloured`, since white noise has the same
+ * power in all. */
 static void
 flatten (double coloured, double *power)
 {
@@ -412,7 +418,7 @@ judge_group (const Group *group, Total total, double coloured)
 {
   Point  point = { .brightness = group->brightness };
   double weakest[BANDS], weak[BANDS], noise[BANDS];
-  double steep, growth, fall;
+  double whole, growth, fall;
   /* Nothing is surely less than this, and quotients of two nothings are 1. */
   const double nothing = 1e-8;
 
@@ -423,20 +429,22 @@ judge_group (const Group *group, Total total, double coloured)
     }
   flatten (coloured, weakest);
   flatten (coloured, weak);
-  steep = total (weakest);
-  growth = MAX (log ((total (weak) + nothing) / (steep + nothing)) / log (WIDER), 0);
+  whole = total (weakest);
+  growth = MAX (log ((total (weak) + nothing) / (whole + nothing)) / log (WIDER), 0);
   if (total == total_all)
     {
       limit_fall (weakest);
       limit_fall (weak);
     }
-  fall = (total (weakest) + nothing) / (steep + nothing);
-  /* As if texture went with the square root of the share: then what was added by WIDER times the blocks is what was there at first. */
+  fall = (total (weakest) + nothing) / (whole + nothing);
+  /* As if texture went with the square root of the share: then what was added by WIDER times the blocks is what was
+   * there at first. */
   for (int band = 0; band < BANDS; band++)
     noise[band] = MAX (weakest[band] - MAX (weak[band] - weakest[band], 0), 0);
   point.variance = total (noise);
   point.limit = sqrt (total (weak)) + LEAST;
-  /* A variance's error is as large as itself: its inverse square would be the weight of independent values; they are not quite. */
+  /* A variance's error is as large as itself: its inverse square would be the weight of independent values; they are
+   * not quite. */
   point.noisy = exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) * fall * fall;
   point.weight = group->blocks * (point.noisy + 1e-4) / (point.variance + LEAST * LEAST);
   return point;
@@ -450,7 +458,8 @@ get_logit (double brightness)
   return log (b / (1 - b));
 }
 
-/* Judges all groups, also against one another: one that says more than the others' limits allow has texture and counts for less. */
+/* Judges all groups, also against one another: one that says more than the others' limits allow has texture and counts
+ * for less. */
 static void
 judge_groups (const Group *groups, int count, Total total, double coloured, Point *points)
 {
@@ -471,7 +480,8 @@ judge_groups (const Group *groups, int count, Total total, double coloured, Poin
     }
 }
 
-/* How much of the spectrum's slope is to be believed: 0 for white noise, 1 for noise that went through a camera or JPEG. */
+/* How much of the spectrum's slope is to be believed: 0 for white noise, 1 for noise that went through a camera or
+ * JPEG. */
 static double
 get_coloured (const Group *groups, int count)
 {
@@ -489,8 +499,8 @@ get_coloured (const Group *groups, int count)
   return CLAMP ((SHARE_OF_WHITE - share) / (SHARE_OF_WHITE - SHARE_OF_COLOURED), 0, 1);
 }
 
-/* Where all is texture, even the weakest blocks are, and the least of it would pass for noise.  That costs detail, which is worse than
- * some noise left: so the whole estimate is lowered. */
+/* Where all is texture, even the weakest blocks are, and the least of it would pass for noise.  That costs detail,
+ * which is worse than some noise left: so the whole estimate is lowered. */
 static double
 get_trust (const Point *points, int count)
 {
@@ -536,7 +546,8 @@ estimate (const Survey *survey, DiffusionNoise *noise)
   int    lumas = measure_groups (survey->luma, LUMA_SHARE, luma);
   int    fines = measure_groups (survey->fine, CHROMA_SHARE, fine);
   int    coarses = measure_groups (survey->coarse, CHROMA_SHARE, coarse);
-  /* What whitens colour noise would whiten luma's too, but not the other way round: cameras and JPEG store colour more coarsely. */
+  /* What whitens colour noise would whiten luma's too, but not the other way round: cameras and JPEG store colour more
+   * coarsely. */
   double coloured_chroma = get_coloured (fine, fines), coloured = MIN (get_coloured (luma, lumas), coloured_chroma);
 
   judge_groups (luma, lumas, total_all, coloured, points);

@@ -159,7 +159,7 @@ class Gimp:
         command += ['-b', '(load %s)' % scheme_string(file)]
         return command + (['--quit'] if self.major == '3' else ['-b', '(gimp-quit 0)'])
 
-    def run(self, script, timeout=400, **environment):
+    def run(self, script, timeout=900, **environment):
         """Runs GIMP without a display; the exit status means nothing in 2.10, so the log decides.  Returns the log."""
         command = self.command(script)
         try:
