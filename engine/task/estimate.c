@@ -431,6 +431,7 @@ judge_group (const Group *group, Total total, double coloured)
   flatten (coloured, weak);
   whole = total (weakest);
   growth = MAX (log ((total (weak) + nothing) / (whole + nothing)) / log (WIDER), 0);
+  /* Colour differences, which cameras smooth and JPEG stores at half the resolution, fall faster than luma. */
   if (total == total_all)
     {
       limit_fall (weakest);
@@ -443,9 +444,8 @@ judge_group (const Group *group, Total total, double coloured)
     noise[band] = MAX (weakest[band] - MAX (weak[band] - weakest[band], 0), 0);
   point.variance = total (noise);
   point.limit = sqrt (total (weak)) + LEAST;
-  /* A variance's error is as large as itself: its inverse square would be the weight of independent values; they are
-   * not quite. */
   point.noisy = exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) * fall * fall;
+  /* A level's error is in proportion to the level.  With no noisy group at all the others must do. */
   point.weight = group->blocks * (point.noisy + 1e-4) / (point.variance + LEAST * LEAST);
   return point;
 }
