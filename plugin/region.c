@@ -112,16 +112,6 @@ get_exact_format (const Babl *native)
   return babl_format_with_space (name, native);
 }
 
-/* GIMP mixes old and new pixels through a selection in 32-bit floats.  Where nothing is selected, integers of 8 and 16
- * bits survive that unharmed, but wider formats do not (and infinities become NaN). */
-static gboolean
-is_wide (const Babl *native)
-{
-  const Babl *type = babl_format_get_type (native, 0);
-
-  return type != babl_type ("u8") && type != babl_type ("u16");
-}
-
 gboolean
 region_check (HostDrawable drawable, GError **error)
 {
@@ -478,9 +468,11 @@ merge_shadow (const Region *region, GError **error)
   return FALSE;
 }
 
-/* Merging the shadow pushes the undo step and applies the selection, in floats.  For wide formats that is not exact
- * enough: there the mixing is done here, kept beside, and written over what the merge left, within the rectangle that
- * its undo step covers. */
+/* Merging the shadow pushes the undo step and mixes old and new pixels through the selection.  GIMP does that in 32-bit
+ * floats of linear light, so that even where nothing is selected pixels of 32 bits, or of 16 bits in a colour space of
+ * their own, come back changed, and infinities as NaN.  So the mixing is done here, kept beside, and written over what
+ * the merge left, within the rectangle that its undo step covers.  (Not if the user has switched components off: only
+ * the merge heeds that.) */
 gboolean
 region_write (Region *region, RegionTick tick, gpointer data, GError **error)
 {
@@ -492,7 +484,7 @@ region_write (Region *region, RegionTick tick, gpointer data, GError **error)
   if (! check_layer_unchanged (region, error) || ! check_selection_unchanged (region, error))
     return FALSE;
 
-  if (region->masked && is_wide (region->native) && all_components_active (region->drawable))
+  if (region->masked && all_components_active (region->drawable))
     exact = gegl_buffer_new (rect, region->native);
 
   buffer = gimp_drawable_get_shadow_buffer (region->drawable);

@@ -23,9 +23,11 @@
   (list PRECISION-U8-LINEAR PRECISION-U16-LINEAR PRECISION-U32-LINEAR
         PRECISION-HALF-LINEAR PRECISION-FLOAT-LINEAR PRECISION-DOUBLE-LINEAR))
 
-(define (image-new width height base linear precision)
-  (car (gimp-image-new-with-precision width height base
-                                      (list-ref (if (= linear 1) LINEAR-PRECISIONS GAMMA-PRECISIONS) precision))))
+; curve: 0 gamma, 1 linear, 2 perceptual; precision: 0 ... 5
+(define (image-new width height base curve precision)
+  (car (gimp-image-new-with-precision
+        width height base
+        (list-ref (list-ref (list GAMMA-PRECISIONS LINEAR-PRECISIONS PERCEPTUAL-PRECISIONS) curve) precision))))
 
 (define (layer-add image width height type x y)
   (let ((layer (layer-new image width height type)))

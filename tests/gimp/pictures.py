@@ -29,14 +29,6 @@ def decode(data, kind):
     return list(struct.unpack('<%d%s' % (len(data) // BYTES[kind], code), data))
 
 
-def to_linear(v):
-    return v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
-
-
-def to_gamma(v):
-    return 12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055
-
-
 def clean_value(x, y, c):
     """Gradients, a bar and a disc: something to look at and to keep."""
     v = 0.25 + 0.4 * ((x * (c + 1) + 2 * y) % 97) / 97
@@ -65,6 +57,33 @@ def synthetic(width, height, layout, sigma, seed=1):
 def clean(width, height, layout):
     colours = 3 if layout.startswith('RGB') else 1
     return [clean_value(x, y, c) for y in range(height) for x in range(width) for c in range(colours)]
+
+
+def icc_profile(gamma):
+    """An ICC matrix profile with primaries wider than sRGB's (Adobe RGB's) and a power law."""
+    def fixed(*values):
+        return struct.pack('>%di' % len(values), *[round(v * 65536) for v in values])
+
+    def element(kind, body):
+        return kind + b'\0\0\0\0' + body
+
+    curve = element(b'curv', struct.pack('>IH', 1, round(gamma * 256)) + b'\0\0')
+    tags = [(b'desc', element(b'desc', struct.pack('>I', 5) + b'test\0' + bytes(78 + 3))),
+            (b'cprt', element(b'text', b'public domain\0\0\0')),
+            (b'wtpt', element(b'XYZ ', fixed(0.9642, 1.0, 0.8249))),
+            (b'rXYZ', element(b'XYZ ', fixed(0.60974, 0.31111, 0.01947))),
+            (b'gXYZ', element(b'XYZ ', fixed(0.20528, 0.62567, 0.06087))),
+            (b'bXYZ', element(b'XYZ ', fixed(0.14919, 0.06322, 0.74457))),
+            (b'rTRC', curve), (b'gTRC', curve), (b'bTRC', curve)]
+    directory, data = struct.pack('>I', len(tags)), b''
+    start = 128 + 4 + 12 * len(tags)
+    for name, body in tags:
+        body += bytes(-len(body) % 4)
+        directory += name + struct.pack('>II', start + len(data), len(body))
+        data += body
+    header = struct.pack('>I4sI4s4s4s12s4sIIII', start + len(data), b'\0\0\0\0', 0x02400000, b'mntr', b'RGB ', b'XYZ ',
+                         bytes(12), b'acsp', 0, 0, 0, 0) + bytes(12) + fixed(0.9642, 1.0, 0.8249)
+    return header + bytes(128 - len(header)) + directory + data
 
 
 def png_write(path, width, height, components, data):
