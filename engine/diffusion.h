@@ -135,6 +135,21 @@ typedef void (*DiffusionProgress) (double fraction, gpointer user_data);
 
 #define DIFFUSION_MAX_STEPS 1000
 
+/* Where the reverse process stands after one of its steps: valid during the call only. */
+typedef struct
+{
+  int    step;                        /* done so far: 1 ... steps */
+  int    steps;                       /* in all */
+  double level_from, level_to;        /* the map's largest level before and after this step, picture units; 0 at last */
+  const DiffusionPicture *prediction; /* the clean picture as the network saw it in this step; known pixels are there */
+  const DiffusionPicture *state;      /* the noisy picture that the next step starts from */
+} DiffusionStep;
+
+/* Called on the calling thread after each step of the reverse process: for a preview that sharpens as the work
+ * proceeds.  A task that runs the process more than once (a reduced picture first, parts of a picture) calls for each
+ * run, with pictures of that run's size.  Looking on changes no result; it keeps one more picture in memory. */
+typedef void (*DiffusionStepFunc) (const DiffusionStep *step, gpointer user_data);
+
 typedef struct
 {
   int              steps;   /* network evaluations per pixel, 1 ... DIFFUSION_MAX_STEPS */
@@ -146,11 +161,13 @@ typedef struct
   int tile; /* edge of the pieces in pixels, 0: by cache and memory.  Changes speed and memory, not the result */
   DiffusionProgress progress; /* may be NULL */
   gpointer          progress_data;
+  DiffusionStepFunc on_step; /* may be NULL */
+  gpointer          step_data;
 } DiffusionOptions;
 
 #define DIFFUSION_OPTIONS_INIT                                                                                         \
   {                                                                                                                    \
-    1, DIFFUSION_SAMPLER_DPMPP_2M, 0, 0, 0, 0, 0, NULL, NULL                                                           \
+    1, DIFFUSION_SAMPLER_DPMPP_2M, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL                                               \
   }
 
 /* ---- forward and reverse process

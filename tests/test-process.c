@@ -433,6 +433,80 @@ test_progress (void)
   g_assert_cmpfloat_with_epsilon (last, 1, 1e-6);
 }
 
+/* ---- looking on ---- */
+
+typedef struct
+{
+  DiffusionPicture *first, *last; /* predictions */
+  DiffusionPicture *middle;       /* the state after the first step */
+  double            level;
+  int               calls, steps;
+} Spectator;
+
+static void
+watch_step (const DiffusionStep *step, gpointer data)
+{
+  Spectator *seen = data;
+
+  g_assert_cmpint (step->step, ==, ++seen->calls);
+  g_assert_cmpint (step->steps, ==, seen->steps);
+  g_assert_cmpfloat (step->level_from, ==, seen->level);
+  g_assert_cmpfloat (step->level_to, <, step->level_from);
+  seen->level = step->level_to;
+  if (seen->calls == 1)
+    {
+      seen->first = diffusion_picture_copy (step->prediction, NULL);
+      seen->middle = diffusion_picture_copy (step->state, NULL);
+    }
+  if (seen->calls == seen->steps)
+    seen->last = diffusion_picture_copy (step->prediction, NULL);
+}
+
+/* The first prediction is what one step alone gives, the last is the result; levels lead from the map's largest to 0
+ * without a gap; a state is where the process goes on from; and the result is the one that nobody looked at. */
+static void
+test_spectator (gconstpointer data)
+{
+  enum
+  {
+    WIDTH = 150,
+    HEIGHT = 70
+  };
+  g_autoptr (DiffusionModel) model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (WIDTH, HEIGHT, 3, 1, 0, 1),
+                               level = new_noise (WIDTH, HEIGHT, 1, 2, 0.1, 0.3);
+  g_autoptr (DiffusionPicture) seen_one = diffusion_picture_copy (picture, NULL),
+                               unseen_one = diffusion_picture_copy (picture, NULL), alone = NULL;
+  DiffusionOptions unseen = DIFFUSION_OPTIONS_INIT, seen, one = DIFFUSION_OPTIONS_INIT;
+  Spectator        spectator = { .steps = 4, .level = 0.3f };
+
+  level->data[17] = 0.3f;
+  level->data[18] = 0;
+  alone = diffusion_picture_copy (picture, NULL);
+  unseen.steps = 4;
+  unseen.sampler = (DiffusionSampler) GPOINTER_TO_INT (data);
+  unseen.tile = 64;
+  seen = unseen;
+  seen.on_step = watch_step;
+  seen.step_data = &spectator;
+  one.tile = 64;
+  g_assert_true (diffusion_reverse (model, alone, level, &one, NULL, NULL));
+  g_assert_true (diffusion_reverse (model, unseen_one, level, &unseen, NULL, NULL));
+  g_assert_true (diffusion_reverse (model, seen_one, level, &seen, NULL, NULL));
+  g_assert_cmpint (spectator.calls, ==, 4);
+  g_assert_cmpfloat (spectator.level, ==, 0);
+  g_assert_cmpmem (seen_one->data, WIDTH * HEIGHT * 12, unseen_one->data, WIDTH * HEIGHT * 12);
+  g_assert_cmpfloat (largest_difference (spectator.first, alone), <, 1e-6);
+  g_assert_cmpmem (spectator.last->data, WIDTH * HEIGHT * 12, seen_one->data, WIDTH * HEIGHT * 12);
+  g_assert_cmpmem (spectator.middle->data + 18 * 3, 12, picture->data + 18 * 3, 12);
+  g_assert_cmpmem (spectator.first->data + 18 * 3, 12, picture->data + 18 * 3, 12);
+  g_assert_cmpfloat (largest_difference (spectator.middle, picture), >, 0.01);
+  g_assert_cmpfloat (largest_difference (spectator.middle, seen_one), >, 0.001);
+  diffusion_picture_free (spectator.first);
+  diffusion_picture_free (spectator.middle);
+  diffusion_picture_free (spectator.last);
+}
+
 static void
 cancel_soon (double fraction, gpointer data)
 {
@@ -581,6 +655,9 @@ main (int argc, char **argv)
   g_test_add_func ("/process/known-pixels", test_known_pixels);
   g_test_add_func ("/process/tiny-pictures", test_tiny_pictures);
   g_test_add_func ("/process/progress", test_progress);
+  g_test_add_data_func ("/process/spectator/ddpm", GINT_TO_POINTER (DIFFUSION_SAMPLER_DDPM), test_spectator);
+  g_test_add_data_func ("/process/spectator/ddim", GINT_TO_POINTER (DIFFUSION_SAMPLER_DDIM), test_spectator);
+  g_test_add_data_func ("/process/spectator/dpm++2m", GINT_TO_POINTER (DIFFUSION_SAMPLER_DPMPP_2M), test_spectator);
   g_test_add_func ("/process/cancel", test_cancel);
   g_test_add_func ("/process/arguments", test_arguments);
   g_test_add_func ("/process/denoise/map", test_denoise_map);

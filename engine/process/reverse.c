@@ -28,7 +28,7 @@ typedef struct
   gpointer                level_data;
   const DiffusionOptions *options;
   Transition              transition;
-  DiffusionPicture       *clean_before; /* of the step before; NULL unless the sampler wants it */
+  DiffusionPicture       *clean_before; /* of the step before; NULL unless the sampler or a spectator wants it */
   int                     padded_height;
 
   /* This strip writes columns [x0, x1) and reads [read_x0, read_x1). */
@@ -328,6 +328,18 @@ make_map (const Pass *pass, GError **error)
 
 /* ---- the whole ---- */
 
+/* Shows the step that is just done to whoever looks on. */
+static void
+show_step (const Pass *pass, double largest)
+{
+  const DiffusionOptions *o = pass->options;
+  DiffusionStep           step = { (int) pass->transition.step + 1, o->steps,           largest * pass->transition.from,
+                                   largest * pass->transition.to,   pass->clean_before, pass->picture };
+
+  if (o->on_step)
+    o->on_step (&step, o->step_data);
+}
+
 static gboolean
 run_steps (Pass *pass, double largest, GCancellable *cancellable, GError **error)
 {
@@ -354,6 +366,7 @@ run_steps (Pass *pass, double largest, GCancellable *cancellable, GError **error
       pass->progress_share = 1.0 / steps;
       if (! run_pass (pass, cancellable, error))
         return FALSE;
+      show_step (pass, largest);
     }
   return TRUE;
 }
@@ -395,7 +408,7 @@ process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRo
   if (! pool)
     return FALSE;
   granule = net_layout_get_granularity (plan->layout);
-  if (options->steps > 1 && options->sampler == DIFFUSION_SAMPLER_DPMPP_2M
+  if ((options->on_step || (options->steps > 1 && options->sampler == DIFFUSION_SAMPLER_DPMPP_2M))
       && ! (before = diffusion_picture_new (picture->width, picture->height, 3, error)))
     return FALSE;
   pass = (Pass){ .plan = plan,
