@@ -207,12 +207,27 @@ void diffusion_noise_set_uniform (DiffusionNoise *noise, double sigma);
 gboolean diffusion_estimate_noise (const DiffusionPicture *picture, const DiffusionPicture *mask, DiffusionNoise *noise,
                                    GError **error);
 
-/* Denoises a photograph in place.  The map is the noise's curve at each pixel's (smoothed) brightness x strength x
- * mask. mask: 1 channel in [0, 1] or NULL for 1 everywhere; strength: 0 (picture unchanged) ... 2 (smoother than the
- * mean). */
+/* Denoises a photograph in place.  The map is the noise's curve at each pixel's (smoothed) brightness x mask.
+ * mask: 1 channel in [0, 1] or NULL for 1 everywhere; strength: 0 (picture unchanged) ... 1 (the network's result; less
+ * is a blend of the two, as by diffusion_denoise_blend ()) ... 2 (the map is so much higher, too). */
 gboolean diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
                             const DiffusionNoise *noise, double strength, const DiffusionOptions *options,
                             GCancellable *cancellable, GError **error);
+
+/* Blends a photograph with what diffusion_denoise () made of it at a strength of 1 or more; no network is called, so a
+ * result that is kept can follow a slider.  What was taken away is original - denoised; of its luma (the mean of R', G'
+ * and B')
+ *     strength x (1 - detail)
+ * stays away, of its colour (the rest)
+ *     strength x colour;
+ * the remainder is given back.
+ *   strength: 0 (the original, bit for bit) ... 1; up to 2 is allowed and means 1, the rest being in `denoised`
+ *   detail:   0 (default) ... 1 (all of the luma stays as it was: grain and texture; only colour noise goes)
+ *   colour:   0 (the colour noise stays) ... 1 (default: it goes)
+ * With 1, 0 and 1 out is `denoised` and a pixel that denoising left alone is always itself, bit for bit.  All pictures
+ * have 3 channels and one size; out may be one of the other two.  Fails with DIFFUSION_ERROR_ARGUMENT alone. */
+gboolean diffusion_denoise_blend (const DiffusionPicture *original, const DiffusionPicture *denoised, double strength,
+                                  double detail, double colour, DiffusionPicture *out, GError **error);
 
 /* Fills the picture with a sample from pure noise. */
 gboolean diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionOptions *options,

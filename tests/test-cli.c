@@ -199,7 +199,7 @@ static void
 test_help (void)
 {
   static const char *const expected[][8] = {
-    { "denoise", "--model", "--noise", "--strength", "--steps", "--sampler", "--mask" },
+    { "denoise", "--model", "--noise", "--strength", "--detail", "--colour", "--steps", "--mask" },
     { "generate", "--width", "--height", "--steps", "--seed", "--threads" },
     { "train", "--data", "--out", "--resume", "--from", "--widths", "--license" },
     { "pack", "DIR OUT" },
@@ -246,7 +246,8 @@ test_wrong_numbers (void)
     { "--strength", "nan" }, { "--strength", "0.5 " },   { "--noise", "256" },
     { "--noise", "-1" },     { "--noise", "automatic" }, { "--noise", "inf" },
     { "--seed", "-1" },      { "--seed", "1e3" },        { "--seed", "18446744073709551616" },
-    { "--threads", "-2" },   { "--threads", "2.5" },
+    { "--threads", "-2" },   { "--threads", "2.5" },     { "--detail", "1.1" },
+    { "--colour", "-0.1" },
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (wrong); i++)
@@ -398,6 +399,49 @@ test_denoise_identity (void)
         again = image_read_png (out);
         assert_same (before, again);
       }
+}
+
+/* --detail 1 leaves the brightness of every pixel as it was, --colour 0 its colour; together they leave all. */
+static void
+test_denoise_shares (void)
+{
+  g_autofree char *in = make_png ("shares.png", 61, 47, 3, 16, 30), *out = in_folder ("shares-out.png");
+  g_autoptr (Image) before = image_read_png (in), luma = NULL, colour = NULL, both = NULL;
+  double changes[2] = { 0 };
+
+#define THIRTY "--noise", "30", "--model", get_model ()
+  FINE ("denoise", in, out, THIRTY, "--detail", "1");
+  luma = image_read_png (out);
+  FINE ("denoise", in, out, THIRTY, "--colour", "0");
+  colour = image_read_png (out);
+  FINE ("denoise", in, out, THIRTY, "--detail", "1", "--colour", "0");
+  both = image_read_png (out);
+  assert_same (before, both);
+  for (gsize i = 0; i < image_count (before); i += 3)
+    {
+      gboolean clipped = FALSE;
+      int      sum = 0, differences[3];
+
+      for (gsize c = 0; c < 3; c++)
+        {
+          const int was = before->data[i + c], is[2] = { luma->data[i + c], colour->data[i + c] };
+
+          sum += is[0] - was;
+          differences[c] = is[1] - was;
+          changes[0] += abs (is[0] - was);
+          changes[1] += abs (is[1] - was);
+          clipped = clipped || is[0] % 65535 == 0 || is[1] % 65535 == 0;
+        }
+      /* Rounding, three times. */
+      if (! clipped)
+        {
+          g_assert_cmpint (abs (sum), <=, 3);
+          g_assert_cmpint (abs (differences[0] - differences[1]), <=, 2);
+          g_assert_cmpint (abs (differences[1] - differences[2]), <=, 2);
+        }
+    }
+  g_assert_cmpfloat (changes[0] / (double) image_count (before), >, 200);
+  g_assert_cmpfloat (changes[1] / (double) image_count (before), >, 200);
 }
 
 static void
@@ -847,6 +891,7 @@ main (int argc, char **argv)
     { "denoise/jpeg", test_denoise_jpeg },
     { "denoise/mask", test_denoise_mask },
     { "denoise/identity", test_denoise_identity },
+    { "denoise/shares", test_denoise_shares },
     { "denoise/seeds", test_denoise_seeds },
     { "denoise/small", test_denoise_small },
     { "denoise/in-place", test_denoise_in_place },

@@ -612,6 +612,107 @@ test_denoise_nothing (void)
   g_assert_cmpmem (picture->data, 50 * 40 * 12, before->data, 50 * 40 * 12);
 }
 
+/* Below a strength of 1 it is the whole effect, blended with the original. */
+static void
+test_denoise_partly (void)
+{
+  g_autoptr (DiffusionModel) model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (50, 40, 3, 1, 0, 1), whole = diffusion_picture_copy (picture, NULL),
+                               original = diffusion_picture_copy (picture, NULL);
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  DiffusionNoise   noise;
+
+  diffusion_noise_set_uniform (&noise, 0.1);
+  g_assert_true (diffusion_denoise (model, whole, NULL, &noise, 1, &options, NULL, NULL));
+  g_assert_true (diffusion_denoise (model, picture, NULL, &noise, 0.25, &options, NULL, NULL));
+  g_assert_cmpfloat (largest_difference (original, whole), >, 0.05);
+  for (int i = 0; i < 50 * 40 * 3; i++)
+    whole->data[i] = 0.75f * original->data[i] + 0.25f * whole->data[i];
+  g_assert_cmpfloat (largest_difference (picture, whole), <, 1e-6);
+}
+
+/* ---- denoise: blending ---- */
+
+/* What is left of luma and of colour, each in its share; and both ends bit for bit. */
+static void
+test_blend (void)
+{
+  static const double settings[][3]
+      = { { 1, 0, 1 }, { 2, 0, 1 },    { 0, 0, 1 },   { 0, 1, 0 },     { 1, 1, 0 },    { 0.5, 0, 1 },
+          { 1, 1, 1 }, { 1, 0.25, 1 }, { 1, 0, 0.3 }, { 0.7, 0.4, 0 }, { 1.5, 0.5, 1 } };
+  g_autoptr (DiffusionPicture) original = new_noise (20, 10, 3, 1, -0.5, 1.5),
+                               denoised = new_noise (20, 10, 3, 2, 0, 1), out = new_picture (20, 10, 3, 0);
+
+  for (gsize i = 0; i < G_N_ELEMENTS (settings); i++)
+    {
+      const double strength = MIN (settings[i][0], 1), detail = settings[i][1], colour = settings[i][2];
+
+      g_assert_true (diffusion_denoise_blend (original, denoised, settings[i][0], detail, colour, out, NULL));
+      for (int j = 0; j < 200; j++)
+        {
+          const float *o = original->data + j * 3, *d = denoised->data + j * 3, *result = out->data + j * 3;
+          double       lumas[3] = { 0 };
+
+          for (int c = 0; c < 3; c++)
+            {
+              lumas[0] += (double) o[c] / 3;
+              lumas[1] += (double) d[c] / 3;
+              lumas[2] += (double) result[c] / 3;
+            }
+          g_assert_cmpfloat_with_epsilon (lumas[0] - lumas[2], strength * (1 - detail) * (lumas[0] - lumas[1]), 1e-6);
+          for (int c = 0; c < 3; c++)
+            g_assert_cmpfloat_with_epsilon ((double) (o[c] - result[c]) - (lumas[0] - lumas[2]),
+                                            strength * colour * ((double) (o[c] - d[c]) - (lumas[0] - lumas[1])), 1e-6);
+        }
+    }
+  g_assert_true (diffusion_denoise_blend (original, denoised, 1, 0, 1, out, NULL));
+  g_assert_cmpmem (out->data, 200 * 12, denoised->data, 200 * 12);
+  g_assert_true (diffusion_denoise_blend (original, denoised, 0, 0.5, 0.5, out, NULL));
+  g_assert_cmpmem (out->data, 200 * 12, original->data, 200 * 12);
+  g_assert_true (diffusion_denoise_blend (original, original, 0.3, 0.2, 0.7, out, NULL));
+  g_assert_cmpmem (out->data, 200 * 12, original->data, 200 * 12);
+}
+
+/* The result may take the place of either picture. */
+static void
+test_blend_in_place (void)
+{
+  g_autoptr (DiffusionPicture) original = new_noise (20, 10, 3, 1, 0, 1), denoised = new_noise (20, 10, 3, 2, 0, 1),
+                               out = new_picture (20, 10, 3, 0), first = diffusion_picture_copy (original, NULL),
+                               second = diffusion_picture_copy (denoised, NULL);
+
+  g_assert_true (diffusion_denoise_blend (original, denoised, 0.6, 0.3, 0.9, out, NULL));
+  g_assert_true (diffusion_denoise_blend (first, denoised, 0.6, 0.3, 0.9, first, NULL));
+  g_assert_true (diffusion_denoise_blend (original, second, 0.6, 0.3, 0.9, second, NULL));
+  g_assert_cmpmem (first->data, 200 * 12, out->data, 200 * 12);
+  g_assert_cmpmem (second->data, 200 * 12, out->data, 200 * 12);
+}
+
+static void
+test_blend_arguments (void)
+{
+  static const double settings[][3] = { { -0.1, 0, 1 }, { 2.1, 0, 1 },  { NAN, 0, 1 }, { 1, -0.1, 1 }, { 1, 1.1, 1 },
+                                        { 1, NAN, 1 },  { 1, 0, -0.1 }, { 1, 0, 1.1 }, { 1, 0, NAN } };
+  g_autoptr (DiffusionPicture) a = new_picture (4, 5, 3, 0), b = new_picture (4, 5, 3, 0),
+                               wide = new_picture (5, 4, 3, 0), map = new_picture (4, 5, 1, 0);
+  const DiffusionPicture *const wrong[][2] = { { wide, b }, { a, wide }, { map, b }, { a, map } };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (settings); i++)
+    {
+      g_autoptr (GError) error = NULL;
+
+      g_assert_false (diffusion_denoise_blend (a, b, settings[i][0], settings[i][1], settings[i][2], a, &error));
+      g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+    }
+  for (gsize i = 0; i < G_N_ELEMENTS (wrong); i++)
+    {
+      g_autoptr (GError) error = NULL;
+
+      g_assert_false (diffusion_denoise_blend (wrong[i][0], wrong[i][1], 1, 0, 1, a, &error));
+      g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+    }
+}
+
 /* The same seed gives the same picture on any number of threads, another seed another one. */
 static void
 test_generate (void)
@@ -662,6 +763,10 @@ main (int argc, char **argv)
   g_test_add_func ("/process/arguments", test_arguments);
   g_test_add_func ("/process/denoise/map", test_denoise_map);
   g_test_add_func ("/process/denoise/nothing", test_denoise_nothing);
+  g_test_add_func ("/process/denoise/partly", test_denoise_partly);
+  g_test_add_func ("/process/blend/shares", test_blend);
+  g_test_add_func ("/process/blend/in-place", test_blend_in_place);
+  g_test_add_func ("/process/blend/arguments", test_blend_arguments);
   g_test_add_func ("/process/generate", test_generate);
   return g_test_run ();
 }

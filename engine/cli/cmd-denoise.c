@@ -10,6 +10,11 @@
 #define DENOISE_MOST 255
 #define FORWARD_MOST 10000
 
+typedef struct
+{
+  double strength, detail, colour;
+} Shares;
+
 /* --noise: a level, or -1 for a photograph that is to be measured. */
 static gboolean
 parse_noise (const char *text, double *level, GError **error)
@@ -34,6 +39,23 @@ choose_noise (double level, const Photo *photo, DiffusionNoise *noise, GError **
   return TRUE;
 }
 
+/* One call of the network serves all three shares; only a share of luma or of colour alone needs the original too. */
+static gboolean
+denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
+         const DiffusionNoise *noise, const Shares *shares, const DiffusionOptions *options, GError **error)
+{
+  gboolean split = shares->strength > 0 && (shares->detail > 0 || shares->colour < 1);
+  g_autoptr (DiffusionPicture) original = split ? diffusion_picture_copy (picture, error) : NULL;
+
+  if (split && ! original)
+    return FALSE;
+  return diffusion_denoise (model, picture, mask, noise, split ? MAX (shares->strength, 1) : shares->strength, options,
+                            run_get_cancellable (), error)
+         && (! split
+             || diffusion_denoise_blend (original, picture, shares->strength, shares->detail, shares->colour, picture,
+                                         error));
+}
+
 gboolean
 command_denoise (const Command *self, char **argv, GError **error)
 {
@@ -45,15 +67,19 @@ command_denoise (const Command *self, char **argv, GError **error)
   g_autoptr (Photo) photo = NULL;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   DiffusionNoise   noise = { 0 };
-  double           strength = 1, level;
+  Shares           shares = { 1, 0, 1 };
+  double           level;
   gint64           start, elapsed;
   gboolean         done;
   const Option     table[] = {
         RUN_OPTIONS (run, "1", "dpm++2m"),
         { "noise", OPTION_TEXT, &noise_text, "SIGMA",
           "the photograph's noise in units of 1/255, 0 to 255; auto, the default: measure it" },
-        { "strength", OPTION_REAL, &strength, "X",
+        { "strength", OPTION_REAL, &shares.strength, "X",
           "0: leave the photograph alone, 1, the default: denoise, 2: smoother than that", 0, 2 },
+        { "detail", OPTION_REAL, &shares.detail, "X",
+          "0, the default, to 1: how much of the brightness's grain and texture is to stay", 0, 1 },
+        { "colour", OPTION_REAL, &shares.colour, "X", "0 to 1, the default: how much of the colour noise is to go", 0, 1 },
         OPTION_MASK (&mask_path),
   };
 
@@ -65,7 +91,7 @@ command_denoise (const Command *self, char **argv, GError **error)
       || ! choose_noise (level, photo, &noise, error))
     return FALSE;
   start = g_get_monotonic_time ();
-  done = diffusion_denoise (model, photo->picture, mask, &noise, strength, &options, run_get_cancellable (), error);
+  done = denoise (model, photo->picture, mask, &noise, &shares, &options, error);
   elapsed = g_get_monotonic_time () - start;
   run_finish_progress ();
   if (! done || ! photo_write (photo, files[1], error))

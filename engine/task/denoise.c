@@ -88,14 +88,29 @@ check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, 
   return ! wrong;
 }
 
+/* One run of the network over the map. */
+static gboolean
+run_network (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap *map, double largest,
+             const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+{
+  gboolean success;
+
+  map->columns = core_alloc ((gsize) picture->width + 2 * RADIUS, sizeof (float), error);
+  success
+      = map->columns
+        && process_reverse (model, picture, get_level_row, map, largest * map->strength, options, cancellable, error);
+  core_free (map->columns);
+  return success;
+}
+
 gboolean
 diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
                    const DiffusionNoise *noise, double strength, const DiffusionOptions *options,
                    GCancellable *cancellable, GError **error)
 {
-  DenoiseMap map = { picture, mask, noise, strength, TRUE, NULL };
+  DenoiseMap map = { picture, mask, noise, MAX (strength, 1), TRUE, NULL };
   double     largest = 0;
-  gboolean   success;
+  g_autoptr (DiffusionPicture) original = NULL;
 
   if (! check_arguments (picture, mask, noise, strength, error))
     return FALSE;
@@ -107,9 +122,8 @@ diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const
   /* No noise anywhere: the picture is what it is. */
   if (largest * strength == 0)
     return TRUE;
-  map.columns = core_alloc ((gsize) picture->width + 2 * RADIUS, sizeof (float), error);
-  success = map.columns
-            && process_reverse (model, picture, get_level_row, &map, largest * strength, options, cancellable, error);
-  core_free (map.columns);
-  return success;
+  if (strength < 1 && ! (original = diffusion_picture_copy (picture, error)))
+    return FALSE;
+  return run_network (model, picture, &map, largest, options, cancellable, error)
+         && (! original || diffusion_denoise_blend (original, picture, strength, 0, 1, picture, error));
 }
