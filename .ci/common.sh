@@ -7,7 +7,7 @@ die () { printf '%s\n' "$*" >&2; exit 1; }
 # The names of Debian packages to build with, and to run GIMP's own part of the tests with.
 build_packages () {
   say gcc libc6-dev meson ninja-build pkgconf gettext python3 libglib2.0-dev libjson-glib-dev libopenblas-dev libdnnl-dev \
-    libgegl-dev libpng-dev libjpeg-dev libtiff-dev libwebp-dev gimp "$(gimp_package)"
+    libgegl-dev libpng-dev libjpeg-dev libtiff-dev libwebp-dev libcairo2-dev gimp "$(gimp_package)"
 }
 test_packages () {
   say xvfb xauth xdotool fonts-dejavu-core imagemagick gtk2-engines-pixbuf

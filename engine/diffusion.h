@@ -181,6 +181,14 @@ typedef struct
 gboolean diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1,
                             guint64 seed, guint step, int origin_x, int origin_y, GError **error);
 
+/* The noise levels of a reverse process of so many steps from the level `largest` (above 0): levels[0] = largest,
+ * falling, levels[steps] = 0.  levels: steps + 1 values.  (Karras et al. 2022, eq. 5.) */
+void diffusion_schedule (double largest, int steps, double *levels);
+
+/* The level that the forward process ends and diffusion_generate () starts at: nothing of any picture is left (Karras
+ * et al. 2022: sigma_max of 80 on [-1, 1]). */
+#define DIFFUSION_LEVEL_MOST 40.0
+
 /* The reverse process, in place: picture holds x_1 (each pixel has noise of its level in the map) and becomes a sample
  * of, or at one step the mean of, what the model believes the clean picture to be.  level: 1 channel, the picture's
  * size, finite and >= 0; pixels at 0 are known: they inform their neighbours and come back bit for bit. */

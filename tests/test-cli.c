@@ -549,6 +549,89 @@ get_value (const char *text, const char *key)
   return g_ascii_strtod (at + strlen (key), NULL);
 }
 
+/* ---- showing ----------------------------------------------------------------------------------------------------- */
+
+/* The frame at (x, y) of a drawing against the clean picture at a share of its contrast: the mean and the standard
+ * deviation of what is there besides, in 1/255. */
+static void
+measure_frame (const Image *drawing, int x, int y, const Image *clean, double share, double *mean, double *deviation)
+{
+  double sum = 0, square = 0;
+  int    count = clean->width * clean->height * 3;
+
+  for (int row = 0; row < clean->height; row++)
+    for (int i = 0; i < clean->width * 3; i++)
+      {
+        double difference = drawing->data[((y + row) * drawing->width + x) * 3 + i]
+                            - (127.5 + (clean->data[row * clean->width * 3 + i] - 127.5) * share);
+
+        sum += difference;
+        square += difference * difference;
+      }
+  *mean = sum / count;
+  *deviation = sqrt (square / count - *mean * *mean);
+}
+
+/* The first frame is the picture, the second and third have the noise that is written under them (tan 15 and 30
+ * degrees times 63.75, at the cosine's share of the contrast); a row holds as many frames as it should. */
+static void
+test_show_forward (void)
+{
+  enum
+  {
+    WIDTH = 96,
+    HEIGHT = 64,
+    LEFT = 16,
+    TOP = 44,
+    STEP = WIDTH + 8
+  };
+  g_autofree char *in = in_folder ("show.png"), *out = in_folder ("shown.png"), *again = in_folder ("again.png");
+  g_autoptr (Image) picture = image_make (WIDTH, HEIGHT, 3, 8, 0, 1), drawing = NULL;
+  double mean, deviation;
+
+  image_write_png (picture, in);
+  FINE ("show", in, out, "--part", "forward", "--model", get_model (), "--steps", "8");
+  FINE ("show", in, again, "--part", "forward", "--model", get_model (), "--steps", "8");
+  assert_same_file (out, again);
+  drawing = image_read_png (out);
+  g_assert_cmpint (drawing->width, >=, LEFT + 7 * STEP);
+  measure_frame (drawing, LEFT, TOP, picture, 1, &mean, &deviation);
+  g_assert_cmpfloat (fabs (mean), <, 1e-9);
+  g_assert_cmpfloat (deviation, <, 1e-9);
+  for (int i = 1; i < 3; i++)
+    {
+      double angle = i * G_PI / 12;
+
+      measure_frame (drawing, LEFT + i * STEP, TOP, picture, cos (angle), &mean, &deviation);
+      g_assert_cmpfloat (fabs (mean), <, 1.5);
+      g_assert_cmpfloat_with_epsilon (deviation / (63.75 * sin (angle)), 1, 0.04);
+    }
+}
+
+/* Backward and curves: a taller picture, drawn in several colours, of any size of frames; and what is refused. */
+static void
+test_show_all (void)
+{
+  g_autofree char *in = in_folder ("show-all.png"), *out = in_folder ("shown-all.png"),
+                  *curves = in_folder ("curves.png");
+  g_autoptr (Image) picture = image_make (200, 120, 3, 8, 0, 1), drawing = NULL, plot = NULL;
+  int blue = 0;
+
+  image_write_png (picture, in);
+  FINE ("show", in, out, "--model", get_model (), "--steps", "5", "--frames", "4", "--size", "100");
+  FINE ("show", in, curves, "--part", "curves", "--model", get_model (), "--steps", "5", "--frames", "4", "--size",
+        "64");
+  drawing = image_read_png (out);
+  plot = image_read_png (curves);
+  g_assert_cmpint (drawing->height, >, plot->height + 5 * 60);
+  for (gsize i = 0; i < image_count (plot); i += 3)
+    blue += plot->data[i] == 0 && plot->data[i + 1] == 114 && plot->data[i + 2] == 178;
+  g_assert_cmpint (blue, >, 300);
+  REFUSED ("--part", "show", in, out, "--model", get_model (), "--part", "sideways");
+  REFUSED ("--steps", "show", in, out, "--model", get_model (), "--steps", "3");
+  REFUSED ("no-such", "show", "no-such.png", out, "--model", get_model ());
+}
+
 static void
 test_estimate (void)
 {
@@ -897,6 +980,8 @@ main (int argc, char **argv)
     { "denoise/in-place", test_denoise_in_place },
     { "generate", test_generate },
     { "forward", test_forward },
+    { "show/forward", test_show_forward },
+    { "show/all", test_show_all },
     { "estimate", test_estimate },
     { "orientation", test_orientation },
     { "broken-input", test_broken_input },

@@ -15,6 +15,7 @@ static const Command commands[] = {
   { "train", "", "Train a model on a folder of pictures or on a packed corpus.", command_train },
   { "pack", "DIR OUT", "Pack a folder of pictures into a corpus file for training.", command_pack },
   { "forward", "IN OUT", "Add noise to a picture: the forward process.", command_forward },
+  { "show", "IN OUT", "Draw what a diffusion model does with a picture: film strips and curves.", command_show },
   { "estimate", "IN", "Measure the noise of a photograph, in units of 1/255.", command_estimate },
   { "info", "MODEL", "Describe a model: a file, or the name of an installed one.", command_info },
 };

@@ -19,6 +19,14 @@ schedule_fill (double largest_level, int steps, double *ratios)
   ratios[steps] = 0;
 }
 
+void
+diffusion_schedule (double largest, int steps, double *levels)
+{
+  schedule_fill (largest, steps, levels);
+  for (int i = 0; i <= steps; i++)
+    levels[i] *= largest;
+}
+
 static const char *const names[] = {
   [DIFFUSION_SAMPLER_DDPM] = "ddpm", [DIFFUSION_SAMPLER_DDIM] = "ddim", [DIFFUSION_SAMPLER_DPMPP_2M] = "dpm++2m"
 };
