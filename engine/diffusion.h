@@ -265,12 +265,17 @@ typedef struct
   double gradient_norm; /* smoothed */
 } DiffusionTrainReport;
 typedef void (*DiffusionTrainProgress) (const DiffusionTrainReport *report, gpointer user_data);
+/* Called on the calling thread whenever the validation loss has been measured: before the first step, at each
+ * checkpoint and at the end.  model: the averaged weights as they stand, valid during the call, good for trying out. */
+typedef void (*DiffusionTrainStock) (const DiffusionModel *model, const DiffusionTrainReport *report,
+                                     gpointer user_data);
 
 /* What a sample's noise level map is drawn from. */
 typedef enum
 {
   DIFFUSION_TRAIN_DENOISE, /* mostly photo noise, some of everything else: the default model */
-  DIFFUSION_TRAIN_INPAINT  /* mostly holes and high levels */
+  DIFFUSION_TRAIN_INPAINT, /* mostly holes and high levels */
+  DIFFUSION_TRAIN_STYLE    /* mostly levels at which the model's own hand shows: for regenerating in a style */
 } DiffusionTrainMix;
 
 typedef struct
@@ -293,11 +298,14 @@ typedef struct
   const char            *data;
   DiffusionTrainProgress progress;
   gpointer               progress_data;
+  DiffusionTrainStock    on_stock; /* may be NULL */
+  gpointer               stock_data;
 } DiffusionTrainOptions;
 
 #define DIFFUSION_TRAIN_OPTIONS_INIT                                                                                   \
   {                                                                                                                    \
-    NULL, NULL, NULL, { 0 }, DIFFUSION_TRAIN_DENOISE, 0, 0, FALSE, 16, 64, 1e-3, 0, 0, 5, NULL, NULL, NULL, NULL       \
+    NULL, NULL, NULL, { 0 }, DIFFUSION_TRAIN_DENOISE, 0, 0, FALSE, 16, 64, 1e-3, 0, 0, 5, NULL, NULL, NULL, NULL,      \
+        NULL, NULL                                                                                                     \
   }
 
 /* Trains to the end, then writes the averaged weights to OUT.  Cancelling writes a checkpoint and fails with

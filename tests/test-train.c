@@ -131,17 +131,18 @@ test_samples (Fixture *f, gconstpointer data)
   g_autoptr (Corpus) corpus = corpus_open (f->corpus, NULL);
   g_autofree float *clean = g_new (float, SIZE *SIZE * 3), *noisy = g_new (float, SIZE *SIZE * 3),
                    *level = g_new (float, SIZE *SIZE);
-  g_autofree float *work = g_new (float, sample_work_size (SIZE)), *again = g_new (float, SIZE *SIZE * 3);
-  Sample            sample = { SIZE, clean, noisy, level };
-  int               holes = 0, flat = 0, high = 0;
+  g_autofree float       *work = g_new (float, sample_work_size (SIZE)), *again = g_new (float, SIZE *SIZE * 3);
+  const DiffusionTrainMix mixes[] = { DIFFUSION_TRAIN_DENOISE, DIFFUSION_TRAIN_INPAINT, DIFFUSION_TRAIN_STYLE };
+  Sample                  sample = { SIZE, clean, noisy, level };
+  int                     holes = 0, flat = 0, high = 0, middle = 0;
 
-  for (int i = 0; i < 600; i++)
+  for (int i = 0; i < 900; i++)
     {
       double sum = 0, count = 0, least = INFINITY, most = 0;
       Random random;
 
       random_init (&random, 5, (guint64) i);
-      sample_draw (corpus, FALSE, &random, i % 2 ? DIFFUSION_TRAIN_INPAINT : DIFFUSION_TRAIN_DENOISE, &sample, work);
+      sample_draw (corpus, FALSE, &random, mixes[i % 3], &sample, work);
       for (int p = 0; p < SIZE * SIZE; p++)
         {
           double s = (double) level[p];
@@ -172,10 +173,12 @@ test_samples (Fixture *f, gconstpointer data)
       holes += least == 0 && most > 0;
       flat += least == most;
       high += most > 1;
+      middle += mixes[i % 3] == DIFFUSION_TRAIN_STYLE && least == most && most > 0.05 && most <= 1;
     }
   g_assert_cmpint (holes, >, 60);
   g_assert_cmpint (flat, >, 150);
   g_assert_cmpint (high, >, 60);
+  g_assert_cmpint (middle, >, 300 * 0.6);
 
   for (int twice = 0; twice < 2; twice++)
     {
@@ -323,6 +326,79 @@ test_from (Fixture *f, gconstpointer data)
   g_unlink (base);
 }
 
+/* Stripes: what the discs' model has never seen. */
+static void
+write_stripes (const char *path, int count)
+{
+  DiffusionCorpusWriter *writer = diffusion_corpus_writer_new (path, NULL);
+  g_autofree guint8     *rgb = g_malloc (80 * 80 * 3);
+
+  for (int i = 0; i < count; i++)
+    {
+      for (int p = 0; p < 80 * 80; p++)
+        for (int c = 0; c < 3; c++)
+          rgb[p * 3 + c] = (guint8) ((p % 80 + p / 80 + 3 * i) / 4 % 2 ? 230 - 60 * c : 20 + 50 * c);
+      g_assert_true (diffusion_corpus_writer_add (writer, 80, 80, rgb, NULL));
+    }
+  g_assert_true (diffusion_corpus_writer_finish (writer, NULL));
+}
+
+typedef struct
+{
+  int    calls;
+  double first, last;
+  gint64 samples;
+} Stock;
+
+static void
+take_stock (const DiffusionModel *model, const DiffusionTrainReport *report, gpointer data)
+{
+  Stock *stock = data;
+
+  g_assert_true (isfinite (report->validation));
+  g_assert_cmpint (diffusion_model_count_parameters (model), >, 0);
+  g_assert_nonnull (diffusion_model_get_metadata (model, "samples"));
+  if (stock->calls++ == 0)
+    stock->first = report->validation;
+  stock->last = report->validation;
+  stock->samples = report->samples;
+}
+
+/* A style: a model of one set, tuned on another, knows the pictures of that which it was not shown better than before;
+ * it was measured before the first step and after the last. */
+static void
+test_style (Fixture *f, gconstpointer data)
+{
+  DiffusionTrainOptions options = get_options (f, 2400);
+  g_autofree char      *base = g_build_filename (f->folder, "base.safetensors", NULL);
+  g_autofree char      *stripes = g_build_filename (f->folder, "stripes.corpus", NULL);
+  g_autofree char      *checkpoint = g_strconcat (base, ".checkpoint", NULL);
+  g_autoptr (DiffusionModel) model = NULL;
+  Stock   stock = { 0 };
+  GError *error = NULL;
+
+  write_stripes (stripes, HELD_OUT_LEAST);
+  options.threads = 2;
+  options.out = base;
+  g_assert_true (diffusion_train (&options, NULL, &error));
+  options.out = f->model;
+  options.from = base;
+  options.corpus = stripes;
+  options.mix = DIFFUSION_TRAIN_STYLE;
+  options.on_stock = take_stock;
+  options.stock_data = &stock;
+  g_assert_true (diffusion_train (&options, NULL, &error));
+  g_assert_cmpint (stock.calls, ==, 2);
+  g_assert_cmpint (stock.samples, ==, 2400);
+  g_test_message ("validation loss %.3f, then %.3f", stock.first, stock.last);
+  g_assert_cmpfloat (stock.last, <, 0.7 * stock.first);
+  model = diffusion_model_load (f->model, &error);
+  g_assert_cmpstr (diffusion_model_get_metadata (model, "mix"), ==, "style");
+  g_unlink (base);
+  g_unlink (checkpoint);
+  g_unlink (stripes);
+}
+
 static void
 test_refuses (Fixture *f, gconstpointer data)
 {
@@ -374,6 +450,7 @@ main (int argc, char **argv)
   g_test_add ("/train/learns", Fixture, NULL, set_up, test_learns, tear_down);
   g_test_add ("/train/resume", Fixture, NULL, set_up, test_resume, tear_down);
   g_test_add ("/train/from", Fixture, NULL, set_up, test_from, tear_down);
+  g_test_add ("/train/style", Fixture, NULL, set_up, test_style, tear_down);
   g_test_add ("/train/refuses", Fixture, NULL, set_up, test_refuses, tear_down);
   return g_test_run ();
 }

@@ -10,6 +10,9 @@
 #define PHOTO_USUAL_MIN (4.0 / 255)
 #define PHOTO_USUAL_MAX (60.0 / 255)
 #define GENERATION_MAX  40.0
+/* Where a hand shows: below, too little is left open; above, nothing of the picture is left that one would keep. */
+#define STYLE_MIN (15.0 / 255)
+#define STYLE_MAX (255.0 / 255)
 /* Camera noise beyond this would be clipped away mostly. */
 #define CAMERA_MAX (60.0 / 255)
 
@@ -22,13 +25,15 @@ typedef enum
   MAP_CAMERA,     /* what cameras make */
   MAP_GENERATION, /* one level, of any size */
   MAP_HOLES,      /* a high level in shapes, nothing or little around */
-  MAP_SOFT        /* a level that changes slowly */
+  MAP_SOFT,       /* a level that changes slowly */
+  MAP_STYLE       /* one level, of those that a picture is regenerated from */
 } MapKind;
 
 /* Shares of each kind in per cent, per mix. */
-static const int shares[][5] = {
-  [DIFFUSION_TRAIN_DENOISE] = { 64, 22, 3, 6, 5 },
-  [DIFFUSION_TRAIN_INPAINT] = { 14, 10, 18, 48, 10 },
+static const int shares[][6] = {
+  [DIFFUSION_TRAIN_DENOISE] = { 64, 22, 3, 6, 5, 0 },
+  [DIFFUSION_TRAIN_INPAINT] = { 14, 10, 18, 48, 10, 0 },
+  [DIFFUSION_TRAIN_STYLE] = { 16, 0, 8, 4, 8, 64 },
 };
 
 gsize
@@ -55,18 +60,25 @@ sample_fill_normal (Random *random, gsize count, float *values)
 
 /* ---- crops ---- */
 
+/* Every so many'th picture is kept out of training; 0: none can be spared. */
+static int
+get_held_out_spacing (int count)
+{
+  return count >= 2 * HELD_OUT_EVERY ? HELD_OUT_EVERY : count >= HELD_OUT_LEAST ? HELD_OUT_EVERY_FEW : 0;
+}
+
 static int
 pick_picture (const Corpus *corpus, gboolean held_out, Random *random)
 {
-  int count = corpus_count (corpus), i;
+  int count = corpus_count (corpus), spacing = get_held_out_spacing (count), i;
 
-  if (count < 2 * HELD_OUT_EVERY)
+  if (! spacing)
     return corpus_pick (corpus, random_double (random));
   if (held_out)
-    return random_int (random, 0, (count - 1) / HELD_OUT_EVERY + 1) * HELD_OUT_EVERY;
+    return random_int (random, 0, (count - 1) / spacing + 1) * spacing;
   do
     i = corpus_pick (corpus, random_double (random));
-  while (i % HELD_OUT_EVERY == 0);
+  while (i % spacing == 0);
   return i;
 }
 
@@ -233,6 +245,8 @@ fill_level (Random *random, int size, MapKind kind, float *level)
 
   if (kind == MAP_PHOTO)
     even = (float) draw_photo_level (random, PHOTO_MAX);
+  else if (kind == MAP_STYLE)
+    even = (float) random_range (random, STYLE_MIN, STYLE_MAX);
   else if (kind == MAP_GENERATION)
     even = (float) draw_generation_level (random, 0.3, 1.4);
   else if (kind == MAP_HOLES && random_double (random) < 0.35)

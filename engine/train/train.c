@@ -348,9 +348,13 @@ validate (Trainer *trainer, GError **error)
 
 /* ---- files ---- */
 
-static gboolean
-save_model (Trainer *trainer, GError **error)
+static DiffusionModel *
+make_model (const Trainer *trainer, GError **error)
 {
+  static const char *const mixes[] = {
+    [DIFFUSION_TRAIN_DENOISE] = "denoise", [DIFFUSION_TRAIN_INPAINT] = "inpaint", [DIFFUSION_TRAIN_STYLE] = "style"
+  };
+
   const DiffusionTrainOptions *o = trainer->options;
   g_autoptr (DiffusionModel) model = diffusion_model_new (&trainer->layout->architecture, 0, error);
   g_autofree char *name = g_path_get_basename (o->out);
@@ -360,12 +364,12 @@ save_model (Trainer *trainer, GError **error)
   g_autofree char *crop = g_strdup_printf ("%d crops of %d x %d pixels per step", o->batch, o->crop, o->crop);
 
   if (! model)
-    return FALSE;
+    return NULL;
   memcpy (model_get_weights (model), trainer->adam.average, trainer->layout->n_parameters * sizeof (float));
   if (g_str_has_suffix (name, ".safetensors"))
     name[strlen (name) - strlen (".safetensors")] = '\0';
   diffusion_model_set_metadata (model, "name", name);
-  diffusion_model_set_metadata (model, "mix", o->mix == DIFFUSION_TRAIN_INPAINT ? "inpaint" : "denoise");
+  diffusion_model_set_metadata (model, "mix", mixes[o->mix]);
   diffusion_model_set_metadata (model, "samples", samples);
   diffusion_model_set_metadata (model, "hours", hours);
   diffusion_model_set_metadata (model, "validation_loss", loss);
@@ -374,7 +378,7 @@ save_model (Trainer *trainer, GError **error)
     diffusion_model_set_metadata (model, "license", o->license);
   if (o->data)
     diffusion_model_set_metadata (model, "data", o->data);
-  return diffusion_model_save (model, o->out, error);
+  return g_steal_pointer (&model);
 }
 
 /* Where the run starts from: a checkpoint, another model, or nothing. */
@@ -551,8 +555,8 @@ trainer_new (const DiffusionTrainOptions *options, const char *checkpoint, GErro
   return trainer->loader ? g_steal_pointer (&trainer) : NULL;
 }
 
-static void
-report (const Trainer *trainer)
+static DiffusionTrainReport
+get_report (const Trainer *trainer)
 {
   const DiffusionTrainOptions *o = trainer->options;
   double                       here = trainer->progress.seconds - trainer->seconds_before;
@@ -568,24 +572,49 @@ report (const Trainer *trainer)
   r.seconds_left = o->samples > 0 ? (double) (o->samples - r.samples) / MAX (r.samples_per_second, 1e-6)
                                   : o->minutes * 60 - r.seconds;
   r.seconds_left = MAX (r.seconds_left, 0);
-  if (o->progress)
-    o->progress (&r, o->progress_data);
+  return r;
 }
 
-gboolean
-diffusion_train (const DiffusionTrainOptions *options, GCancellable *cancellable, GError **error)
+static void
+report (const Trainer *trainer)
 {
-  g_autofree char *checkpoint = g_strconcat (options->out ? options->out : "", ".checkpoint", NULL);
-  g_autoptr (Trainer) trainer = trainer_new (options, checkpoint, error);
-  gint64 saved = g_get_monotonic_time (), interval = (gint64) (MAX (options->checkpoint_minutes, 0.1) * 60e6);
+  DiffusionTrainReport r = get_report (trainer);
 
-  if (! trainer)
-    return FALSE;
+  if (trainer->options->progress)
+    trainer->options->progress (&r, trainer->options->progress_data);
+}
+
+/* Measures the averaged weights and hands them to whoever wants to try them; the model is NULL on failure. */
+static DiffusionModel *
+take_stock (Trainer *trainer, GError **error)
+{
+  const DiffusionTrainOptions *o = trainer->options;
+  DiffusionModel              *model = validate (trainer, error) ? make_model (trainer, error) : NULL;
+  DiffusionTrainReport         r = get_report (trainer);
+
+  if (model && o->on_stock)
+    o->on_stock (model, &r, o->stock_data);
+  return model;
+}
+
+static gboolean
+save_checkpoint (const Trainer *trainer, const char *path, GError **error)
+{
+  return checkpoint_save (path, trainer->layout, &trainer->adam, &trainer->progress, error);
+}
+
+/* From here to the end of the training. */
+static gboolean
+run (Trainer *trainer, const char *checkpoint, GCancellable *cancellable, GError **error)
+{
+  gint64 saved = g_get_monotonic_time ();
+  gint64 interval = (gint64) (MAX (trainer->options->checkpoint_minutes, 0.1) * 60e6);
+
   while (get_fraction (trainer) < 1)
     {
       if (g_cancellable_is_cancelled (cancellable))
         {
-          if (checkpoint_save (checkpoint, trainer->layout, &trainer->adam, &trainer->progress, error))
+          if (save_checkpoint (trainer, checkpoint, error))
             g_cancellable_set_error_if_cancelled (cancellable, error);
           return FALSE;
         }
@@ -593,16 +622,30 @@ diffusion_train (const DiffusionTrainOptions *options, GCancellable *cancellable
         return FALSE;
       if (g_get_monotonic_time () - saved > interval)
         {
-          if (! checkpoint_save (checkpoint, trainer->layout, &trainer->adam, &trainer->progress, error)
-              || ! validate (trainer, error))
+          g_autoptr (DiffusionModel) model
+              = save_checkpoint (trainer, checkpoint, error) ? take_stock (trainer, error) : NULL;
+
+          if (! model)
             return FALSE;
           saved = g_get_monotonic_time ();
         }
       report (trainer);
     }
-  if (! validate (trainer, error)
-      || ! checkpoint_save (checkpoint, trainer->layout, &trainer->adam, &trainer->progress, error))
+  return TRUE;
+}
+
+gboolean
+diffusion_train (const DiffusionTrainOptions *options, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *checkpoint = g_strconcat (options->out ? options->out : "", ".checkpoint", NULL);
+  g_autoptr (Trainer) trainer = trainer_new (options, checkpoint, error);
+  g_autoptr (DiffusionModel) start = trainer ? take_stock (trainer, error) : NULL, model = NULL;
+
+  if (! start || ! run (trainer, checkpoint, cancellable, error))
+    return FALSE;
+  model = take_stock (trainer, error);
+  if (! model || ! save_checkpoint (trainer, checkpoint, error))
     return FALSE;
   report (trainer);
-  return save_model (trainer, error);
+  return diffusion_model_save (model, options->out, error);
 }

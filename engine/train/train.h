@@ -27,8 +27,11 @@ typedef struct
   float *level; /* [size][size] */
 } Sample;
 
-/* Every so many'th picture is kept out of training, to validate on; none of a small corpus. */
-#define HELD_OUT_EVERY 40
+/* Every so many'th picture is kept out of training, to validate on; more of a corpus of fewer than twice as many, none
+ * below HELD_OUT_LEAST. */
+#define HELD_OUT_EVERY     40
+#define HELD_OUT_EVERY_FEW 10
+#define HELD_OUT_LEAST     20
 
 /* Draws a crop of the training pictures or of those held out, a level map of the mix, and the noise.  Only the corpus
  * and the random sequence decide. */
