@@ -17,7 +17,7 @@
  *
  * One idea carries all of it: every pixel has its own noise level, and the map of these levels is the network's only
  * condition.  diffusion_reverse () walks each pixel from its level back to 0; a pixel of level 0 comes back bit for
- * bit. Each task (denoise, generate, ...) only builds a map and says what noise is added before.
+ * bit. Each task (denoise, generate, inpaint, regenerate) only builds a map and says what noise is added before.
  *
  * Units, everywhere in this file: pictures are perceptual sRGB (R'G'B'), nominally in [0, 1]; values outside are legal.
  * Noise levels are standard deviations in the same units, so that the level that photographers call 25 is 25.0 / 255.
@@ -240,6 +240,60 @@ gboolean diffusion_denoise_blend (const DiffusionPicture *original, const Diffus
 /* Fills the picture with a sample from pure noise. */
 gboolean diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionOptions *options,
                              GCancellable *cancellable, GError **error);
+
+/* Gives each pixel whose first value is NAN a smooth continuation of the pixels around it, in place; where nothing is
+ * known at all, mid grey.  What a network must not see (pixels without a meaning) is made harmless by it. */
+gboolean diffusion_fill_smooth (DiffusionPicture *picture, GError **error);
+
+typedef struct
+{
+  int context; /* pixels of surroundings that are looked at around each region, 1 ... 4096; 0: by the region's size */
+  int grow;    /* pixels by which the hole is grown, 0 ... 256: around a cut-out thing there is often a fringe of it;
+                  -1: 2 for large regions, 0 for thin ones, whose masks are mostly exact */
+  int feather; /* width in pixels, 0 ... 256, of the fill's fade at the edge of the grown hole, inwards; -1: as grow,
+                  so that it ends where the mask begins */
+  double texture; /* how much of the texture is taken from the surroundings: 0 (the model's own) ... 1; negative: chosen
+                     by whether the surroundings are rough or smooth */
+  double noise; /* level of the photograph's noise, picture units: known pixels are taken to have it, and the fill gets
+                   it; negative: estimated from the surroundings */
+} DiffusionInpaintOptions;
+
+#define DIFFUSION_INPAINT_OPTIONS_INIT                                                                                 \
+  {                                                                                                                    \
+    0, -1, -1, -1, -1                                                                                                  \
+  }
+/* The number of steps that inpainting and regenerating are tuned for, and their sampler: for DiffusionOptions. */
+#define DIFFUSION_INPAINT_STEPS      16
+#define DIFFUSION_INPAINT_SAMPLER    DIFFUSION_SAMPLER_DDPM
+#define DIFFUSION_REGENERATE_STEPS   20
+#define DIFFUSION_REGENERATE_SAMPLER DIFFUSION_SAMPLER_DDPM
+
+/* Fills holes in place.  mask: 1 channel in [0, 1], the picture's size: 0 is known, anything above is a hole, whose
+ * pixels' old values play no part except that they show through where the mask is below 1.  Each connected region is
+ * worked on at the picture's own resolution within a crop of its surroundings.  options->steps: network calls per pixel
+ * at the finest resolution, at most.  Pixels outside the grown hole come back bit for bit; another seed gives another
+ * fill.  Fails with DIFFUSION_ERROR_ARGUMENT if nothing is selected, or nothing is left to learn from. */
+gboolean diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
+                            const DiffusionInpaintOptions *inpaint, const DiffusionOptions *options,
+                            GCancellable *cancellable, GError **error);
+
+/* The pixels that diffusion_inpaint () may change: the box around the grown hole, and the larger one around all
+ * surroundings that it looks at; both within the picture.  A caller that hands over only the second's pixels (and its
+ * place as options->origin_x, _y) gets what the whole picture would give. */
+typedef struct
+{
+  int x, y, width, height;
+} DiffusionBox;
+gboolean diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
+                                      DiffusionBox *changed, DiffusionBox *seen, GError **error);
+
+/* Makes a picture anew, in place (SDEdit: Meng et al. 2022).  strength: how far up the forward process it goes before
+ * the way back, 0 (unchanged, bit for bit) ... 1 (nothing of it is left); mask: 1 channel in [0, 1], multiplies the
+ * strength pixel by pixel, NULL: 1 everywhere; structure: how firmly the composition is held, 0 (free) ... 1: after
+ * each step the low frequencies are pulled to the original's (ILVR: Choi et al. 2021). */
+gboolean diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
+                               double strength, double structure, const DiffusionOptions *options,
+                               GCancellable *cancellable, GError **error);
 
 /* ---- training
  * ---------------------------------------------------------------------------------------------------------- */

@@ -11,7 +11,6 @@
 
 #include <glib/gi18n.h>
 
-#include "holes.h"
 #include "region.h"
 
 enum
@@ -310,7 +309,7 @@ region_prepare (Region *region, gboolean *any, GError **error)
           region->weights->data[i] /= most;
       *any = *any && most > 0;
     }
-  return holes_fill (region->picture, error);
+  return diffusion_fill_smooth (region->picture, error);
 }
 
 /* What the engine changed in one pixel, added to what is in seen (and clamped there); FALSE if it is nothing. */

@@ -21,7 +21,9 @@ gboolean command_estimate (const Command *self, char **argv, GError **error);
 gboolean command_forward (const Command *self, char **argv, GError **error);
 gboolean command_generate (const Command *self, char **argv, GError **error);
 gboolean command_info (const Command *self, char **argv, GError **error);
+gboolean command_inpaint (const Command *self, char **argv, GError **error);
 gboolean command_pack (const Command *self, char **argv, GError **error);
+gboolean command_regenerate (const Command *self, char **argv, GError **error);
 gboolean command_show (const Command *self, char **argv, GError **error);
 gboolean command_train (const Command *self, char **argv, GError **error);
 

@@ -11,6 +11,8 @@
 
 static const Command commands[] = {
   { "denoise", "IN OUT", "Remove the noise of a photograph.", command_denoise },
+  { "inpaint", "IN MASK OUT", "Fill what a mask selects, so that nobody notices.", command_inpaint },
+  { "regenerate", "IN OUT", "Make a picture, or a part of it, anew, a little or a lot.", command_regenerate },
   { "generate", "OUT", "Make a picture from nothing but noise.", command_generate },
   { "train", "", "Train a model on a folder of pictures or on a packed corpus.", command_train },
   { "pack", "DIR OUT", "Pack a folder of pictures into a corpus file for training.", command_pack },
@@ -25,7 +27,7 @@ print_help (FILE *to)
 {
   fputs ("Usage:\n  diffusion COMMAND [OPTIONS]\n\nCommands:\n", to);
   for (gsize i = 0; i < G_N_ELEMENTS (commands); i++)
-    fprintf (to, "  %-9s %-7s  %s\n", commands[i].name, commands[i].files, commands[i].summary);
+    fprintf (to, "  %-10s %-11s  %s\n", commands[i].name, commands[i].files, commands[i].summary);
   fputs ("\n\"diffusion COMMAND --help\" explains the options of each; \"diffusion --version\" tells the version.\n"
          "Pictures: PNG, JPEG, TIFF, PPM and PGM files; WebP files can be read only.\n",
          to);

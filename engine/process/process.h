@@ -65,7 +65,21 @@ typedef void (*LevelRow) (int x, int y, int width, float *level, gpointer user_d
 
 #define LEVEL_REACH 4
 
-/* diffusion_reverse () with levels from a function; largest: no level is above it.  The function may look at the
- * picture up to LEVEL_REACH pixels around: it is called before any of these has changed. */
-gboolean process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRow level, gpointer level_data,
-                          double largest, const DiffusionOptions *options, GCancellable *cancellable, GError **error);
+/* Called after each step, when the whole picture is at `ratio` times its levels; may change it. */
+typedef gboolean (*StepDone) (DiffusionPicture *picture, int step, double ratio, gpointer user_data, GError **error);
+
+typedef struct
+{
+  LevelRow level;
+  double   largest;   /* no level is above it */
+  StepDone done;      /* may be NULL */
+  gpointer user_data; /* of both */
+} ReverseJob;
+
+/* diffusion_reverse () with levels from a function.  The function may look at the picture up to LEVEL_REACH pixels
+ * around: it is called before any of these has changed. */
+gboolean process_reverse (const DiffusionModel *model, DiffusionPicture *picture, const ReverseJob *job,
+                          const DiffusionOptions *options, GCancellable *cancellable, GError **error);
+
+/* Blurs a picture in place with a Gaussian of standard deviation sigma, in pixels (nearly: three boxes). */
+gboolean process_blur (DiffusionPicture *picture, double sigma, GError **error);

@@ -341,14 +341,14 @@ show_step (const Pass *pass, double largest)
 }
 
 static gboolean
-run_steps (Pass *pass, double largest, GCancellable *cancellable, GError **error)
+run_steps (Pass *pass, const ReverseJob *job, GCancellable *cancellable, GError **error)
 {
   int                steps = pass->options->steps;
   g_autofree double *ratios = g_new (double, (gsize) steps + 1);
   g_autoptr (DiffusionPicture) map = NULL;
   ScaledMap scaled;
 
-  schedule_fill (largest, steps, ratios);
+  schedule_fill (job->largest, steps, ratios);
   /* Levels may depend on the picture, which changes from the first step on. */
   if (steps > 1 && ! (map = make_map (pass, error)))
     return FALSE;
@@ -364,9 +364,10 @@ run_steps (Pass *pass, double largest, GCancellable *cancellable, GError **error
                                        i > 0 ? ratios[i - 1] : 0, pass->options->seed, (guint32) i };
       pass->progress_from = (double) i / steps;
       pass->progress_share = 1.0 / steps;
-      if (! run_pass (pass, cancellable, error))
+      if (! run_pass (pass, cancellable, error)
+          || (job->done && ! job->done (pass->picture, i, ratios[i + 1], job->user_data, error)))
         return FALSE;
-      show_step (pass, largest);
+      show_step (pass, job->largest);
     }
   return TRUE;
 }
@@ -395,8 +396,8 @@ allocate_kept (Kept *kept, gsize height, gsize margin, GError **error)
 }
 
 gboolean
-process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRow level, gpointer level_data,
-                 double largest, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+process_reverse (const DiffusionModel *model, DiffusionPicture *picture, const ReverseJob *job,
+                 const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
   const NetPlan *plan = check_options (options, error) ? model_get_plan (model, error) : NULL;
   g_autoptr (Pool) pool = plan ? pool_new (options->threads, error) : NULL;
@@ -414,15 +415,15 @@ process_reverse (const DiffusionModel *model, DiffusionPicture *picture, LevelRo
   pass = (Pass){ .plan = plan,
                  .pool = pool,
                  .picture = picture,
-                 .level = level,
-                 .level_data = level_data,
+                 .level = job->level,
+                 .level_data = job->user_data,
                  .options = options,
                  .clean_before = before };
   pass.padded_height = round_up (picture->height, granule);
   pass.margin = round_up (plan->layout->margin, granule * 4);
   success = allocate_kept (&pass.kept, (gsize) picture->height, (gsize) pass.margin, error)
             && allocate_kept (&pass.next, (gsize) picture->height, (gsize) pass.margin, error)
-            && run_steps (&pass, largest, cancellable, error);
+            && run_steps (&pass, job, cancellable, error);
   core_free (pass.kept.pixels);
   core_free (pass.kept.levels);
   core_free (pass.next.pixels);
@@ -434,13 +435,13 @@ gboolean
 diffusion_reverse (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *level,
                    const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  ScaledMap map = { level, 1 };
-  gsize     pixels = (gsize) level->width * (gsize) level->height;
-  double    largest = 0;
+  ScaledMap  map = { level, 1 };
+  ReverseJob job = { get_scaled_row, 0, NULL, &map };
+  gsize      pixels = (gsize) level->width * (gsize) level->height;
 
   if (! process_check_map (picture, level, error))
     return FALSE;
   for (gsize i = 0; i < pixels; i++)
-    largest = MAX (largest, (double) level->data[i]);
-  return process_reverse (model, picture, get_scaled_row, &map, largest, options, cancellable, error);
+    job.largest = MAX (job.largest, (double) level->data[i]);
+  return process_reverse (model, picture, &job, options, cancellable, error);
 }

@@ -93,12 +93,11 @@ static gboolean
 run_network (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap *map, double largest,
              const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  gboolean success;
+  ReverseJob job = { get_level_row, largest * map->strength, NULL, map };
+  gboolean   success;
 
   map->columns = core_alloc ((gsize) picture->width + 2 * RADIUS, sizeof (float), error);
-  success
-      = map->columns
-        && process_reverse (model, picture, get_level_row, map, largest * map->strength, options, cancellable, error);
+  success = map->columns && process_reverse (model, picture, &job, options, cancellable, error);
   core_free (map->columns);
   return success;
 }

@@ -13,7 +13,8 @@ diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, cons
                     GCancellable *cancellable, GError **error)
 {
   g_autoptr (DiffusionPicture) level = diffusion_picture_new (picture->width, picture->height, 1, error);
-  gsize pixels = (gsize) picture->width * (gsize) picture->height;
+  gsize      pixels = (gsize) picture->width * (gsize) picture->height;
+  ReverseJob job = { get_level_row, DIFFUSION_LEVEL_MOST, NULL, NULL };
 
   if (! level)
     return FALSE;
@@ -24,5 +25,5 @@ diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, cons
     }
   if (! diffusion_forward (picture, level, 0, 1, options->seed, 0, options->origin_x, options->origin_y, error))
     return FALSE;
-  return process_reverse (model, picture, get_level_row, NULL, DIFFUSION_LEVEL_MOST, options, cancellable, error);
+  return process_reverse (model, picture, &job, options, cancellable, error);
 }

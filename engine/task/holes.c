@@ -1,12 +1,11 @@
-/* gimp-diffusion: a diffusion model engine for photographs
- * SPDX-License-Identifier: GPL-3.0-or-later
+/* A smooth continuation into holes.  SPDX-License-Identifier: GPL-3.0-or-later
  *
  * Pull and push: average what is known down a pyramid, then fill each level's holes from the level above (Gortler et
  * al. 1996, "The Lumigraph", section 3.4, with weights 0 and 1).
  */
-#include <math.h>
+#include "core/core.h"
 
-#include "holes.h"
+#include <math.h>
 
 static const float GREY = 0.5f;
 
@@ -82,7 +81,7 @@ push (DiffusionPicture *fine, const DiffusionPicture *coarse)
 }
 
 gboolean
-holes_fill (DiffusionPicture *picture, GError **error)
+diffusion_fill_smooth (DiffusionPicture *picture, GError **error)
 {
   if (! has_holes (picture))
     return TRUE;
@@ -96,7 +95,7 @@ holes_fill (DiffusionPicture *picture, GError **error)
 
   g_autoptr (DiffusionPicture) coarse = pull (picture, error);
 
-  if (! coarse || ! holes_fill (coarse, error))
+  if (! coarse || ! diffusion_fill_smooth (coarse, error))
     return FALSE;
   push (picture, coarse);
   return TRUE;

@@ -1,0 +1,146 @@
+/* gimp-diffusion: the commands that make up what was not there: inpaint, regenerate
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#include "picture-io.h"
+#include "run.h"
+
+#define LEVELS        255.0 /* the user's unit of noise is one level of 8 bits */
+#define PIXELS_MOST   256
+#define CONTEXT_MOST  4096
+#define VARIANTS_MOST 64
+
+/* A number, or "auto", which leaves the target as it is. */
+static gboolean
+parse_or_auto (const char *name, const char *text, double least, double most, double *value, GError **error)
+{
+  if (! text || g_strcmp0 (text, "auto") == 0 || option_parse_real (name, text, least, most, value, NULL))
+    return TRUE;
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+               "--%s takes auto or a number from %g to %g, not \"%s\"; \"diffusion inpaint --help\" explains it", name,
+               least, most, text);
+  return FALSE;
+}
+
+/* "out.png" for the first variant, "out-2.png" for the second. */
+static char *
+name_variant (const char *path, int variant)
+{
+  const char *base = strrchr (path, G_DIR_SEPARATOR), *dot = strrchr (base ? base : path, '.');
+
+  if (variant == 0)
+    return g_strdup (path);
+  return g_strdup_printf ("%.*s-%d%s", (int) (dot ? dot - path : (gssize) strlen (path)), path, variant + 1,
+                          dot ? dot : "");
+}
+
+/* Fills, and writes, variants with seeds from options->seed on. */
+static gboolean
+make_variants (const DiffusionModel *model, Photo *photo, const DiffusionPicture *mask, const char *path, int variants,
+               const DiffusionInpaintOptions *inpaint, DiffusionOptions *options, GError **error)
+{
+  g_autoptr (DiffusionPicture) original = diffusion_picture_copy (photo->picture, error);
+  gsize  bytes = (gsize) photo->picture->width * photo->picture->height * 3 * sizeof (float);
+  gint64 start = g_get_monotonic_time ();
+
+  for (int i = 0; original && i < variants; i++, options->seed++)
+    {
+      g_autofree char *name = name_variant (path, i);
+      gboolean         done;
+
+      memcpy (photo->picture->data, original->data, bytes);
+      done = diffusion_inpaint (model, photo->picture, mask, inpaint, options, run_get_cancellable (), error);
+      run_finish_progress ();
+      if (! done || ! photo_write (photo, name, error))
+        return FALSE;
+    }
+  if (original)
+    run_print_time (g_get_monotonic_time () - start, photo->picture);
+  return original != NULL;
+}
+
+gboolean
+command_inpaint (const Command *self, char **argv, GError **error)
+{
+  g_auto (RunOptions) run = { .steps = DIFFUSION_INPAINT_STEPS };
+  g_auto (GStrv) files = NULL;
+  g_autofree char *texture = NULL, *noise = NULL;
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) mask = NULL;
+  g_autoptr (Photo) photo = NULL;
+  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  int                     variants = 1;
+  const Option            table[] = {
+               RUN_OPTIONS (run, G_STRINGIFY (DIFFUSION_INPAINT_STEPS), "ddpm"),
+               { "context", OPTION_INT, &inpaint.context, "PX",
+                 "pixels around each hole that are looked at; 0, the default: by the hole's size", 0, CONTEXT_MOST },
+               { "grow", OPTION_INT, &inpaint.grow, "PX",
+                 "pixels by which holes are grown; -1, the default: 2, or 0 for thin ones", -1, PIXELS_MOST },
+               { "feather", OPTION_INT, &inpaint.feather, "PX",
+                 "pixels over which the fill fades in, from the grown hole's edge inwards; -1, the default: as grown", -1,
+                 PIXELS_MOST },
+               { "texture", OPTION_TEXT, &texture, "T",
+                 "how much texture is taken from the surroundings, 0 to 1; auto, the default: by how rough they are" },
+               { "noise", OPTION_TEXT, &noise, "SIGMA",
+                 "the photograph's noise in units of 1/255, 0 to 255; auto, the default: measure it" },
+               { "variants", OPTION_INT, &variants, "N", "make N fills with seeds from --seed on: OUT, OUT-2, ...; default 1", 1,
+                 VARIANTS_MOST },
+  };
+
+  options.sampler = DIFFUSION_INPAINT_SAMPLER;
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
+      || ! parse_or_auto ("texture", texture, 0, 1, &inpaint.texture, error)
+      || ! parse_or_auto ("noise", noise, 0, LEVELS, &inpaint.noise, error)
+      || ! raster_check_target (files[2], NULL, error) || ! (model = run_options_apply (&run, &options, error))
+      || ! (photo = photo_read (files[0], error)) || ! raster_check_target (files[2], photo->raster, error)
+      || ! (mask = mask_read (files[1], photo->picture, error)))
+    return FALSE;
+  if (inpaint.noise >= 0)
+    inpaint.noise /= LEVELS;
+  return make_variants (model, photo, mask, files[2], variants, &inpaint, &options, error);
+}
+
+gboolean
+command_regenerate (const Command *self, char **argv, GError **error)
+{
+  g_auto (RunOptions) run = { .steps = DIFFUSION_REGENERATE_STEPS };
+  g_auto (GStrv) files = NULL;
+  g_autofree char *mask_path = NULL;
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) mask = NULL;
+  g_autoptr (Photo) photo = NULL;
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  double           strength = -1, structure = 0.5;
+  gint64           start, elapsed;
+  gboolean         done;
+  const Option     table[] = {
+        RUN_OPTIONS (run, G_STRINGIFY (DIFFUSION_REGENERATE_STEPS), "ddpm"),
+        { "strength", OPTION_REAL, &strength, "X", "0: leave the picture alone ... 1: make everything up; needed", 0, 1 },
+        { "structure", OPTION_REAL, &structure, "X", "how firmly the composition is held, 0: free ... 1: firm; default 0.5",
+          0, 1 },
+        OPTION_MASK (&mask_path),
+  };
+
+  options.sampler = DIFFUSION_REGENERATE_SAMPLER;
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))
+    return FALSE;
+  if (strength < 0)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   "--strength X is needed: how much is to be made up, 0 to 1");
+      return FALSE;
+    }
+  if (! raster_check_target (files[1], NULL, error) || ! (model = run_options_apply (&run, &options, error))
+      || ! (photo = photo_read (files[0], error)) || ! raster_check_target (files[1], photo->raster, error)
+      || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error))))
+    return FALSE;
+  start = g_get_monotonic_time ();
+  done = diffusion_regenerate (model, photo->picture, mask, strength, structure, &options, run_get_cancellable (),
+                               error);
+  elapsed = g_get_monotonic_time () - start;
+  run_finish_progress ();
+  if (! done || ! photo_write (photo, files[1], error))
+    return FALSE;
+  run_print_time (elapsed, photo->picture);
+  return TRUE;
+}

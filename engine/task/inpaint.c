@@ -1,0 +1,186 @@
+/* Inpainting: a hole is a region at a high level among pixels that are known.  SPDX-License-Identifier:
+ * GPL-3.0-or-later */
+#include "region.h"
+#include "process/process.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The hole starts from a smooth fill with noise of this level: from much more, the mean of the noise over the hole
+ * would be taken for its colour. */
+#define START_LEVEL 0.5f
+
+/* A region's crop. */
+typedef struct
+{
+  DiffusionPicture *picture, *cover, *level;
+} Crop;
+
+static void
+crop_clear (Crop *crop)
+{
+  g_clear_pointer (&crop->picture, diffusion_picture_free);
+  g_clear_pointer (&crop->cover, diffusion_picture_free);
+  g_clear_pointer (&crop->level, diffusion_picture_free);
+}
+
+/* Copies the crop out; unknown pixels, those of other regions that were not filled yet among them, become NAN. */
+static gboolean
+crop_cut (const DiffusionPicture *picture, const DiffusionPicture *mask, const Regions *regions, const Region *region,
+          const gboolean *filled, Crop *crop, GError **error)
+{
+  DiffusionBox box = region->crop;
+  gsize        known = 0;
+
+  crop->cover = region_make_cover (region, regions, mask, error);
+  crop->picture = crop->cover ? diffusion_picture_new (box.width, box.height, 3, error) : NULL;
+  crop->level = crop->picture ? diffusion_picture_new (box.width, box.height, 1, error) : NULL;
+  if (! crop->level)
+    return FALSE;
+  for (int y = 0; y < box.height; y++)
+    for (int x = 0; x < box.width; x++)
+      {
+        gsize        i = (gsize) y * (gsize) box.width + (gsize) x;
+        guint32      label = regions_label (regions, box.x + x, box.y + y);
+        const float *pixel = picture->data + ((gsize) (box.y + y) * (gsize) picture->width + (gsize) (box.x + x)) * 3;
+        gboolean     unknown = crop->cover->data[i] > 0 || (label && label != region->group && ! filled[label]);
+
+        for (int c = 0; c < 3; c++)
+          crop->picture->data[i * 3 + (gsize) c] = unknown ? NAN : pixel[c];
+        crop->level->data[i] = unknown ? START_LEVEL : 0;
+        known += ! unknown;
+      }
+  if (known == 0)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                 "All of it is selected: leave some of the picture unselected, for the fill is made from that.");
+  return known > 0;
+}
+
+static gboolean
+fill_crop (const DiffusionModel *model, Crop *crop, const DiffusionOptions *options, GCancellable *cancellable,
+           GError **error)
+{
+  return diffusion_fill_smooth (crop->picture, error)
+         && diffusion_forward (crop->picture, crop->level, 0, 1, options->seed, 0, options->origin_x, options->origin_y,
+                               error)
+         && diffusion_reverse (model, crop->picture, crop->level, options, cancellable, error);
+}
+
+static void
+put_back (const Crop *crop, DiffusionBox box, DiffusionPicture *picture)
+{
+  for (int y = 0; y < box.height; y++)
+    for (int x = 0; x < box.width; x++)
+      {
+        gsize        i = (gsize) y * (gsize) box.width + (gsize) x;
+        float        cover = crop->cover->data[i];
+        const float *from = crop->picture->data + i * 3;
+        float       *to = picture->data + ((gsize) (box.y + y) * (gsize) picture->width + (gsize) (box.x + x)) * 3;
+
+        for (int c = 0; c < 3 && cover > 0; c++)
+          to[c] = cover < 1 ? to[c] + cover * (from[c] - to[c]) : from[c];
+      }
+}
+
+/* ---- progress of one region among several ---- */
+
+typedef struct
+{
+  const DiffusionOptions *options;
+  double                  from, share;
+} Part;
+
+static void
+report_part (double fraction, gpointer data)
+{
+  const Part *part = data;
+
+  part->options->progress (part->from + part->share * fraction, part->options->progress_data);
+}
+
+static gboolean
+fill_region (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
+             const Regions *regions, int index, const gboolean *filled, const DiffusionOptions *options,
+             GCancellable *cancellable, GError **error)
+{
+  const Region    *region = &regions->regions[index];
+  DiffusionOptions own = *options;
+  Part             part = { options, (double) index / regions->count, 1.0 / regions->count };
+  Crop             crop = { NULL, NULL, NULL };
+  gboolean         success;
+
+  own.origin_x += region->crop.x;
+  own.origin_y += region->crop.y;
+  own.progress = options->progress ? report_part : NULL;
+  own.progress_data = &part;
+  success = crop_cut (picture, mask, regions, region, filled, &crop, error)
+            && fill_crop (model, &crop, &own, cancellable, error);
+  if (success)
+    put_back (&crop, region->crop, picture);
+  crop_clear (&crop);
+  return success;
+}
+
+static gboolean
+check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
+                 GError **error)
+{
+  const char *wrong = NULL;
+
+  if (picture && picture->channels != 3)
+    wrong = "a picture of 3 channels";
+  else if (mask->channels != 1 || (picture && (mask->width != picture->width || mask->height != picture->height)))
+    wrong = "a mask of 1 channel and of the picture's size";
+  else if (inpaint->context < 0 || inpaint->context > 4096)
+    wrong = "a context from 0 to 4096 pixels";
+  else if (inpaint->grow > 256 || inpaint->feather > 256)
+    wrong = "to grow and feather by at most 256 pixels";
+  else if (! (inpaint->texture <= 1))
+    wrong = "a texture of at most 1";
+  else if (! (inpaint->noise <= 1))
+    wrong = "a noise level of at most 1";
+  if (wrong)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "Inpainting needs %s.", wrong);
+  return ! wrong;
+}
+
+gboolean
+diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
+                   const DiffusionInpaintOptions *inpaint, const DiffusionOptions *options, GCancellable *cancellable,
+                   GError **error)
+{
+  Regions              regions = { .count = 0 };
+  g_autofree gboolean *filled = NULL;
+  guint                labels = 0;
+  gboolean success = check_arguments (picture, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error);
+
+  for (int i = 0; i < regions.count; i++)
+    labels = MAX (labels, regions.regions[i].group);
+  filled = g_new0 (gboolean, (gsize) labels + 1);
+  for (int i = 0; success && i < regions.count; i++)
+    {
+      success = fill_region (model, picture, mask, &regions, i, filled, options, cancellable, error);
+      filled[regions.regions[i].group] = TRUE;
+    }
+  regions_clear (&regions);
+  return success;
+}
+
+gboolean
+diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
+                             DiffusionBox *changed, DiffusionBox *seen, GError **error)
+{
+  Regions  regions = { .count = 0 };
+  gboolean success = check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error);
+
+  for (int i = 0; success && i < regions.count; i++)
+    {
+      const Region *region = &regions.regions[i];
+      DiffusionBox  grown = region_grow_box (region->box, region->grow, mask);
+
+      *changed = i ? region_join_boxes (*changed, grown) : grown;
+      *seen = i ? region_join_boxes (*seen, region->crop) : region->crop;
+    }
+  regions_clear (&regions);
+  return success;
+}

@@ -1,0 +1,334 @@
+/* Where the holes are.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "region.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A region is thin when no disc of this radius fits into it: strokes of a pen, scratches, letters. */
+#define THIN_RADIUS 8.0
+#define GROW_LARGE  2
+
+#define CONTEXT_MIN 64
+#define CONTEXT_MAX 192
+/* Two regions are made one when their common crop is at most this much larger than both crops together. */
+#define MERGE_MOST 1.1
+
+/* ---- distances ---- */
+
+/* The lower envelope of parabolas with their tips at (i, values[i]); work: 3 n floats. */
+static void
+distance_line (float *values, int n, int stride, float *work)
+{
+  float *f = work, *bound = work + n;
+  int   *tip = (int *) (void *) (work + 2 * n), last = -1;
+
+  for (int i = 0; i < n; i++)
+    f[i] = values[(gsize) i * (gsize) stride];
+  for (int i = 0; i < n; i++)
+    {
+      float start = -INFINITY;
+
+      if (isinf (f[i]))
+        continue;
+      while (last >= 0)
+        {
+          int t = tip[last];
+
+          start = ((f[i] + (float) i * (float) i) - (f[t] + (float) t * (float) t)) / (2.0f * (float) (i - t));
+          if (start > bound[last])
+            break;
+          last--;
+          start = -INFINITY;
+        }
+      tip[++last] = i;
+      bound[last] = start;
+    }
+  for (int i = 0, at = 0; last >= 0 && i < n; i++)
+    {
+      while (at < last && bound[at + 1] < (float) i)
+        at++;
+      values[(gsize) i * (gsize) stride] = f[tip[at]] + (float) (i - tip[at]) * (float) (i - tip[at]);
+    }
+}
+
+gboolean
+region_distance (float *values, int width, int height, GError **error)
+{
+  float *work = core_alloc ((gsize) MAX (width, height), 3 * sizeof (float), error);
+
+  if (! work)
+    return FALSE;
+  for (int x = 0; x < width; x++)
+    distance_line (values + x, height, width, work);
+  for (int y = 0; y < height; y++)
+    distance_line (values + (gsize) y * (gsize) width, width, 1, work);
+  core_free (work);
+  return TRUE;
+}
+
+/* ---- finding ---- */
+
+DiffusionBox
+region_join_boxes (DiffusionBox a, DiffusionBox b)
+{
+  int x = MIN (a.x, b.x), y = MIN (a.y, b.y);
+
+  return (DiffusionBox){ x, y, MAX (a.x + a.width, b.x + b.width) - x, MAX (a.y + a.height, b.y + b.height) - y };
+}
+
+DiffusionBox
+region_grow_box (DiffusionBox box, int by, const DiffusionPicture *within)
+{
+  int x = MAX (box.x - by, 0), y = MAX (box.y - by, 0);
+
+  return (DiffusionBox){ x, y, MIN (box.x + box.width + by, within->width) - x,
+                         MIN (box.y + box.height + by, within->height) - y };
+}
+
+static double
+box_area (DiffusionBox box)
+{
+  return (double) box.width * box.height;
+}
+
+/* The box around all pixels above 0; its width is 0 when there are none. */
+static DiffusionBox
+find_box (const DiffusionPicture *mask)
+{
+  int x0 = mask->width, x1 = 0, y0 = mask->height, y1 = 0;
+
+  for (int y = 0; y < mask->height; y++)
+    for (int x = 0; x < mask->width; x++)
+      if (mask->data[(gsize) y * (gsize) mask->width + (gsize) x] > 0)
+        {
+          x0 = MIN (x0, x);
+          x1 = MAX (x1, x + 1);
+          y0 = MIN (y0, y);
+          y1 = y + 1;
+        }
+  return x1 > x0 ? (DiffusionBox){ x0, y0, x1 - x0, y1 - y0 } : (DiffusionBox){ 0, 0, 0, 0 };
+}
+
+/* Gives one connected region its label; returns its box in the picture.  todo: a stack of pixels' places. */
+static DiffusionBox
+flood (const DiffusionPicture *mask, Regions *regions, int x, int y, guint32 label, GArray *todo)
+{
+  DiffusionBox outer = regions->box, box = { x, y, 1, 1 };
+  guint64      place = (guint64) (guint32) y << 32 | (guint32) x;
+
+  g_array_append_val (todo, place);
+  regions->labels[(gsize) (y - outer.y) * (gsize) outer.width + (gsize) (x - outer.x)] = label;
+  while (todo->len > 0)
+    {
+      place = g_array_index (todo, guint64, todo->len - 1);
+      g_array_set_size (todo, todo->len - 1);
+      x = (int) (guint32) place;
+      y = (int) (place >> 32);
+      box = region_join_boxes (box, (DiffusionBox){ x, y, 1, 1 });
+      for (int v = MAX (y - 1, outer.y); v < MIN (y + 2, outer.y + outer.height); v++)
+        for (int u = MAX (x - 1, outer.x); u < MIN (x + 2, outer.x + outer.width); u++)
+          {
+            guint32 *at = &regions->labels[(gsize) (v - outer.y) * (gsize) outer.width + (gsize) (u - outer.x)];
+
+            if (*at || ! (mask->data[(gsize) v * (gsize) mask->width + (gsize) u] > 0))
+              continue;
+            *at = label;
+            place = (guint64) (guint32) v << 32 | (guint32) u;
+            g_array_append_val (todo, place);
+          }
+    }
+  return box;
+}
+
+/* The radius of the largest disc within a region, and whether its mask has an edge of less than 1. */
+static gboolean
+measure_radius (const Regions *regions, Region *region, GError **error)
+{
+  DiffusionBox box = region->box;
+  int          width = box.width + 2, height = box.height + 2;
+  gsize        count = (gsize) width * (gsize) height;
+  float       *distance = core_alloc (count, sizeof (float), error), most = 0;
+  gboolean     success;
+
+  if (! distance)
+    return FALSE;
+  for (int y = 0; y < height; y++)
+    for (int x = 0; x < width; x++)
+      distance[(gsize) y * (gsize) width + (gsize) x]
+          = regions_label (regions, box.x + x - 1, box.y + y - 1) == region->group ? INFINITY : 0;
+  success = region_distance (distance, width, height, error);
+  for (gsize i = 0; success && i < count; i++)
+    most = MAX (most, distance[i]);
+  region->radius = sqrt ((double) most);
+  core_free (distance);
+  return success;
+}
+
+static void
+choose_crop (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, Region *region)
+{
+  gboolean thin = region->radius < THIN_RADIUS;
+
+  region->grow = inpaint->grow >= 0 ? inpaint->grow : thin ? 0 : GROW_LARGE;
+  region->feather = inpaint->feather >= 0 ? inpaint->feather : region->grow;
+  region->soften = inpaint->grow >= 0 ? inpaint->grow : MAX (region->grow, 1);
+  region->context = inpaint->context > 0
+                        ? inpaint->context
+                        : (int) CLAMP (2.5 * (region->radius + region->grow), CONTEXT_MIN, CONTEXT_MAX);
+  region->crop = region_grow_box (region->box, region->grow + region->context, mask);
+}
+
+/* Makes regions of one kind that lie close together one: letters, say. */
+static void
+merge_regions (const DiffusionPicture *mask, Regions *regions)
+{
+  guint32 *names = g_new (guint32, (gsize) regions->count + 1);
+  gsize    pixels = (gsize) regions->box.width * (gsize) regions->box.height;
+  int      count = 0;
+
+  for (int i = 0; i <= regions->count; i++)
+    names[i] = (guint32) i;
+  for (gboolean again = TRUE; again;)
+    {
+      again = FALSE;
+      for (int i = 0; i < regions->count; i++)
+        for (int j = i + 1; j < regions->count; j++)
+          {
+            Region *a = &regions->regions[i], *b = &regions->regions[j];
+
+            if (a->group == 0 || b->group == 0 || a->grow != b->grow || a->context != b->context
+                || box_area (region_join_boxes (a->crop, b->crop))
+                       > MERGE_MOST * (box_area (a->crop) + box_area (b->crop)))
+              continue;
+            a->box = region_join_boxes (a->box, b->box);
+            a->radius = MAX (a->radius, b->radius);
+            a->crop = region_grow_box (a->box, a->grow + a->context, mask);
+            for (int k = 1; k <= regions->count; k++)
+              if (names[k] == b->group)
+                names[k] = a->group;
+            b->group = 0;
+            again = TRUE;
+          }
+    }
+  for (gsize i = 0; i < pixels; i++)
+    regions->labels[i] = names[regions->labels[i]];
+  for (int i = 0; i < regions->count; i++)
+    if (regions->regions[i].group)
+      regions->regions[count++] = regions->regions[i];
+  regions->count = count;
+  g_free (names);
+}
+
+static int
+compare_regions (gconstpointer a, gconstpointer b, gpointer data)
+{
+  const Region *one = a, *other = b;
+
+  if (one->radius != other->radius)
+    return one->radius < other->radius ? -1 : 1;
+  return one->group < other->group ? -1 : 1;
+}
+
+gboolean
+regions_find (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, Regions *regions, GError **error)
+{
+  g_autoptr (GArray) list = g_array_new (FALSE, TRUE, sizeof (Region));
+  g_autoptr (GArray) todo = g_array_new (FALSE, FALSE, sizeof (guint64));
+  DiffusionBox box = find_box (mask);
+
+  *regions = (Regions){ .box = box };
+  if (box.width == 0)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   "Nothing is selected: select what is to be replaced.");
+      return FALSE;
+    }
+  regions->labels = core_alloc0 ((gsize) box.width * (gsize) box.height, sizeof (guint32), error);
+  if (! regions->labels)
+    return FALSE;
+  for (int y = box.y; y < box.y + box.height; y++)
+    for (int x = box.x; x < box.x + box.width; x++)
+      if (mask->data[(gsize) y * (gsize) mask->width + (gsize) x] > 0 && ! regions_label (regions, x, y))
+        {
+          Region region = { .group = list->len + 1 };
+
+          region.box = flood (mask, regions, x, y, region.group, todo);
+          g_array_append_val (list, region);
+        }
+  regions->count = (int) list->len;
+  regions->regions = (Region *) (void *) g_array_free (g_steal_pointer (&list), FALSE);
+  for (int i = 0; i < regions->count; i++)
+    {
+      if (! measure_radius (regions, &regions->regions[i], error))
+        return FALSE;
+      choose_crop (mask, inpaint, &regions->regions[i]);
+    }
+  merge_regions (mask, regions);
+  g_qsort_with_data (regions->regions, regions->count, sizeof (Region), compare_regions, NULL);
+  return TRUE;
+}
+
+void
+regions_clear (Regions *regions)
+{
+  core_free (regions->labels);
+  g_free (regions->regions);
+  *regions = (Regions){ 0 };
+}
+
+/* ---- holes ---- */
+
+/* The largest of `radius` values to either side, along a line. */
+static void
+widen_line (float *values, int n, int stride, int radius, float *work)
+{
+  for (int i = 0; i < n; i++)
+    work[i] = values[(gsize) i * (gsize) stride];
+  for (int i = 0; i < n; i++)
+    {
+      float most = 0;
+
+      for (int j = MAX (i - radius, 0); j <= MIN (i + radius, n - 1); j++)
+        most = MAX (most, work[j]);
+      values[(gsize) i * (gsize) stride] = most;
+    }
+}
+
+DiffusionPicture *
+region_make_cover (const Region *region, const Regions *regions, const DiffusionPicture *mask, GError **error)
+{
+  DiffusionBox crop = region->crop;
+  g_autoptr (DiffusionPicture) cover = diffusion_picture_new (crop.width, crop.height, 1, error);
+  g_autoptr (DiffusionPicture) outside = cover ? diffusion_picture_new (crop.width, crop.height, 1, error) : NULL;
+  g_autofree float *line = g_new (float, (gsize) MAX (crop.width, crop.height));
+  g_autoptr (DiffusionPicture) inside = outside ? diffusion_picture_new (crop.width, crop.height, 1, error) : NULL;
+  gsize i = 0;
+
+  if (! inside)
+    return NULL;
+  for (int y = 0; y < crop.height; y++)
+    for (int x = 0; x < crop.width; x++, i++)
+      {
+        gboolean ours = regions_label (regions, crop.x + x, crop.y + y) == region->group;
+
+        cover->data[i] = ours ? mask->data[(gsize) (crop.y + y) * (gsize) mask->width + (gsize) (crop.x + x)] : 0;
+        outside->data[i] = ours ? 0 : INFINITY;
+        inside->data[i] = ours ? INFINITY : 0;
+      }
+  if (! region_distance (outside->data, crop.width, crop.height, error)
+      || ! region_distance (inside->data, crop.width, crop.height, error))
+    return NULL;
+  for (int x = 0; x < crop.width; x++)
+    widen_line (cover->data + x, crop.height, crop.width, region->soften, line);
+  for (int y = 0; y < crop.height; y++)
+    widen_line (cover->data + (gsize) y * (gsize) crop.width, crop.width, 1, region->soften, line);
+  for (i = 0; i < (gsize) crop.width * (gsize) crop.height; i++)
+    {
+      /* How deep the pixel lies in the grown hole: 1 for its outermost pixels. */
+      float out = sqrtf (outside->data[i]), depth = (float) region->grow + 1;
+
+      depth += out > 0 ? -out : isinf (inside->data[i]) ? (float) region->feather : sqrtf (inside->data[i]) - 1;
+      cover->data[i] *= depth < 1 ? 0 : MIN (depth / (float) (region->feather + 1), 1.0f);
+    }
+  return g_steal_pointer (&cover);
+}
