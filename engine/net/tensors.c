@@ -7,10 +7,12 @@
 #include <json-glib/json-glib.h>
 #include <math.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-/* Our headers are some 10 kB.  The bounds keep a lying file from costing memory or stack. */
-#define HEADER_MAX (8 * 1024 * 1024)
+/* Our headers are some 10 kB; those of merged checkpoints, with all that they say of their making, some megabytes.  The
+ * bounds keep a lying file from costing memory or stack. */
+#define HEADER_MAX (32 * 1024 * 1024)
 #define DEPTH_MAX  8
 #define FILE_MAX   ((goffset) 1 << 32)
 #define DIMS_MAX   8
@@ -54,10 +56,35 @@ half_to_float (guint16 half)
   return half & 0x8000u ? -bits.f : bits.f;
 }
 
+/* bf16 is the upper half of an f32, rounded to nearest even. */
+static guint16
+brain_from_float (float value)
+{
+  union
+  {
+    float   f;
+    guint32 i;
+  } bits = { value };
+
+  return (guint16) ((bits.i + 0x7FFFu + (bits.i >> 16 & 1u)) >> 16);
+}
+
+static float
+brain_to_float (guint16 brain)
+{
+  union
+  {
+    guint32 i;
+    float   f;
+  } bits = { (guint32) brain << 16 };
+
+  return bits.f;
+}
+
 /* ---- writing ---- */
 
-static const char *const type_names[] = { [TENSOR_F32] = "F32", [TENSOR_F16] = "F16" };
-static const gsize       type_sizes[] = { [TENSOR_F32] = 4, [TENSOR_F16] = 2 };
+static const char *const type_names[] = { [TENSOR_F32] = "F32", [TENSOR_F16] = "F16", [TENSOR_BF16] = "BF16" };
+static const gsize       type_sizes[] = { [TENSOR_F32] = 4, [TENSOR_F16] = 2, [TENSOR_BF16] = 2 };
 
 static char *
 make_header (const TensorEntry *entries, int n_entries, GHashTable *metadata)
@@ -138,7 +165,11 @@ write_entry (int fd, const TensorEntry *entry)
       gsize count = MIN (G_N_ELEMENTS (halves), entry->count - first);
 
       for (gsize i = 0; i < count; i++)
-        halves[i] = GUINT16_TO_LE (half_from_float (entry->values[first + i]));
+        {
+          float value = entry->values[first + i];
+
+          halves[i] = GUINT16_TO_LE (entry->type == TENSOR_F16 ? half_from_float (value) : brain_from_float (value));
+        }
       if (! write_fully (fd, halves, count * sizeof (guint16)))
         return FALSE;
     }
@@ -216,6 +247,8 @@ struct _TensorFile
   const char *data; /* in contents, behind the header */
   gsize       data_size;
   GHashTable *tensors, *metadata;
+  int         fd;          /* of a mapped file; -1: contents were read */
+  gsize       mapped_size; /* of contents, when mapped */
 };
 
 static gboolean
@@ -273,7 +306,7 @@ get_array (JsonObject *object, const char *name, guint most)
 
 /* One member of the header; NULL when anything about it is wrong. */
 static TensorInfo *
-parse_tensor (JsonNode *node, gsize data_size)
+parse_tensor (JsonNode *node, gsize data_size, gboolean other_types)
 {
   g_autofree TensorInfo *info = g_new0 (TensorInfo, 1);
   JsonObject            *object = JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
@@ -289,6 +322,10 @@ parse_tensor (JsonNode *node, gsize data_size)
     info->type = TENSOR_F16;
   else if (strcmp (name, "F32") == 0)
     info->type = TENSOR_F32;
+  else if (strcmp (name, "BF16") == 0)
+    info->type = TENSOR_BF16;
+  else if (other_types)
+    info->type = TENSOR_OTHER;
   else
     return NULL;
   info->count = 1;
@@ -302,7 +339,8 @@ parse_tensor (JsonNode *node, gsize data_size)
     return NULL;
   info->begin = (gsize) begin;
   info->end = (gsize) end;
-  if (info->count > data_size || info->end - info->begin != info->count * type_sizes[info->type])
+  if (info->type != TENSOR_OTHER
+      && (info->count > data_size || info->end - info->begin != info->count * type_sizes[info->type]))
     return NULL;
   return g_steal_pointer (&info);
 }
@@ -367,11 +405,12 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
         }
       else
         {
-          TensorInfo *info = parse_tensor (node, file->data_size);
+          TensorInfo *info = parse_tensor (node, file->data_size, file->fd >= 0);
 
           if (! info)
             return refuse (error, file->path,
-                           "it is truncated, or a tensor in its header is not one of f16 or f32 within the file");
+                           "it is truncated, or a tensor in its header is not one of f16, bf16 or f32 within "
+                           "the file");
           g_hash_table_insert (file->tensors, g_strdup (l->data), info);
         }
     }
@@ -402,36 +441,94 @@ read_file (const char *path, gsize *size, GError **error)
   return g_steal_pointer (&contents);
 }
 
-TensorFile *
-tensor_file_open (const char *path, GError **error)
+/* The header of file->contents, `size` bytes in all. */
+static gboolean
+parse_contents (TensorFile *file, gsize size, GError **error)
 {
-  g_autoptr (TensorFile) file = g_new0 (TensorFile, 1);
-  gsize   size;
   guint64 length;
+
+  if (size < sizeof length)
+    return refuse (error, file->path, "it is too short");
+  memcpy (&length, file->contents, sizeof length);
+  length = GUINT64_FROM_LE (length);
+  if (length > HEADER_MAX || length > size - sizeof length)
+    return refuse (error, file->path, "it is truncated, or no safetensors file");
+  file->data = file->contents + sizeof length + length;
+  file->data_size = size - sizeof length - (gsize) length;
+  return parse_header (file, file->contents + sizeof length, (gsize) length, error);
+}
+
+static TensorFile *
+tensor_file_new (const char *path)
+{
+  TensorFile *file = g_new0 (TensorFile, 1);
 
   file->path = g_strdup (path);
   file->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   file->metadata = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  file->fd = -1;
+  return file;
+}
+
+TensorFile *
+tensor_file_open (const char *path, GError **error)
+{
+  g_autoptr (TensorFile) file = tensor_file_new (path);
+  gsize size;
+
   file->contents = read_file (path, &size, error);
-  if (! file->contents)
-    return NULL;
-  if (size < sizeof length)
-    {
-      refuse (error, path, "it is too short");
-      return NULL;
-    }
-  memcpy (&length, file->contents, sizeof length);
-  length = GUINT64_FROM_LE (length);
-  if (length > HEADER_MAX || length > size - sizeof length)
-    {
-      refuse (error, path, "it is truncated, or no safetensors file");
-      return NULL;
-    }
-  file->data = file->contents + sizeof length + length;
-  file->data_size = size - sizeof length - (gsize) length;
-  if (! parse_header (file, file->contents + sizeof length, (gsize) length, error))
+  if (! file->contents || ! parse_contents (file, size, error))
     return NULL;
   return g_steal_pointer (&file);
+}
+
+TensorFile *
+tensor_file_map (const char *path, GError **error)
+{
+  g_autoptr (TensorFile) file = tensor_file_new (path);
+  struct stat info;
+
+  file->fd = g_open (path, O_RDONLY | O_CLOEXEC, 0);
+  if (file->fd < 0 || fstat (file->fd, &info) != 0)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "The model file %s could not be read: %s.", path,
+                   g_strerror (errno));
+      return NULL;
+    }
+  if (! S_ISREG (info.st_mode) || info.st_size < 8)
+    {
+      refuse (error, path, S_ISREG (info.st_mode) ? "it is too short" : "it is no regular file");
+      return NULL;
+    }
+  file->mapped_size = (gsize) info.st_size;
+  file->contents = mmap (NULL, file->mapped_size, PROT_READ, MAP_PRIVATE, file->fd, 0);
+  if (file->contents == MAP_FAILED)
+    {
+      file->contents = NULL;
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "The model file %s could not be mapped: %s.", path,
+                   g_strerror (errno));
+      return NULL;
+    }
+  if (! parse_contents (file, file->mapped_size, error))
+    return NULL;
+  return g_steal_pointer (&file);
+}
+
+gboolean
+tensor_file_check (const TensorFile *file, GError **error)
+{
+  struct stat info;
+
+  if (file->fd < 0 || (fstat (file->fd, &info) == 0 && (gsize) info.st_size >= file->mapped_size))
+    return TRUE;
+  return refuse (error, file->path, "it has become shorter since it was opened");
+}
+
+void
+tensor_file_release (const TensorFile *file)
+{
+  if (file->fd >= 0)
+    madvise (file->contents, file->mapped_size, MADV_DONTNEED);
 }
 
 void
@@ -441,7 +538,14 @@ tensor_file_free (TensorFile *file)
     return;
   g_clear_pointer (&file->tensors, g_hash_table_unref);
   g_clear_pointer (&file->metadata, g_hash_table_unref);
-  g_free (file->contents);
+  if (file->fd < 0)
+    g_free (file->contents);
+  else
+    {
+      if (file->contents)
+        munmap (file->contents, file->mapped_size);
+      close (file->fd);
+    }
   g_free (file->path);
   g_free (file);
 }
@@ -464,11 +568,48 @@ tensor_file_has (const TensorFile *file, const char *name)
   return g_hash_table_contains (file->tensors, name);
 }
 
+char *
+tensor_file_find (const TensorFile *file, gboolean (*match) (const char *name))
+{
+  GHashTableIter iter;
+  gpointer       name;
+
+  g_hash_table_iter_init (&iter, file->tensors);
+  while (g_hash_table_iter_next (&iter, &name, NULL))
+    if (match (name))
+      return g_strdup (name);
+  return NULL;
+}
+
+gboolean
+tensor_file_view (const TensorFile *file, const char *name, TensorView *view)
+{
+  const TensorInfo *info = g_hash_table_lookup (file->tensors, name);
+
+  if (! info || info->n_dims > TENSOR_VIEW_DIMS)
+    return FALSE;
+  *view = (TensorView){ .type = info->type, .n_dims = info->n_dims, .count = info->count };
+  for (int d = 0; d < info->n_dims; d++)
+    {
+      if (info->dims[d] > G_MAXINT)
+        return FALSE;
+      view->dims[d] = (int) info->dims[d];
+    }
+  view->data = file->data + info->begin;
+  return TRUE;
+}
+
+const char *
+tensor_file_get_path (const TensorFile *file)
+{
+  return file->path;
+}
+
 gboolean
 tensor_file_read (const TensorFile *file, const char *name, const int *dims, int n_dims, float *values, GError **error)
 {
   const TensorInfo *info = g_hash_table_lookup (file->tensors, name);
-  gboolean          same = info && info->n_dims == n_dims;
+  gboolean          same = info && info->n_dims == n_dims && info->type != TENSOR_OTHER;
   g_autofree char  *reason = NULL;
   const char       *data;
 
@@ -482,12 +623,13 @@ tensor_file_read (const TensorFile *file, const char *name, const int *dims, int
   data = file->data + info->begin;
   for (gsize i = 0; i < info->count; i++)
     {
-      if (info->type == TENSOR_F16)
+      if (info->type != TENSOR_F32)
         {
           guint16 half;
 
           memcpy (&half, data + i * sizeof half, sizeof half);
-          values[i] = half_to_float (GUINT16_FROM_LE (half));
+          half = GUINT16_FROM_LE (half);
+          values[i] = info->type == TENSOR_F16 ? half_to_float (half) : brain_to_float (half);
         }
       else
         {

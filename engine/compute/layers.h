@@ -1,0 +1,76 @@
+/* The layers of latent diffusion networks, in f32.  SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * As in compute.h: tensors are NHWC without padding, and each function runs on the calling thread alone, on the piece
+ * that it is given.  Weights stay as a checkpoint has them, row for row: [out][in] for products, [out][in][3][3] for
+ * 3x3 convolutions; they are converted a piece at a time, on their way into a product.
+ */
+#pragma once
+
+#include "compute.h"
+
+/* ---- weights ---- */
+
+typedef enum
+{
+  WEIGHT_F32,
+  WEIGHT_F16,
+  WEIGHT_BF16
+} WeightType;
+
+static inline gsize
+weight_size (WeightType type)
+{
+  return type == WEIGHT_F32 ? 4 : 2;
+}
+
+/* count little-endian values, perhaps not aligned -> f32 */
+void weights_to_f32 (WeightType type, gsize count, const void *weights, float *values);
+/* No NaN and no infinity among them. */
+gboolean weights_are_finite (WeightType type, gsize count, const void *weights);
+/* Filters [n_out][c_in][3][3] -> their part of winograd_forward ()'s weights, [36][c_in][c_out], that of output
+ * channels first ... first + n_out - 1; n_out is a multiple of 16.  The input channels from c_in to c_padded get zeros.
+ */
+gboolean weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out, int first, int n_out,
+                              const void *weights, float *transformed, Scratch *scratch, GError **error);
+
+/* ---- pointwise ---- */
+
+/* sums[c] += x, sums[channels + c] += x^2, over the pixels. */
+void layer_sums (gsize pixels, int channels, const float *x, double *sums);
+/* y = x * scale[c] + shift[c], then SiLU if asked: a group norm whose statistics are known. */
+void layer_affine (gsize pixels, int channels, const float *x, const float *scale, const float *shift, gboolean silu,
+                   float *y);
+/* y = (x - mean) / sqrt (variance + epsilon) * gain + bias, over the channels of each row (Ba et al. 2016). */
+void layer_norm (gsize rows, int channels, const float *x, const float *gain, const float *bias, float epsilon,
+                 float *y);
+/* Rows [a | b] of 2 n values -> a * gelu (b), n values (Shazeer 2020, "GLU variants improve transformer"). */
+void layer_geglu (gsize rows, int n, const float *x, float *y);
+/* x * Phi (x), the exact form, in place; and x * sigmoid (1.702 x). */
+void layer_gelu (gsize count, float *x);
+void layer_quick_gelu (gsize count, float *x);
+/* x * sigmoid (x), in place */
+void layer_silu (gsize count, float *x);
+/* y += x */
+void layer_add (gsize count, const float *x, float *y);
+/* y[row][c] = (add ? y : 0) + bias[c]; bias may be NULL */
+void layer_start (gsize rows, int channels, gsize pitch, const float *bias, gboolean add, float *y);
+/* Rows [first, first + rows) of the patches of a 3x3 convolution whose padding is zeros: [rows * width_out][c][3][3].
+ * Output pixel (v, u) sees input pixels (v * stride + i - pad, u * stride + j - pad). */
+void layer_patches (const float *x, int width, int height, int channels, int stride, int pad, int width_out, int first,
+                    int rows, float *patches);
+
+/* ---- attention ---- */
+
+/* One head and a piece of its queries: rows of `dim` values, *_pitch floats apart. */
+typedef struct
+{
+  int          queries, keys, dim;
+  const float *q, *k, *v;
+  float       *out;
+  gsize        q_pitch, k_pitch, v_pitch, out_pitch;
+  int          first; /* of these queries among all; >= 0: query i sees keys 0 ... first + i only; -1: all keys */
+} Attention;
+
+/* out = softmax (q k^T / sqrt (dim)) v, by blocks of keys with a running maximum and sum, so that no more of the score
+ * matrix exists at a time than a block (Milakov and Gimelshein 2018; Rabe and Staats 2021). */
+gboolean attention_forward (const Attention *attention, Scratch *scratch, GError **error);

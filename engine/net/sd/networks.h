@@ -1,0 +1,53 @@
+/* The networks of a Stable Diffusion checkpoint: text encoder, U-Net, autoencoder.  SPDX-License-Identifier:
+ * GPL-3.0-or-later
+ *
+ * Each is bound to its tensors in the mapped file, whose names say what it is made of and whose shapes say its widths;
+ * binding fails with the name of the first tensor that is missing or does not fit.
+ */
+#pragma once
+
+#include "prompt.h"
+#include "run.h"
+
+/* ---- text ---- */
+
+typedef struct _SdText SdText;
+
+/* CLIP's text transformer in SD 1's naming, or OpenCLIP's in SD 2's: the file says which. */
+SdText *sd_text_new (const TensorFile *file, GError **error);
+void    sd_text_free (SdText *text);
+int     sd_text_get_width (const SdText *text);
+/* The token that fills a prompt up. */
+int sd_text_get_padding (const SdText *text);
+/* [n][1][77][width]: what the U-Net is told, for n prompts.  Weights move a token's vector away from (or towards) that
+ * of the empty prompt: z = z_empty + weight (z - z_empty). */
+SdTensor sd_text_encode (SdRun *run, const SdText *text, const Prompt *prompts, int n);
+
+/* ---- U-Net ---- */
+
+typedef struct _SdUnet SdUnet;
+
+SdUnet *sd_unet_new (const TensorFile *file, int context, GError **error);
+void    sd_unet_free (SdUnet *unet);
+/* 4, or 9 in files for inpainting: latent, mask, latent of the picture without what the mask covers. */
+int sd_unet_get_channels (const SdUnet *unet);
+/* How many layers call SdRun.after_layer in one evaluation, about. */
+int sd_unet_count_layers (const SdUnet *unet);
+/* Both sides of a latent are padded to multiples of this. */
+int sd_unet_get_multiple (const SdUnet *unet);
+/* x [n][h][w][channels], one timestep (0 ... 999, fractions allowed), context [n][1][77][width] -> [n][h][w][4] */
+SdTensor sd_unet_forward (SdRun *run, const SdUnet *unet, const SdTensor *x, float timestep, const SdTensor *context);
+
+/* ---- autoencoder ---- */
+
+typedef struct _SdVae SdVae;
+
+SdVae *sd_vae_new (const TensorFile *file, GError **error);
+void   sd_vae_free (SdVae *vae);
+/* Pixels per latent. */
+int sd_vae_get_scale (const SdVae *vae);
+/* picture [n][h][w][3] in [-1, 1], sides multiples of the scale -> [n][h / scale][w / scale][8]: mean and logarithm of
+ * the variance */
+SdTensor sd_vae_encode (SdRun *run, const SdVae *vae, const SdTensor *picture);
+/* latent [n][h][w][4] -> [n][h * scale][w * scale][3], in about [-1, 1] */
+SdTensor sd_vae_decode (SdRun *run, const SdVae *vae, const SdTensor *latent);

@@ -1,0 +1,314 @@
+/* Matrix products and 3x3 convolutions with weights in a mapped file.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "run.h"
+
+#include "compute/winograd.h"
+
+#include <cblas.h>
+#include <string.h>
+
+/* A block of converted weights stays in a core's second cache: outputs x inputs. */
+#define BLOCK_OUT 128
+#define BLOCK_IN  1024
+
+/* With more rows than this the weights are converted once for all threads, which then split the rows. */
+#define FEW_ROWS 640
+/* The rows that a thread takes at a time then. */
+#define PIECE_ROWS 256
+
+/* From this number of pixels in a sample on the transforms of Winograd's weights pay. */
+#define WINOGRAD_PIXELS 1024
+
+typedef struct
+{
+  SdRun         *run;
+  const SdLayer *layer;
+  const float   *x, *weights; /* weights: converted, [out][in * taps] */
+  float         *y;
+  gsize          rows;
+  int            k; /* in * taps */
+  gboolean       add;
+
+  /* 3x3 */
+  const SdTensor *picture;
+  int             stride, pad, h_out, w_out, band, bands;
+  int             c_in, c_out; /* padded */
+} Product;
+
+static const guint8 *
+weights_at (const SdLayer *layer, gsize index)
+{
+  return (const guint8 *) layer->weights + index * weight_size (layer->type);
+}
+
+/* Task: a block of output channels for all rows. */
+static void
+product_of_outputs (int task, int thread, gpointer data)
+{
+  Product       *p = data;
+  const SdLayer *layer = p->layer;
+  int            first = task * BLOCK_OUT, count = MIN (BLOCK_OUT, layer->out - first);
+  float         *y = p->y + first;
+  float *block = scratch_get (&p->run->scratch[thread], BLOCK_OUT * BLOCK_IN * sizeof (float), &p->run->errors[thread]);
+
+  if (! block)
+    return;
+  layer_start (p->rows, count, (gsize) layer->out, layer->bias ? layer->bias + first : NULL, p->add, y);
+  for (int k = 0; k < p->k; k += BLOCK_IN)
+    {
+      int depth = MIN (BLOCK_IN, p->k - k);
+
+      for (int o = 0; o < count; o++)
+        weights_to_f32 (layer->type, (gsize) depth, weights_at (layer, (gsize) (first + o) * (gsize) p->k + (gsize) k),
+                        block + (gsize) o * (gsize) depth);
+      cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasTrans, (blasint) p->rows, count, depth, 1.0f, p->x + k, p->k,
+                   block, depth, 1.0f, y, layer->out);
+    }
+}
+
+/* Task: some rows of the converted weights. */
+static void
+convert_rows (int task, int thread, gpointer data)
+{
+  Product *p = data;
+  int      first = task * 16, count = MIN (16, p->layer->out - first);
+  gsize    at = (gsize) first * (gsize) p->k;
+
+  weights_to_f32 (p->layer->type, (gsize) count * (gsize) p->k, weights_at (p->layer, at), (float *) p->weights + at);
+}
+
+static gboolean
+convert_weights (SdRun *run, Product *p)
+{
+  p->weights = scratch_get (&run->shared, (gsize) p->layer->out * (gsize) p->k * sizeof (float), &run->error);
+  if (p->weights)
+    sd_run_tasks (run, (p->layer->out + 15) / 16, convert_rows, p);
+  return ! run->error;
+}
+
+static void
+multiply_rows (const Product *p, const float *x, gsize rows, float *y)
+{
+  int n = p->layer->out;
+
+  layer_start (rows, n, (gsize) n, p->layer->bias, p->add, y);
+  cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasTrans, (blasint) rows, n, p->k, 1.0f, x, p->k, p->weights, p->k, 1.0f,
+               y, n);
+}
+
+/* Task: some rows of the input for all output channels. */
+static void
+product_of_rows (int task, int thread, gpointer data)
+{
+  Product *p = data;
+  gsize    first = (gsize) task * PIECE_ROWS;
+
+  multiply_rows (p, p->x + first * (gsize) p->k, MIN (PIECE_ROWS, p->rows - first),
+                 p->y + first * (gsize) p->layer->out);
+}
+
+static void
+run_product (SdRun *run, Product *p)
+{
+  if (run->error)
+    return;
+  if (p->rows <= FEW_ROWS)
+    sd_run_tasks (run, (p->layer->out + BLOCK_OUT - 1) / BLOCK_OUT, product_of_outputs, p);
+  else if (convert_weights (run, p))
+    sd_run_tasks (run, (int) ((p->rows + PIECE_ROWS - 1) / PIECE_ROWS), product_of_rows, p);
+}
+
+void
+sd_linear_into (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y, gboolean add)
+{
+  Product p = {
+    .run = run, .layer = layer, .x = x->data, .y = y->data, .rows = sd_tensor_rows (x), .k = layer->in, .add = add
+  };
+
+  run_product (run, &p);
+}
+
+SdTensor
+sd_linear (SdRun *run, const SdLayer *layer, const SdTensor *x)
+{
+  SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, layer->out);
+
+  sd_linear_into (run, layer, x, &y, FALSE);
+  return y;
+}
+
+/* ---- 3x3 as a product of patches ---- */
+
+/* Task: a band of rows of one sample, its patches in the thread's own memory. */
+static void
+product_of_patches (int task, int thread, gpointer data)
+{
+  Product        *p = data;
+  const SdTensor *x = p->picture;
+  int             sample = task / p->bands, first = task % p->bands * p->band, rows = MIN (p->band, p->h_out - first);
+  gsize           pixels = (gsize) rows * (gsize) p->w_out;
+  gsize           at = (gsize) sample * (gsize) p->h_out * (gsize) p->w_out + (gsize) first * (gsize) p->w_out;
+  float          *patches
+      = scratch_get (&p->run->scratch[thread], pixels * (gsize) p->k * sizeof (float), &p->run->errors[thread]);
+
+  if (! patches)
+    return;
+  layer_patches (x->data + (gsize) sample * (gsize) x->h * (gsize) x->w * (gsize) x->c, x->w, x->h, x->c, p->stride,
+                 p->pad, p->w_out, first, rows, patches);
+  multiply_rows (p, patches, pixels, p->y + at * (gsize) p->layer->out);
+}
+
+/* Task: the patches of one row of one sample. */
+static void
+gather_row (int task, int thread, gpointer data)
+{
+  Product        *p = data;
+  const SdTensor *x = p->picture;
+  int             sample = task / p->h_out, row = task % p->h_out;
+
+  layer_patches (x->data + (gsize) sample * (gsize) x->h * (gsize) x->w * (gsize) x->c, x->w, x->h, x->c, p->stride,
+                 p->pad, p->w_out, row, 1, (float *) p->x + (gsize) task * (gsize) p->w_out * (gsize) p->k);
+}
+
+static void
+convolve_patches (SdRun *run, const SdLayer *layer, const SdTensor *x, int stride, int pad, SdTensor *y, gboolean add)
+{
+  Product p = { .run = run,
+                .layer = layer,
+                .y = y->data,
+                .rows = sd_tensor_rows (y),
+                .k = layer->in * 9,
+                .add = add,
+                .picture = x,
+                .stride = stride,
+                .pad = pad,
+                .h_out = y->h,
+                .w_out = y->w };
+
+  if (run->error)
+    return;
+  if (p.rows <= FEW_ROWS)
+    {
+      SdTensor patches = sd_tensor_new (run, y->n, y->h, y->w, p.k);
+
+      p.x = patches.data;
+      if (! run->error)
+        sd_run_tasks (run, y->n * y->h, gather_row, &p);
+      run_product (run, &p);
+      sd_tensor_free (run, &patches);
+      return;
+    }
+  p.band = MAX (1, MIN (PIECE_ROWS, 4 * 1024 * 1024 / p.k) / y->w);
+  p.bands = (y->h + p.band - 1) / p.band;
+  if (convert_weights (run, &p))
+    sd_run_tasks (run, y->n * p.bands, product_of_patches, &p);
+}
+
+/* ---- Winograd ---- */
+
+/* Task: 16 output channels' weights; those beyond the layer's are zeros. */
+static void
+transform_outputs (int task, int thread, gpointer data)
+{
+  Product       *p = data;
+  const SdLayer *layer = p->layer;
+  int            first = task * WINOGRAD_LANES, count = MIN (WINOGRAD_LANES, layer->out - first);
+  gsize          filter = (gsize) layer->in * 9;
+  GError       **error = &p->run->errors[thread];
+  float         *padded = NULL;
+
+  if (count < WINOGRAD_LANES)
+    {
+      padded = core_alloc0 (WINOGRAD_LANES * filter, sizeof (float), error);
+      if (! padded)
+        return;
+      weights_to_f32 (layer->type, (gsize) count * filter, weights_at (layer, (gsize) first * filter), padded);
+    }
+  weights_to_winograd (padded ? WEIGHT_F32 : layer->type, layer->in, p->c_in, p->c_out, first, WINOGRAD_LANES,
+                       padded ? (const void *) padded : weights_at (layer, (gsize) first * filter),
+                       (float *) p->weights, &p->run->scratch[thread], error);
+  core_free (padded);
+}
+
+/* Task: a band of rows of one sample. */
+static void
+convolve_band (int task, int thread, gpointer data)
+{
+  Product        *p = data;
+  const SdTensor *x = p->picture;
+  int             sample = task / p->bands, first = task % p->bands * p->band, rows = MIN (p->band, x->h - first);
+  gsize           width = (gsize) x->w, from = (gsize) sample * (gsize) x->h * width;
+  ConvPiece       piece = { 1, rows, x->w, first == 0, first + rows == x->h };
+
+  winograd_forward (p->weights, p->layer->bias, p->c_in, p->c_out, &piece,
+                    x->data + (from + (gsize) MAX (first - 1, 0) * width) * (gsize) p->c_in,
+                    p->y + (from + (gsize) first * width) * (gsize) p->c_out, p->add ? EPILOGUE_ADD : EPILOGUE_NONE,
+                    &p->run->scratch[thread], &p->run->errors[thread]);
+}
+
+static void
+convolve_winograd (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y, gboolean add)
+{
+  Product p = { .run = run, .layer = layer, .y = y->data, .add = add, .picture = x, .c_in = x->c, .c_out = y->c };
+  gsize   tiles = (gsize) ((x->h + 3) / 4) * (gsize) ((x->w + 3) / 4);
+
+  if (run->error)
+    return;
+  p.weights = scratch_get (&run->shared, 36 * (gsize) p.c_in * (gsize) p.c_out * sizeof (float), &run->error);
+  if (! p.weights)
+    return;
+  sd_run_tasks (run, p.c_out / WINOGRAD_LANES, transform_outputs, &p);
+  /* A band for each thread, or of some 256 tiles where there are more. */
+  p.band = MAX (1, (int) MIN (256, (tiles + (gsize) run->threads - 1) / (gsize) run->threads) / ((x->w + 3) / 4)) * 4;
+  p.bands = (x->h + p.band - 1) / p.band;
+  sd_run_tasks (run, x->n * p.bands, convolve_band, &p);
+}
+
+void
+sd_conv3_into (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y, gboolean add)
+{
+  if (x->h * x->w >= WINOGRAD_PIXELS && winograd_can (layer->in, layer->out))
+    convolve_winograd (run, layer, x, y, add);
+  else
+    convolve_patches (run, layer, x, 1, 1, y, add);
+}
+
+/* A few output channels (a picture, a latent) among many: as 16, of which the first are kept. */
+static SdTensor
+convolve_few (SdRun *run, const SdLayer *layer, const SdTensor *x)
+{
+  SdTensor wide = sd_tensor_new (run, x->n, x->h, x->w, WINOGRAD_LANES);
+  SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, layer->out);
+  float    bias[WINOGRAD_LANES] = { 0 };
+  SdLayer  padded = *layer;
+
+  for (int c = 0; c < layer->out && layer->bias; c++)
+    bias[c] = layer->bias[c];
+  padded.bias = bias;
+  convolve_winograd (run, &padded, x, &wide, FALSE);
+  if (! run->error)
+    for (gsize r = 0; r < sd_tensor_rows (x); r++)
+      memcpy (y.data + r * (gsize) y.c, wide.data + r * WINOGRAD_LANES, (gsize) y.c * sizeof (float));
+  sd_tensor_free (run, &wide);
+  return y;
+}
+
+SdTensor
+sd_conv3 (SdRun *run, const SdLayer *layer, const SdTensor *x)
+{
+  SdTensor y;
+
+  if (layer->out < WINOGRAD_LANES && layer->in % WINOGRAD_LANES == 0 && x->h * x->w >= WINOGRAD_PIXELS)
+    return convolve_few (run, layer, x);
+  y = sd_tensor_new (run, x->n, x->h, x->w, layer->out);
+  sd_conv3_into (run, layer, x, &y, FALSE);
+  return y;
+}
+
+SdTensor
+sd_conv3_down (SdRun *run, const SdLayer *layer, const SdTensor *x, int pad)
+{
+  SdTensor y = sd_tensor_new (run, x->n, (x->h + pad - 2) / 2 + 1, (x->w + pad - 2) / 2 + 1, layer->out);
+
+  convolve_patches (run, layer, x, 2, pad, &y, FALSE);
+  return y;
+}

@@ -1,0 +1,487 @@
+/* Layers of a checkpoint's networks over the pool.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "run.h"
+
+#include <math.h>
+#include <string.h>
+
+#define GROUPS 32
+
+/* ---- the run and its memory ---- */
+
+typedef struct
+{
+  gpointer memory;
+  gsize    size;
+  gboolean used;
+} Buffer;
+
+SdRun *
+sd_run_new (int threads, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (SdRun) run = g_new0 (SdRun, 1);
+
+  run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
+  run->keep = 256 << 20;
+  /* OpenBLAS is to use the calling thread alone. */
+  if (! compute_get ("blas", error) || ! (run->pool = pool_new (threads, error)))
+    return NULL;
+  run->threads = pool_get_threads (run->pool);
+  run->scratch = g_new0 (Scratch, (gsize) run->threads);
+  run->errors = g_new0 (GError *, (gsize) run->threads);
+  run->cancellable = cancellable ? g_object_ref (cancellable) : NULL;
+  return g_steal_pointer (&run);
+}
+
+void
+sd_run_free (SdRun *run)
+{
+  if (! run)
+    return;
+  for (int i = 0; i < run->threads; i++)
+    {
+      scratch_clear (&run->scratch[i]);
+      g_clear_error (&run->errors[i]);
+    }
+  for (guint i = 0; i < run->buffers->len; i++)
+    core_free (g_array_index (run->buffers, Buffer, i).memory);
+  scratch_clear (&run->shared);
+  g_array_unref (run->buffers);
+  g_free (run->scratch);
+  g_free (run->errors);
+  g_clear_object (&run->cancellable);
+  g_clear_error (&run->error);
+  pool_free (run->pool);
+  g_free (run);
+}
+
+gboolean
+sd_run_finish (SdRun *run, GError **error)
+{
+  if (! run->error)
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&run->error));
+  return FALSE;
+}
+
+/* Frees idle buffers until `keep` bytes of them are left. */
+static void
+trim (SdRun *run, gsize keep)
+{
+  gsize idle = 0;
+
+  for (guint i = 0; i < run->buffers->len; i++)
+    idle += g_array_index (run->buffers, Buffer, i).used ? 0 : g_array_index (run->buffers, Buffer, i).size;
+  for (guint i = run->buffers->len; i > 0 && idle > keep; i--)
+    {
+      Buffer *buffer = &g_array_index (run->buffers, Buffer, i - 1);
+
+      if (buffer->used)
+        continue;
+      idle -= buffer->size;
+      core_free (buffer->memory);
+      g_array_remove_index_fast (run->buffers, i - 1);
+    }
+}
+
+void
+sd_run_trim (SdRun *run)
+{
+  trim (run, 0);
+  scratch_clear (&run->shared);
+  for (int i = 0; i < run->threads; i++)
+    scratch_clear (&run->scratch[i]);
+}
+
+SdTensor
+sd_tensor_new (SdRun *run, int n, int h, int w, int c)
+{
+  SdTensor x = { n, h, w, c, NULL };
+  gsize    size = sd_tensor_count (&x) * sizeof (float);
+  Buffer  *best = NULL, fresh;
+
+  if (run->error)
+    return x;
+  for (guint i = 0; i < run->buffers->len; i++)
+    {
+      Buffer *buffer = &g_array_index (run->buffers, Buffer, i);
+
+      if (! buffer->used && buffer->size >= size && buffer->size <= 2 * size + 65536
+          && (! best || buffer->size < best->size))
+        best = buffer;
+    }
+  if (! best)
+    {
+      trim (run, run->keep > size ? run->keep - size : 0);
+      fresh = (Buffer){ core_alloc (size, 1, &run->error), size, FALSE };
+      if (! fresh.memory)
+        return x;
+      g_array_append_val (run->buffers, fresh);
+      best = &g_array_index (run->buffers, Buffer, run->buffers->len - 1);
+    }
+  best->used = TRUE;
+  x.data = best->memory;
+  return x;
+}
+
+void
+sd_tensor_free (SdRun *run, SdTensor *x)
+{
+  for (guint i = 0; x->data && i < run->buffers->len; i++)
+    if (g_array_index (run->buffers, Buffer, i).memory == x->data)
+      g_array_index (run->buffers, Buffer, i).used = FALSE;
+  x->data = NULL;
+}
+
+/* ---- splitting over the pool ---- */
+
+typedef struct
+{
+  SdRun   *run;
+  PoolFunc func;
+  gpointer data;
+} Job;
+
+static void
+run_task (int task, int thread, gpointer user_data)
+{
+  Job *job = user_data;
+
+  if (! job->run->errors[thread] && ! g_cancellable_is_cancelled (job->run->cancellable))
+    job->func (task, thread, job->data);
+}
+
+void
+sd_run_tasks (SdRun *run, int tasks, PoolFunc func, gpointer data)
+{
+  Job job = { run, func, data };
+
+  if (run->error || g_cancellable_set_error_if_cancelled (run->cancellable, &run->error))
+    return;
+  pool_run (run->pool, tasks, run_task, &job);
+  if (core_take_first_error (run->errors, run->threads, &run->error)
+      && ! g_cancellable_set_error_if_cancelled (run->cancellable, &run->error) && run->after_layer)
+    run->after_layer (run->after_layer_data);
+}
+
+/* Rows are split into pieces of some 16,000 values at least, so that small layers stay on one thread. */
+typedef struct
+{
+  gsize rows, piece;
+} Split;
+
+static Split
+split_rows (SdRun *run, gsize rows, gsize row_values)
+{
+  gsize least = MAX ((gsize) 1, 16384 / MAX (row_values, 1));
+
+  return (Split){ rows, MAX (least, (rows + (gsize) run->threads * 4 - 1) / ((gsize) run->threads * 4)) };
+}
+
+static int
+split_count (const Split *split)
+{
+  return (int) ((split->rows + split->piece - 1) / split->piece);
+}
+
+static gsize
+split_get (const Split *split, int task, gsize *first)
+{
+  *first = (gsize) task * split->piece;
+  return MIN (split->piece, split->rows - *first);
+}
+
+/* ---- norms ---- */
+
+typedef struct
+{
+  SdRun          *run;
+  Split           split;
+  const SdTensor *x;
+  const float    *values, *gain, *bias;
+  float          *y;
+  double         *sums;
+  float          *scale, *shift;
+  float           epsilon;
+  gboolean        silu;
+  SdActivation    activation;
+} Rows;
+
+/* Task: a piece of a sample; its sums have a place of their own, so that they are added in one order. */
+static void
+sum_piece (int task, int thread, gpointer data)
+{
+  Rows *r = data;
+  int   pieces = split_count (&r->split);
+  gsize first, count = split_get (&r->split, task % pieces, &first);
+  gsize channels = (gsize) r->x->c;
+
+  first += (gsize) (task / pieces) * r->split.rows;
+  layer_sums (count, r->x->c, r->values + first * channels, r->sums + (gsize) task * 2 * channels);
+}
+
+static void
+normalize_piece (int task, int thread, gpointer data)
+{
+  Rows *r = data;
+  int   pieces = split_count (&r->split), sample = task / pieces;
+  gsize first, count = split_get (&r->split, task % pieces, &first);
+  gsize channels = (gsize) r->x->c;
+
+  first += (gsize) sample * r->split.rows;
+  layer_affine (count, r->x->c, r->values + first * channels, r->scale + (gsize) sample * channels,
+                r->shift + (gsize) sample * channels, r->silu, r->y + first * channels);
+}
+
+/* The groups' statistics, folded into a scale and a shift for each channel of one sample. */
+static void
+fold_groups (const Rows *r, const SdNorm *norm, int sample, int pieces)
+{
+  int     channels = norm->channels, group = channels / GROUPS;
+  double *sums = r->sums + (gsize) sample * (gsize) pieces * 2 * (gsize) channels;
+  double  count = (double) r->split.rows * group;
+
+  for (gsize p = 1; p < (gsize) pieces; p++)
+    for (gsize c = 0; c < 2 * (gsize) channels; c++)
+      sums[c] += sums[p * 2 * (gsize) channels + c];
+  for (int first = 0; first < channels; first += group)
+    {
+      double mean = 0, square = 0, scale;
+
+      for (int c = first; c < first + group; c++)
+        {
+          mean += sums[c];
+          square += sums[channels + c];
+        }
+      mean /= count;
+      scale = 1 / sqrt (MAX (square / count - mean * mean, 0) + (double) r->epsilon);
+      for (int c = first; c < first + group; c++)
+        {
+          gsize at = (gsize) sample * (gsize) channels + (gsize) c;
+
+          r->scale[at] = (float) (scale * (double) norm->gain[c]);
+          r->shift[at] = (float) ((double) norm->bias[c] - mean * scale * (double) norm->gain[c]);
+        }
+    }
+}
+
+SdTensor
+sd_group_norm (SdRun *run, const SdNorm *norm, float epsilon, gboolean silu, const SdTensor *x)
+{
+  SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, x->c);
+  Rows     r = { .run = run,
+                 .split = split_rows (run, (gsize) x->h * (gsize) x->w, (gsize) x->c),
+                 .x = x,
+                 .values = x->data,
+                 .y = y.data,
+                 .epsilon = epsilon,
+                 .silu = silu };
+  int      pieces = split_count (&r.split), tasks = x->n * pieces;
+
+  if (run->error)
+    return y;
+  r.sums = g_new0 (double, (gsize) tasks * 2 * (gsize) x->c);
+  r.scale = g_new (float, (gsize) x->n *(gsize) x->c * 2);
+  r.shift = r.scale + (gsize) x->n * (gsize) x->c;
+  sd_run_tasks (run, tasks, sum_piece, &r);
+  for (int i = 0; i < x->n; i++)
+    fold_groups (&r, norm, i, pieces);
+  sd_run_tasks (run, tasks, normalize_piece, &r);
+  g_free (r.sums);
+  g_free (r.scale);
+  return y;
+}
+
+static void
+layer_norm_piece (int task, int thread, gpointer data)
+{
+  Rows *r = data;
+  gsize first, count = split_get (&r->split, task, &first), at = first * (gsize) r->x->c;
+
+  layer_norm (count, r->x->c, r->values + at, r->gain, r->bias, r->epsilon, r->y + at);
+}
+
+SdTensor
+sd_layer_norm (SdRun *run, const SdNorm *norm, const SdTensor *x)
+{
+  SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, x->c);
+  Rows     r = { .run = run,
+                 .split = split_rows (run, sd_tensor_rows (x), (gsize) x->c),
+                 .x = x,
+                 .values = x->data,
+                 .gain = norm->gain,
+                 .bias = norm->bias,
+                 .y = y.data,
+                 .epsilon = 1e-5f };
+
+  if (! run->error)
+    sd_run_tasks (run, split_count (&r.split), layer_norm_piece, &r);
+  return y;
+}
+
+/* ---- pointwise ---- */
+
+static void
+activate_piece (int task, int thread, gpointer data)
+{
+  Rows *r = data;
+  gsize first, count = split_get (&r->split, task, &first);
+
+  if (r->activation == SD_GELU)
+    layer_gelu (count, r->y + first);
+  else if (r->activation == SD_QUICK_GELU)
+    layer_quick_gelu (count, r->y + first);
+  else
+    layer_silu (count, r->y + first);
+}
+
+void
+sd_activate (SdRun *run, SdActivation activation, SdTensor *x)
+{
+  Rows r = { .run = run, .split = split_rows (run, sd_tensor_count (x), 1), .y = x->data, .activation = activation };
+
+  if (! run->error)
+    sd_run_tasks (run, split_count (&r.split), activate_piece, &r);
+}
+
+static void
+geglu_piece (int task, int thread, gpointer data)
+{
+  Rows *r = data;
+  gsize first, count = split_get (&r->split, task, &first);
+
+  layer_geglu (count, r->x->c / 2, r->values + first * (gsize) r->x->c, r->y + first * (gsize) (r->x->c / 2));
+}
+
+SdTensor
+sd_geglu (SdRun *run, const SdTensor *x)
+{
+  SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, x->c / 2);
+  Rows     r = {
+        .run = run, .split = split_rows (run, sd_tensor_rows (x), (gsize) x->c), .x = x, .values = x->data, .y = y.data
+  };
+
+  if (! run->error)
+    sd_run_tasks (run, split_count (&r.split), geglu_piece, &r);
+  return y;
+}
+
+static void
+add_piece (int task, int thread, gpointer data)
+{
+  Rows *r = data;
+  gsize first, count = split_get (&r->split, task, &first);
+
+  layer_add (count, r->values + first, r->y + first);
+}
+
+void
+sd_add (SdRun *run, const SdTensor *x, SdTensor *y)
+{
+  Rows r = { .run = run, .split = split_rows (run, sd_tensor_count (x), 1), .values = x->data, .y = y->data };
+
+  if (! run->error)
+    sd_run_tasks (run, split_count (&r.split), add_piece, &r);
+}
+
+void
+sd_add_channels (SdRun *run, const SdTensor *x, SdTensor *y)
+{
+  gsize pixels = (gsize) y->h * (gsize) y->w;
+
+  if (run->error)
+    return;
+  for (int i = 0; i < y->n; i++)
+    layer_start (pixels, y->c, (gsize) y->c, x->data + (gsize) i * (gsize) x->c, TRUE,
+                 y->data + (gsize) i * pixels * (gsize) y->c);
+}
+
+SdTensor
+sd_concatenate (SdRun *run, const SdTensor *a, const SdTensor *b)
+{
+  SdTensor y = sd_tensor_new (run, a->n, a->h, a->w, a->c + b->c);
+  gsize    rows = sd_tensor_rows (a), a_size = (gsize) a->c * sizeof (float), b_size = (gsize) b->c * sizeof (float);
+
+  if (run->error)
+    return y;
+  for (gsize r = 0; r < rows; r++)
+    {
+      float *to = y.data + r * (gsize) y.c;
+
+      memcpy (to, a->data + r * (gsize) a->c, a_size);
+      memcpy (to + a->c, b->data + r * (gsize) b->c, b_size);
+    }
+  return y;
+}
+
+/* Each pixel becomes 2x2. */
+SdTensor
+sd_upsample (SdRun *run, const SdTensor *x)
+{
+  SdTensor y = sd_tensor_new (run, x->n, x->h * 2, x->w * 2, x->c);
+  gsize    pixel = (gsize) x->c * sizeof (float), row = (gsize) y.w * (gsize) y.c;
+
+  if (run->error)
+    return y;
+  for (gsize r = 0; r < (gsize) x->n * (gsize) x->h; r++)
+    {
+      float *to = y.data + r * 2 * row;
+
+      for (gsize u = 0; u < (gsize) x->w; u++)
+        {
+          const float *from = x->data + (r * (gsize) x->w + u) * (gsize) x->c;
+
+          memcpy (to + (2 * u) * (gsize) x->c, from, pixel);
+          memcpy (to + (2 * u + 1) * (gsize) x->c, from, pixel);
+        }
+      memcpy (to + row, to, row * sizeof (float));
+    }
+  return y;
+}
+
+/* ---- attention ---- */
+
+typedef struct
+{
+  SdRun          *run;
+  const SdTensor *q, *k, *v;
+  float          *out;
+  int             heads, piece, pieces;
+  gboolean        causal;
+} Heads;
+
+static void
+attend_piece (int task, int thread, gpointer data)
+{
+  Heads    *h = data;
+  int       piece = task % h->pieces, head = task / h->pieces % h->heads, sample = task / h->pieces / h->heads;
+  int       queries = h->q->h * h->q->w, keys = h->k->h * h->k->w, dim = h->q->c / h->heads, first = piece * h->piece;
+  gsize     q_at = ((gsize) sample * (gsize) queries + (gsize) first) * (gsize) h->q->c + (gsize) (head * dim);
+  gsize     k_at = (gsize) sample * (gsize) keys * (gsize) h->k->c + (gsize) (head * dim);
+  Attention attention = { .queries = MIN (h->piece, queries - first),
+                          .keys = keys,
+                          .dim = dim,
+                          .q = h->q->data + q_at,
+                          .k = h->k->data + k_at,
+                          .v = h->v->data + k_at,
+                          .out = h->out + q_at,
+                          .q_pitch = (gsize) h->q->c,
+                          .k_pitch = (gsize) h->k->c,
+                          .v_pitch = (gsize) h->v->c,
+                          .out_pitch = (gsize) h->q->c,
+                          .first = h->causal ? first : -1 };
+
+  attention_forward (&attention, &h->run->scratch[thread], &h->run->errors[thread]);
+}
+
+SdTensor
+sd_attention (SdRun *run, int heads, gboolean causal, const SdTensor *q, const SdTensor *k, const SdTensor *v)
+{
+  SdTensor y = sd_tensor_new (run, q->n, q->h, q->w, q->c);
+  int      queries = q->h * q->w;
+  Heads    h = { run, q, k, v, y.data, heads, MIN (256, queries), 0, causal };
+
+  h.pieces = (queries + h.piece - 1) / h.piece;
+  if (! run->error)
+    sd_run_tasks (run, q->n * heads * h.pieces, attend_piece, &h);
+  return y;
+}

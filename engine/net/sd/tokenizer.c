@@ -1,0 +1,237 @@
+/* CLIP's byte-pair encoding.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "prompt.h"
+
+#include <gio/gio.h>
+#include <string.h>
+
+#define BYTES  256
+#define MERGES (PROMPT_START - 2 * BYTES)
+
+/* Some 3 MB; a longer file is not the one that we know. */
+#define VOCABULARY_MAX (16 * 1024 * 1024)
+
+/* Tokens are numbered: 256 bytes, the same at the end of a word, the merges by rank, start, end. */
+struct _Tokenizer
+{
+  int         byte_ids[BYTES];
+  GHashTable *merges; /* two numbers in a gint64 -> rank + 1 */
+  gint64     *pairs;  /* keys of merges */
+};
+
+static gint64
+make_pair (int first, int second)
+{
+  return (gint64) first << 32 | (gint64) second;
+}
+
+/* The vocabulary's alphabet: bytes that print stand for themselves (as Latin-1), the others for U+0100 and up. */
+static void
+make_alphabet (Tokenizer *tokenizer, GHashTable *numbers)
+{
+  int number = 0;
+
+  for (int pass = 0; pass < 2; pass++)
+    for (int byte = 0, other = 0; byte < BYTES; byte++)
+      {
+        gboolean prints = (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+        gunichar character = prints ? (gunichar) byte : (gunichar) (BYTES + other);
+        GString *text;
+
+        other += ! prints;
+        if (prints != (pass == 0))
+          continue;
+        text = g_string_append_unichar (g_string_new (NULL), character);
+        tokenizer->byte_ids[byte] = number;
+        g_hash_table_insert (numbers, g_strdup (text->str), GINT_TO_POINTER (number + 1));
+        g_string_append (text, "</w>");
+        g_hash_table_insert (numbers, g_string_free (text, FALSE), GINT_TO_POINTER (BYTES + number + 1));
+        number++;
+      }
+}
+
+/* One line, "first second", of the merges. */
+static gboolean
+add_merge (Tokenizer *tokenizer, GHashTable *numbers, int rank, char *line)
+{
+  char *space = strchr (line, ' ');
+  int   first, second;
+
+  if (! space)
+    return FALSE;
+  *space = '\0';
+  first = GPOINTER_TO_INT (g_hash_table_lookup (numbers, line)) - 1;
+  second = GPOINTER_TO_INT (g_hash_table_lookup (numbers, space + 1)) - 1;
+  if (first < 0 || second < 0)
+    return FALSE;
+  tokenizer->pairs[rank] = make_pair (first, second);
+  g_hash_table_insert (tokenizer->merges, &tokenizer->pairs[rank], GINT_TO_POINTER (rank + 1));
+  g_hash_table_insert (numbers, g_strconcat (line, space + 1, NULL), GINT_TO_POINTER (2 * BYTES + rank + 1));
+  return TRUE;
+}
+
+static char *
+read_gzip (const char *path, GError **error)
+{
+  g_autoptr (GFile) file = g_file_new_for_path (path);
+  g_autoptr (GFileInputStream) raw = g_file_read (file, NULL, error);
+  g_autoptr (GConverter) inflate = G_CONVERTER (g_zlib_decompressor_new (G_ZLIB_COMPRESSOR_FORMAT_GZIP));
+  g_autoptr (GInputStream) plain = raw ? g_converter_input_stream_new (G_INPUT_STREAM (raw), inflate) : NULL;
+  g_autofree char *text = plain ? g_malloc (VOCABULARY_MAX + 1) : NULL;
+  gsize            size;
+
+  if (! plain || ! g_input_stream_read_all (plain, text, VOCABULARY_MAX, &size, NULL, error))
+    return NULL;
+  text[size] = '\0';
+  return g_steal_pointer (&text);
+}
+
+Tokenizer *
+tokenizer_new (const char *path, GError **error)
+{
+  g_autoptr (Tokenizer) tokenizer = g_new0 (Tokenizer, 1);
+  g_autoptr (GHashTable) numbers = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autofree char *text = read_gzip (path, error);
+  char            *line = text ? strchr (text, '\n') : NULL; /* the first says where it comes from */
+  int              rank = 0;
+
+  if (! text)
+    return NULL;
+  tokenizer->merges = g_hash_table_new (g_int64_hash, g_int64_equal);
+  tokenizer->pairs = g_new (gint64, MERGES);
+  make_alphabet (tokenizer, numbers);
+  while (line && rank < MERGES)
+    {
+      char *end = strchr (++line, '\n');
+
+      if (! end)
+        break;
+      *end = '\0';
+      if (! add_merge (tokenizer, numbers, rank, line))
+        break;
+      rank++;
+      line = end;
+    }
+  if (rank < MERGES)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                   "%s is not CLIP's vocabulary: it has %d merges instead of %d.  Install the program again.", path,
+                   rank, MERGES);
+      return NULL;
+    }
+  return g_steal_pointer (&tokenizer);
+}
+
+void
+tokenizer_free (Tokenizer *tokenizer)
+{
+  if (! tokenizer)
+    return;
+  g_clear_pointer (&tokenizer->merges, g_hash_table_unref);
+  g_free (tokenizer->pairs);
+  g_free (tokenizer);
+}
+
+/* ---- encoding ---- */
+
+/* Appends a word's numbers: its bytes, of which the pair of lowest rank is merged until there is none. */
+static void
+encode_word (const Tokenizer *tokenizer, const char *word, gsize length, GArray *ids)
+{
+  guint first = ids->len, count = (guint) length;
+
+  for (gsize i = 0; i < length; i++)
+    {
+      int id = tokenizer->byte_ids[(guint8) word[i]] + (i + 1 == length ? BYTES : 0);
+
+      g_array_append_val (ids, id);
+    }
+  for (;;)
+    {
+      int  *id = &g_array_index (ids, int, first), best = 0;
+      guint to = 0;
+
+      for (guint i = 0; i + 1 < count; i++)
+        {
+          gint64 pair = make_pair (id[i], id[i + 1]);
+          int    rank = GPOINTER_TO_INT (g_hash_table_lookup (tokenizer->merges, &pair));
+
+          if (rank && (! best || rank < best))
+            best = rank;
+        }
+      if (! best)
+        break;
+      for (guint i = 0; i < count; to++)
+        if (i + 1 < count && make_pair (id[i], id[i + 1]) == tokenizer->pairs[best - 1])
+          {
+            id[to] = 2 * BYTES + best - 1;
+            i += 2;
+          }
+        else
+          id[to] = id[i++];
+      count = to;
+    }
+  g_array_set_size (ids, first + count);
+}
+
+typedef enum
+{
+  SPACE,
+  LETTER,
+  NUMBER,
+  OTHER
+} Class;
+
+static Class
+classify (gunichar c)
+{
+  if (g_unichar_isspace (c))
+    return SPACE;
+  switch (g_unichar_type (c))
+    {
+    case G_UNICODE_LOWERCASE_LETTER:
+    case G_UNICODE_MODIFIER_LETTER:
+    case G_UNICODE_OTHER_LETTER:
+    case G_UNICODE_TITLECASE_LETTER:
+    case G_UNICODE_UPPERCASE_LETTER:
+      return LETTER;
+    case G_UNICODE_DECIMAL_NUMBER:
+    case G_UNICODE_LETTER_NUMBER:
+    case G_UNICODE_OTHER_NUMBER:
+      return NUMBER;
+    default:
+      return OTHER;
+    }
+}
+
+/* The length of an English ending such as 's at p; 0: there is none. */
+static gsize
+get_ending (const char *p)
+{
+  static const char *const endings[] = { "'s", "'t", "'re", "'ve", "'m", "'ll", "'d" };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (endings); i++)
+    if (g_str_has_prefix (p, endings[i]))
+      return strlen (endings[i]);
+  return 0;
+}
+
+void
+tokenizer_encode (const Tokenizer *tokenizer, const char *text, GArray *ids)
+{
+  g_autofree char *valid = g_utf8_make_valid (text, -1);
+  g_autofree char *normal = g_utf8_normalize (valid, -1, G_NORMALIZE_DEFAULT_COMPOSE);
+  g_autofree char *lower = g_utf8_strdown (normal, -1);
+
+  for (const char *p = lower, *end; *p; p = end)
+    {
+      Class class = classify (g_utf8_get_char (p));
+      gsize ending = get_ending (p);
+
+      end = ending ? p + ending : g_utf8_next_char (p);
+      /* Words and runs of signs are one piece, digits and blanks one each. */
+      while (! ending && (class == LETTER || class == OTHER) && *end && classify (g_utf8_get_char (end)) == class)
+        end = g_utf8_next_char (end);
+      if (class != SPACE)
+        encode_word (tokenizer, p, (gsize) (end - p), ids);
+    }
+}

@@ -1,0 +1,122 @@
+/* What the original implementations made of tiny Stable Diffusion checkpoints.  SPDX-License-Identifier:
+ * GPL-3.0-or-later */
+#include "references.h"
+
+#include <math.h>
+#include <string.h>
+
+static gboolean
+is_there (const char *folder)
+{
+  g_autofree char *file = folder ? g_build_filename (folder, "golden-sd1.safetensors", NULL) : NULL;
+
+  return file && g_file_test (file, G_FILE_TEST_IS_REGULAR);
+}
+
+const char *
+references_find (void)
+{
+  static char     *found;
+  const char      *given = g_getenv ("DIFFUSION_SD_REFERENCES"), *tree = g_getenv ("TREE"), *name;
+  g_autofree char *beside = NULL;
+  g_autoptr (GDir) dir = NULL;
+
+  if (found || is_there (given))
+    return found ? found : given;
+  beside = tree ? g_path_get_dirname (tree) : NULL;
+  dir = beside ? g_dir_open (beside, 0, NULL) : NULL;
+  while (dir && ! found && (name = g_dir_read_name (dir)))
+    {
+      g_autofree char *folder = g_build_filename (beside, name, "sd", NULL);
+
+      if (is_there (folder))
+        found = g_steal_pointer (&folder);
+    }
+  if (! found)
+    g_test_skip ("the reference checkpoints are not here: DIFFUSION_SD_REFERENCES names their folder");
+  return found;
+}
+
+char *
+references_get_path (const char *name)
+{
+  return g_build_filename (references_find (), name, NULL);
+}
+
+static TensorFile *
+map (const char *kind, const char *family)
+{
+  g_autofree char *name = g_strdup_printf ("%s-%s.safetensors", kind, family), *path = references_get_path (name);
+  GError          *error = NULL;
+  TensorFile      *file = tensor_file_map (path, &error);
+
+  g_assert_no_error (error);
+  return file;
+}
+
+gboolean
+references_open (References *references, const char *family)
+{
+  GError *error = NULL;
+
+  if (! references_find ())
+    return FALSE;
+  references->checkpoint = map ("tiny", family);
+  references->golden = map ("golden", family);
+  references->run = sd_run_new (0, NULL, &error);
+  g_assert_no_error (error);
+  return TRUE;
+}
+
+void
+references_close (References *references)
+{
+  sd_run_free (references->run);
+  tensor_file_free (references->golden);
+  tensor_file_free (references->checkpoint);
+}
+
+SdTensor
+references_get (References *references, const char *name)
+{
+  TensorView view;
+  SdTensor   x;
+  float     *values;
+
+  g_assert_true (tensor_file_view (references->golden, name, &view));
+  values = g_new (float, view.count);
+  weights_to_f32 (WEIGHT_F32, view.count, view.data, values);
+  if (view.n_dims == 3)
+    {
+      x = sd_tensor_new (references->run, view.dims[0], 1, view.dims[1], view.dims[2]);
+      memcpy (x.data, values, view.count * sizeof (float));
+    }
+  else
+    {
+      x = sd_tensor_new (references->run, view.dims[0], view.dims[2], view.dims[3], view.dims[1]);
+      for (int n = 0; n < x.n; n++)
+        for (int c = 0; c < x.c; c++)
+          for (int i = 0; i < x.h * x.w; i++)
+            x.data[(n * x.h * x.w + i) * x.c + c] = values[(n * x.c + c) * x.h * x.w + i];
+    }
+  g_free (values);
+  return x;
+}
+
+double
+references_compare (const SdTensor *a, const SdTensor *b)
+{
+  double difference = 0, size = 0;
+
+  g_assert_nonnull (a->data);
+  g_assert_cmpint (a->n, ==, b->n);
+  g_assert_cmpint (a->h, ==, b->h);
+  g_assert_cmpint (a->w, ==, b->w);
+  g_assert_cmpint (a->c, ==, b->c);
+  for (gsize i = 0; i < sd_tensor_count (a); i++)
+    {
+      difference += pow ((double) a->data[i] - (double) b->data[i], 2);
+      size += pow ((double) b->data[i], 2);
+    }
+  return sqrt (difference / size);
+}

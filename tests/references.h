@@ -1,0 +1,26 @@
+/* What the original implementations made of tiny Stable Diffusion checkpoints.  SPDX-License-Identifier:
+ * GPL-3.0-or-later */
+#pragma once
+
+#include "net/sd/networks.h"
+
+/* The folder of the references: $DIFFUSION_SD_REFERENCES, or SD inside a folder beside the tree.  NULL, and the test is
+ * skipped, where there is none. */
+const char *references_find (void);
+char       *references_get_path (const char *name);
+
+/* One family: a checkpoint of real layout, and inputs and outputs. */
+typedef struct
+{
+  TensorFile *checkpoint, *golden;
+  SdRun      *run;
+} References;
+
+gboolean references_open (References *references, const char *family); /* FALSE: skipped */
+void     references_close (References *references);
+
+/* A tensor [n, c, h, w], or [n, h, c], of the outputs, as [n][h][w][c]. */
+SdTensor references_get (References *references, const char *name);
+
+/* |a - b| / |b|, Euclidean. */
+double references_compare (const SdTensor *a, const SdTensor *b);
