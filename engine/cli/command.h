@@ -16,6 +16,7 @@ struct _Command
   gboolean (*run) (const Command *self, char **argv, GError **error); /* argv[0] is the name */
 };
 
+gboolean command_bench (const Command *self, char **argv, GError **error);
 gboolean command_denoise (const Command *self, char **argv, GError **error);
 gboolean command_estimate (const Command *self, char **argv, GError **error);
 gboolean command_forward (const Command *self, char **argv, GError **error);

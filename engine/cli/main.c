@@ -20,6 +20,7 @@ static const Command commands[] = {
   { "show", "IN OUT", "Draw what a diffusion model does with a picture: film strips and curves.", command_show },
   { "estimate", "IN", "Measure the noise of a photograph, in units of 1/255.", command_estimate },
   { "info", "MODEL", "Describe a model: a file, or the name of an installed one.", command_info },
+  { "bench", "", "Measure how fast this machine is, and the engine on it.", command_bench },
 };
 
 static void
