@@ -22,12 +22,12 @@
 
 typedef struct
 {
-  const DiffusionModel  *model;
-  int                    threads;
-  Pool                  *pool;
-  DiffusionBenchFunc     func;
-  gpointer               user_data;
-  GCancellable          *cancellable;
+  const DiffusionModel *model;
+  int                   threads;
+  Pool                 *pool;
+  DiffusionBenchFunc    func;
+  gpointer              user_data;
+  GCancellable         *cancellable;
 } Bench;
 
 static double
@@ -95,12 +95,12 @@ run_conv (int task, int thread, gpointer data)
 static gboolean
 measure_conv (const Bench *bench, const ComputeBackend *backend, int c, int edge, double *gflops, GError **error)
 {
-  const ConvShape  shape = { CONV_SAME3, c, c };
-  const gsize      threads = (gsize) pool_get_threads (bench->pool), pixels = (gsize) edge * (gsize) edge;
+  const ConvShape   shape = { CONV_SAME3, c, c };
+  const gsize       threads = (gsize) pool_get_threads (bench->pool), pixels = (gsize) edge * (gsize) edge;
   g_autofree float *weights = g_new0 (float, conv_shape_count_weights (&shape) + (gsize) c);
-  ConvJob          job = { .conv = backend->conv_new (&shape, FALSE, error), .piece = { 1, edge, edge, 1, 1 } };
-  gboolean         success;
-  double           best = INFINITY;
+  ConvJob           job = { .conv = backend->conv_new (&shape, FALSE, error), .piece = { 1, edge, edge, 1, 1 } };
+  gboolean          success;
+  double            best = INFINITY;
 
   job.size = pixels * (gsize) c * element_size (backend->element);
   job.scratches = g_new0 (Scratch, threads);
@@ -331,8 +331,7 @@ diffusion_bench (const DiffusionModel *model, int threads, DiffusionBenchFunc fu
   Bench bench = { model, threads, pool, func, user_data, cancellable };
 
   /* The large picture first: a process's peak of memory never falls again. */
-  return pool
-         && measure_denoise (&bench, 6000, 4000, 1, "denoise_24mp_s_per_mp", "denoise_24mp_extra_mb", error)
+  return pool && measure_denoise (&bench, 6000, 4000, 1, "denoise_24mp_s_per_mp", "denoise_24mp_extra_mb", error)
          && measure_denoise (&bench, 3000, 2000, 1, "denoise_6mp_s_per_mp", NULL, error)
          && measure_denoise (&bench, 1024, 1024, SLOW_TRIES, "denoise_1mp_s_per_mp", NULL, error)
          && measure_peak (&bench, error) && measure_best_conv (&bench, error)

@@ -82,9 +82,9 @@ command_bench (const Command *self, char **argv, GError **error)
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   Table            table = { 0 };
   const Option     options_table[] = {
-    { "json", OPTION_FLAG, &table.json, NULL, "print JSON for scripts, null for what the processor lacks" },
-    { "model", OPTION_FILE, &run.model, "FILE", "model file, or the name of an installed model; default: default" },
-    OPTION_THREADS (&run.threads),
+        { "json", OPTION_FLAG, &table.json, NULL, "print JSON for scripts, null for what the processor lacks" },
+        { "model", OPTION_FILE, &run.model, "FILE", "model file, or the name of an installed model; default: default" },
+        OPTION_THREADS (&run.threads),
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (rows); i++)

@@ -6,6 +6,9 @@
 
 #include <cblas.h>
 
+/* A block of rows with its result, for the kernels that copy: half of a core's L2 cache. */
+#define BLOCK_FLOATS ((gsize) 128 * 1024)
+
 /* One direction of a convolution, its weights laid out for it.  The gradient by the data is a convolution too (with the
  * taps turned round and the channels exchanged), so both directions are the same code. */
 typedef struct
@@ -108,7 +111,7 @@ kernel_forward_2x2 (const Kernel *kernel, const float *bias, const ConvPiece *pi
     silu_rows (y, pixels * (gsize) c_out);
 }
 
-/* Copies a piece's rows into rows of width + 2 with zeros around, one sample. */
+/* Copies rows into rows of width + 2 with zeros around, and `top` and `bottom` rows of zeros before and after. */
 static void
 pad_rows (const float *x, int channels, int width, int rows, int top, int bottom, float *padded)
 {
@@ -119,45 +122,60 @@ pad_rows (const float *x, int channels, int width, int rows, int top, int bottom
     memcpy (padded + (gsize) (r + top) * pitch + channels, x + (gsize) r * row, row * sizeof (float));
 }
 
-/* 3x3 without an im2col: with zeros around each row a tap is a shift of the whole piece, so it is one product.  The two
- * columns of padding give products that nobody reads. */
+/* Rows [first, first + rows) of sample n.  With zeros around each row a tap is a shift of the whole block, so it is one
+ * product.  The two columns of padding give products that nobody reads. */
+static void
+multiply_block_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, int n, int first,
+                    int rows, float *padded, float *out)
+{
+  int   c_in = kernel->shape.c_in, c_out = kernel->shape.c_out, rows_in = conv_piece_rows_in (&kernel->shape, piece);
+  gsize pitch = (gsize) piece->width + 2;
+  /* Of the input, the block sees rows [from, to); those outside are zeros. */
+  int from = MAX (first - piece->top, 0), to = MIN (first - piece->top + rows + 2, rows_in);
+  int top = from - (first - piece->top), bottom = rows + 2 - top - (to - from);
+
+  pad_rows (x + ((gsize) n * (gsize) rows_in + (gsize) from) * (gsize) piece->width * (gsize) c_in, c_in, piece->width,
+            to - from, top, bottom, padded);
+  start_rows (out, (gsize) rows * pitch, c_out, bias, FALSE);
+  for (gsize p = 0; p < 3; p++)
+    for (gsize q = 0; q < 3; q++)
+      multiply_add ((gsize) rows * pitch - 2, c_out, c_in, padded + (p * pitch + q) * (gsize) c_in, c_in,
+                    kernel->taps + (p * 3 + q) * (gsize) c_in * (gsize) c_out, out, c_out);
+}
+
+/* 3x3 without an im2col, a block of rows at a time that stays in the cache. */
 static gboolean
 kernel_forward_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y,
                     ConvEpilogue epilogue, Scratch *scratch, GError **error)
 {
-  int   c_in = kernel->shape.c_in, c_out = kernel->shape.c_out;
-  int   rows_in = conv_piece_rows_in (&kernel->shape, piece);
-  gsize pitch = (gsize) piece->width + 2;
-  gsize in_size = (gsize) (piece->rows + 2) * pitch * (gsize) c_in,
-        out_size = (gsize) piece->rows * pitch * (gsize) c_out;
-  gsize  row = (gsize) piece->width * (gsize) c_out;
+  int    c_in = kernel->shape.c_in, c_out = kernel->shape.c_out;
+  gsize  pitch = (gsize) piece->width + 2, row = (gsize) piece->width * (gsize) c_out;
+  int    block = (int) CLAMP (BLOCK_FLOATS / (pitch * (gsize) (c_in + c_out)), 1, (gsize) piece->rows);
+  gsize  in_size = (gsize) (block + 2) * pitch * (gsize) c_in, out_size = (gsize) block * pitch * (gsize) c_out;
   float *padded = scratch_get (scratch, (in_size + out_size) * sizeof (float), error), *out;
 
   if (! padded)
     return FALSE;
   out = padded + in_size;
   for (int n = 0; n < piece->n; n++)
-    {
-      pad_rows (x + (gsize) n * (gsize) rows_in * (gsize) piece->width * (gsize) c_in, c_in, piece->width, rows_in,
-                piece->top, piece->bottom, padded);
-      start_rows (out, (gsize) piece->rows * pitch, c_out, bias, FALSE);
-      for (gsize p = 0; p < 3; p++)
-        for (gsize q = 0; q < 3; q++)
-          multiply_add ((gsize) piece->rows * pitch - 2, c_out, c_in, padded + (p * pitch + q) * (gsize) c_in, c_in,
-                        kernel->taps + (p * 3 + q) * (gsize) c_in * (gsize) c_out, out, c_out);
-      if (epilogue == EPILOGUE_SILU)
-        silu_rows (out, out_size);
-      for (int r = 0; r < piece->rows; r++)
-        {
-          float *to = y + ((gsize) n * (gsize) piece->rows + (gsize) r) * row,
-                *from = out + (gsize) r * pitch * (gsize) c_out;
+    for (int first = 0; first < piece->rows; first += block)
+      {
+        int rows = MIN (block, piece->rows - first);
 
-          if (epilogue == EPILOGUE_ADD)
-            pointwise_add (ELEMENT_F32, row, from, to);
-          else
-            memcpy (to, from, row * sizeof (float));
-        }
-    }
+        multiply_block_3x3 (kernel, bias, piece, x, n, first, rows, padded, out);
+        if (epilogue == EPILOGUE_SILU)
+          silu_rows (out, (gsize) rows * pitch * (gsize) c_out);
+        for (int r = 0; r < rows; r++)
+          {
+            float *to = y + ((gsize) n * (gsize) piece->rows + (gsize) (first + r)) * row,
+                  *from = out + (gsize) r * pitch * (gsize) c_out;
+
+            if (epilogue == EPILOGUE_ADD)
+              pointwise_add (ELEMENT_F32, row, from, to);
+            else
+              memcpy (to, from, row * sizeof (float));
+          }
+      }
   return TRUE;
 }
 

@@ -50,6 +50,7 @@ typedef struct
 {
   int n, rows, width;
   int top, bottom; /* 0 or 1; both 1 for a whole picture */
+  int above;       /* for back ends that compute rows in fours: rows of the first four that lie above the piece, 0 to 3 */
 } ConvPiece;
 
 static inline int

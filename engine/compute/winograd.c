@@ -12,41 +12,39 @@
 #define ROUND_MIN   48
 #define ROUND_MAX   128
 
-/* G g G^T for one pair of channels. */
-static void
-transform_filter (const float *weights, gsize step, float out[36])
+/* out = G g for one column of a filter's taps or of a half-transformed filter; values are `step` apart. */
+static inline void
+transform_filter_column (const float *restrict g, gsize step, float *restrict out, gsize out_step)
 {
-  static const double G[6][3] = { { 1.0 / 4, 0, 0 },
-                                  { -1.0 / 6, -1.0 / 6, -1.0 / 6 },
-                                  { -1.0 / 6, 1.0 / 6, -1.0 / 6 },
-                                  { 1.0 / 24, 1.0 / 12, 1.0 / 6 },
-                                  { 1.0 / 24, -1.0 / 12, 1.0 / 6 },
-                                  { 0, 0, 1 } };
-  double              half[6][3];
+  for (gsize l = 0; l < LANES; l++)
+    {
+      float g0 = g[l], g1 = g[step + l], g2 = g[2 * step + l];
+      float even = (g0 + g2) * (1.0f / 6), odd = g1 * (1.0f / 6);
+      float wide = g0 * (1.0f / 24) + g2 * (1.0f / 6), middle = g1 * (1.0f / 12);
 
-  for (int a = 0; a < 6; a++)
-    for (int q = 0; q < 3; q++)
-      {
-        half[a][q] = 0;
-        for (int p = 0; p < 3; p++)
-          half[a][q] += G[a][p] * (double) weights[(gsize) (p * 3 + q) * step];
-      }
-  for (int a = 0; a < 6; a++)
-    for (int b = 0; b < 6; b++)
-      out[a * 6 + b] = (float) (half[a][0] * G[b][0] + half[a][1] * G[b][1] + half[a][2] * G[b][2]);
+      out[l] = g0 * 0.25f;
+      out[out_step + l] = -even - odd;
+      out[2 * out_step + l] = odd - even;
+      out[3 * out_step + l] = wide + middle;
+      out[4 * out_step + l] = wide - middle;
+      out[5 * out_step + l] = g2;
+    }
 }
 
-void
+/* U = G g G^T for each pair of channels. */
+MULTIVERSION void
 winograd_transform_weights (const float *weights, int c_in, int c_out, float *transformed)
 {
   gsize pairs = (gsize) c_in * (gsize) c_out;
-  float filter[36];
 
-  for (gsize i = 0; i < pairs; i++)
+  for (gsize i = 0; i < pairs; i += LANES)
     {
-      transform_filter (weights + i, pairs, filter);
-      for (gsize k = 0; k < 36; k++)
-        transformed[k * pairs + i] = filter[k];
+      float half[3][6][LANES];
+
+      for (gsize q = 0; q < 3; q++)
+        transform_filter_column (weights + q * pairs + i, 3 * pairs, half[q][0], LANES);
+      for (gsize a = 0; a < 6; a++)
+        transform_filter_column (half[0][a], 6 * LANES, transformed + a * 6 * pairs + i, pairs);
     }
 }
 
@@ -99,10 +97,11 @@ transform_patch (const float *const pixels[36], int channels, float *restrict v,
     }
 }
 
-/* Y = A^T m A of one tile, with bias and epilogue, into up to 4x4 pixels; row i of the tile starts at rows[i]. */
+/* Y = A^T m A of one tile, with bias and epilogue, into up to 4x4 pixels: rows [first_row, n_rows) of the tile, row i
+ * of which starts at rows[i]. */
 MULTIVERSION static void
 transform_tile (const float *restrict m, gsize step, int channels, const float *restrict bias, ConvEpilogue epilogue,
-                float *const rows[4], int n_rows, int n_columns)
+                float *const rows[4], int first_row, int n_rows, int n_columns)
 {
   for (int c = 0; c < channels; c += LANES)
     {
@@ -135,7 +134,7 @@ transform_tile (const float *restrict m, gsize step, int channels, const float *
             o[i][2][l] = s1 + 4.0f * s2 + b;
             o[i][3][l] = d1 + 8.0f * d2 + t[i][5][l] + b;
           }
-      for (int i = 0; i < n_rows; i++)
+      for (int i = first_row; i < n_rows; i++)
         for (int j = 0; j < n_columns; j++)
           {
             float *y = rows[i] + j * channels + c;
@@ -162,9 +161,10 @@ typedef struct
 static Tile
 find_tile (const ConvPiece *piece, gsize index)
 {
-  gsize across = (gsize) (piece->width + 3) / 4, down = (gsize) (piece->rows + 3) / 4;
+  gsize across = (gsize) (piece->width + 3) / 4, down = (gsize) (piece->above + piece->rows + 3) / 4;
 
-  return (Tile){ (int) (index / across / down), (int) (index / across % down) * 4, (int) (index % across) * 4 };
+  return (Tile){ (int) (index / across / down), (int) (index / across % down) * 4 - piece->above,
+                 (int) (index % across) * 4 };
 }
 
 static void
@@ -191,7 +191,7 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
 {
   const ConvShape shape = { CONV_SAME3, c_in, c_out };
   int             rows_in = conv_piece_rows_in (&shape, piece);
-  gsize           tiles = (gsize) piece->n * (gsize) ((piece->rows + 3) / 4) * (gsize) ((piece->width + 3) / 4);
+  gsize  tiles = (gsize) piece->n * (gsize) ((piece->above + piece->rows + 3) / 4) * (gsize) ((piece->width + 3) / 4);
   gsize  round = CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)), ROUND_MIN, ROUND_MAX);
   gsize  v_step = round * (gsize) c_in, m_step = round * (gsize) c_out;
   float *v, *m, *zeros;
@@ -222,13 +222,13 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
           Tile   tile = find_tile (piece, first + i);
           float *rows[4];
 
-          for (int r = 0; r < 4; r++)
+          for (int r = MAX (-tile.y, 0); r < 4; r++)
             rows[r] = y
                       + (((gsize) tile.n * (gsize) piece->rows + (gsize) (tile.y + r)) * (gsize) piece->width
                          + (gsize) tile.x)
                             * (gsize) c_out;
-          transform_tile (m + i * (gsize) c_out, m_step, c_out, bias, epilogue, rows, MIN (4, piece->rows - tile.y),
-                          MIN (4, piece->width - tile.x));
+          transform_tile (m + i * (gsize) c_out, m_step, c_out, bias, epilogue, rows, MAX (-tile.y, 0),
+                          MIN (4, piece->rows - tile.y), MIN (4, piece->width - tile.x));
         }
     }
   return TRUE;

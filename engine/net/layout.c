@@ -216,8 +216,7 @@ net_plan_new (const NetLayout *layout, const ComputeBackend *backend, gboolean t
   plan->backend = backend;
   g_mutex_init (&plan->lock);
   plan->convs = g_new0 (Conv *, (gsize) layout->n_convs);
-  plan->weights = core_alloc0 (layout->n_parameters, sizeof (float), error);
-  for (int i = 0; plan->weights && i < layout->n_nodes; i++)
+  for (int i = 0; i < layout->n_nodes; i++)
     if (layout->nodes[i].kind == NODE_CONV)
       {
         plan->convs[layout->nodes[i].conv] = backend->conv_new (&layout->nodes[i].shape, training, error);
@@ -227,8 +226,6 @@ net_plan_new (const NetLayout *layout, const ComputeBackend *backend, gboolean t
             return NULL;
           }
       }
-  if (! plan->weights)
-    g_clear_pointer (&plan, net_plan_free);
   return plan;
 }
 
@@ -245,7 +242,6 @@ net_plan_free (NetPlan *plan)
   g_mutex_clear (&plan->lock);
   g_free (plan->idle);
   g_free (plan->convs);
-  core_free (plan->weights);
   g_free (plan);
 }
 
@@ -275,7 +271,7 @@ net_plan_set_weights (NetPlan *plan, const float *weights, Pool *pool, GError **
   SetJob   job = { plan, g_new0 (Scratch, (gsize) threads), g_new0 (GError *, (gsize) threads) };
   gboolean success;
 
-  memcpy (plan->weights, weights, plan->layout->n_parameters * sizeof (float));
+  plan->weights = weights;
   if (pool)
     pool_run (pool, plan->layout->n_nodes, set_weights_of_node, &job);
   else

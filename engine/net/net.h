@@ -26,7 +26,7 @@ typedef enum
 typedef struct
 {
   NodeKind     kind;
-  int          input, residual; /* earlier nodes, -1: none */
+  int          input, residual; /* earlier nodes, -1: none; no node is the residual of two */
   int          level;           /* of the output: its resolution is the picture's / 2^(level + 1) */
   int          channels;        /* of the output */
   ConvShape    shape;
@@ -74,7 +74,7 @@ typedef struct
   const NetLayout      *layout; /* not owned */
   const ComputeBackend *backend;
   Conv                **convs;
-  float                *weights; /* a copy, for the norms' gains */
+  const float          *weights; /* not owned; the norms read their gains there */
 
   /* Memory that a stream has left for the next one: fresh pages cost a fifth of a small picture's time.  Taken and
    * given back under the lock. */
@@ -84,7 +84,7 @@ typedef struct
 
 NetPlan *net_plan_new (const NetLayout *layout, const ComputeBackend *backend, gboolean training, GError **error);
 void     net_plan_free (NetPlan *plan);
-/* Lays the weights out for the back end; the pool may be NULL. */
+/* Lays the weights out for the back end; the pool may be NULL.  The weights must stay until the next call. */
 gboolean net_plan_set_weights (NetPlan *plan, const float *weights, Pool *pool, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (NetPlan, net_plan_free)
@@ -105,6 +105,8 @@ typedef struct
 } StreamJob;
 
 gboolean stream_run (const NetPlan *plan, Pool *pool, const StreamJob *job, GCancellable *cancellable, GError **error);
+/* Bytes that stream_run () will hold for the rows between its nodes; read and write are not called. */
+gsize stream_estimate_memory (const NetPlan *plan, int threads, const StreamJob *job);
 
 /* ---- training: whole batches forward and backward on one thread (train-pass.c) ---- */
 

@@ -276,8 +276,10 @@ run_pass (Pass *pass, GCancellable *cancellable, GError **error)
 {
   int width = pass->picture->width, granule = net_layout_get_granularity (pass->plan->layout);
   int aligned = granule * 4; /* Winograd's tiles then lie alike in every strip */
-  int strip = round_up (MAX (pass->options->tile > 0 ? pass->options->tile : STRIP_WIDTH, 2 * pass->margin), aligned);
-  int strips = (width + strip - 1) / strip;
+  int widest = MAX (pass->options->tile > 0 ? pass->options->tile : STRIP_WIDTH, 2 * pass->margin);
+  int strips
+      = (width + widest - 1) / widest; /* all of one width, which is kinder to memory than a wide and a narrow one */
+  int    strip = round_up (MAX ((width + strips - 1) / strips, 2 * pass->margin), aligned);
   double from = pass->progress_from, share = pass->progress_share;
   Kept   kept;
 
