@@ -10,7 +10,7 @@ build_packages () {
     libgegl-dev libpng-dev libjpeg-dev libtiff-dev libwebp-dev libcairo2-dev gimp "$(gimp_package)"
 }
 test_packages () {
-  say xvfb xauth xdotool fonts-dejavu-core imagemagick gtk2-engines-pixbuf
+  say xvfb xauth xdotool fonts-dejavu-core imagemagick gtk2-engines-pixbuf locales
 }
 
 # GIMP's headers have another name in each of its major versions; a release of Debian has one of them.
@@ -52,4 +52,12 @@ build () {
   else meson setup "$folder" "$@" >"$folder.log" 2>&1
   fi || { tail -n 20 "$folder.log" >&2; die "meson could not set up the build; the whole log is $folder.log."; }
   ninja -C "$folder" >>"$folder.log" 2>&1 || { tail -n 40 "$folder.log" >&2; die "The build failed; the whole log is $folder.log."; }
+}
+
+# run_tests FOLDER [OPTION...]: runs the tests of a build, or those that meson test's options name, and counts the cases; the last line is the sum.
+run_tests () {
+  local folder=$1 status=0; shift
+  # The tests' own models folder: the tree's.
+  DIFFUSION_MODELS=$PWD/models meson test -C "$folder" --no-rebuild --print-errorlogs "$@" >"$folder/check.log" 2>&1 || status=$?
+  python3 tests/count.py "$folder/meson-logs/testlog.json" "$status"
 }
