@@ -42,6 +42,7 @@ start_with (const char *const *arguments, gsize file_size_most)
     g_ptr_array_add (argv, (gpointer) *arguments);
   g_ptr_array_add (argv, NULL);
   g_subprocess_launcher_setenv (launcher, "XDG_CACHE_HOME", folder, TRUE);
+  g_subprocess_launcher_setenv (launcher, "XDG_DATA_HOME", folder, TRUE);
   if (file_size_most)
     g_subprocess_launcher_set_child_setup (launcher, limit_file_size, GSIZE_TO_POINTER (file_size_most), NULL);
   process = g_subprocess_launcher_spawnv (launcher, (const char *const *) argv->pdata, &error);

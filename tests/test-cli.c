@@ -657,7 +657,7 @@ test_train_no_pictures (void)
   g_autofree char *text = g_build_filename (empty, "text.jpg", NULL), *small = in_folder ("empty/small.png");
 
   g_assert_cmpint (g_mkdir (empty, 0755), ==, 0);
-  REFUSED ("no usable picture", "train", "--data", empty, "--out", out, "--samples", "64", TINY);
+  REFUSED ("holds no pictures", "train", "--data", empty, "--out", out, "--samples", "64", TINY);
   REFUSED ("does not exist", "train", "--data", empty, "--out", "/nonexistent/m.safetensors", "--samples", "64", TINY);
   REFUSED ("nowhere", "train", "--data", missing, "--out", out, "--samples", "64", TINY);
   g_free (make_png ("empty/small.png", 31, 90, 3, 8, 0));
@@ -667,6 +667,7 @@ test_train_no_pictures (void)
 
     g_assert_cmpint (result.status, ==, 1);
     g_assert_nonnull (strstr (result.err, "text.jpg")); /* what cannot be read is named */
+    g_assert_nonnull (strstr (result.err, "small.png\" has 31 x 90 pixels"));
     g_assert_nonnull (strstr (result.err, "1 smaller than 32"));
   }
   g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
@@ -727,6 +728,64 @@ test_train_from (void)
   g_assert_nonnull (strstr (printed, "CC0-1.0"));
   g_assert_nonnull (strstr (printed, "waves"));
   REFUSED ("--from", "train", "--data", pictures, "--out", out, "--from", get_model (), "--widths", "8,8");
+}
+
+static char **
+read_lines (const char *path)
+{
+  g_autofree char *text = NULL;
+
+  g_assert_true (g_file_get_contents (path, &text, NULL, NULL));
+  return g_strsplit (text, "\n", -1);
+}
+
+/* A style: trained from a folder, named, and found by that name afterwards.  Its curve goes on when it is resumed. */
+static void
+test_train_style (void)
+{
+  g_autofree char *pictures = get_pictures (), *try = make_png ("try.png", 64, 48, 3, 8, 0), *first = NULL,
+                  *printed = NULL;
+  g_autofree char *progress = in_folder ("gimp-diffusion/models/waves.progress");
+  g_autofree char *csv = g_build_filename (progress, "curve.csv", NULL),
+                  *curve = g_build_filename (progress, "curve.png", NULL);
+  g_autofree char *before = g_build_filename (progress, "samples-0000000.png", NULL),
+                  *after = g_build_filename (progress, "samples-0000064.png", NULL);
+  g_auto (GStrv) lines = NULL, longer = NULL;
+  g_autoptr (Image) plot = NULL, untrained = NULL, trained = NULL;
+  int blue = 0;
+
+#define STYLE                                                                                                          \
+  "train", "--data", pictures, "--style", "waves", "--from", get_model (), "--crop", "32", "--try", try, "--threads",  \
+      "2"
+  first = OUTPUT (STYLE, "--samples", "64");
+  g_assert_nonnull (strstr (first, "waves.progress"));
+  printed = OUTPUT ("info", "waves");
+  g_assert_nonnull (strstr (printed, "mix: style"));
+  g_assert_nonnull (strstr (printed, "8 crops of 32"));
+  lines = read_lines (csv);
+  g_assert_cmpstr (lines[0], ==, "samples,minutes,loss,validation");
+  g_assert_true (g_str_has_prefix (lines[1], "0,"));
+  g_assert_true (g_str_has_prefix (lines[2], "64,"));
+  g_assert_cmpint (g_strv_length (lines), ==, 4);
+
+  plot = image_read_png (curve);
+  for (gsize i = 0; i < image_count (plot); i += 3)
+    blue += plot->data[i] == 0 && plot->data[i + 1] == 114 && plot->data[i + 2] == 178;
+  g_assert_cmpint (blue, >, 200);
+  untrained = image_read_png (before);
+  trained = image_read_png (after);
+  g_assert_cmpint (trained->width, >, 5 * 64);
+  g_assert_cmpfloat (image_error (untrained, trained), >, 0);
+
+  FINE (STYLE, "--samples", "128", "--resume");
+  longer = read_lines (csv);
+  g_assert_cmpint (g_strv_length (longer), ==, 5);
+  for (int i = 1; i < 3; i++)
+    g_assert_true (g_str_has_prefix (longer[i], i == 1 ? "0," : "64,"));
+  g_assert_true (g_str_has_prefix (longer[3], "128,"));
+  REFUSED ("--style", "train", "--data", pictures, "--style", "a/b", "--samples", "64");
+  REFUSED ("--style", "train", "--data", pictures, "--style", "default", "--samples", "64");
+  REFUSED ("nothing.png", STYLE, "--samples", "64", "--try", "nothing.png");
 }
 
 static void
@@ -794,6 +853,7 @@ main (int argc, char **argv)
     { "train/cache", test_train_cache },
     { "train/resume", test_train_resume },
     { "train/from", test_train_from },
+    { "train/style", test_train_style },
     { "train/interrupted", test_train_interrupted },
   };
 

@@ -119,6 +119,17 @@ canvas_reduce (const DiffusionPicture *picture, int edge, GError **error)
   return g_steal_pointer (&reduced);
 }
 
+DiffusionPicture *
+canvas_even (const DiffusionPicture *like, int channels, double value, GError **error)
+{
+  DiffusionPicture *picture = diffusion_picture_new (like->width, like->height, channels, error);
+  gsize             count = picture ? (gsize) picture->width * picture->height * channels : 0;
+
+  for (gsize i = 0; i < count; i++)
+    picture->data[i] = value;
+  return picture;
+}
+
 gboolean
 canvas_write (cairo_t *canvas, const char *path, GError **error)
 {

@@ -28,6 +28,9 @@ gboolean canvas_picture (cairo_t *canvas, int x, int y, const DiffusionPicture *
 /* The picture reduced so that neither edge is longer than `edge`; a small one stays as it is. */
 DiffusionPicture *canvas_reduce (const DiffusionPicture *picture, int edge, GError **error);
 
+/* A picture or map of the size of another, of one value. */
+DiffusionPicture *canvas_even (const DiffusionPicture *like, int channels, double value, GError **error);
+
 /* ---- plots ---- */
 
 typedef struct

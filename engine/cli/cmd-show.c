@@ -71,17 +71,6 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Show, show_clear)
 
 /* ---- what is shown ----------------------------------------------------------------------------------------------- */
 
-static DiffusionPicture *
-new_even (const DiffusionPicture *like, int channels, double value, GError **error)
-{
-  DiffusionPicture *picture = diffusion_picture_new (like->width, like->height, channels, error);
-  gsize             count = picture ? (gsize) picture->width * picture->height * channels : 0;
-
-  for (gsize i = 0; i < count; i++)
-    picture->data[i] = value;
-  return picture;
-}
-
 /* The mean square of the difference. */
 static double
 get_difference (const DiffusionPicture *a, const DiffusionPicture *b)
@@ -113,7 +102,7 @@ get_variance (const DiffusionPicture *picture)
 static gboolean
 run_forward (Show *show, guint64 seed, GError **error)
 {
-  g_autoptr (DiffusionPicture) map = new_even (show->clean, 1, DIFFUSION_LEVEL_MOST, error);
+  g_autoptr (DiffusionPicture) map = canvas_even (show->clean, 1, DIFFUSION_LEVEL_MOST, error);
   g_autoptr (DiffusionPicture) x = map ? diffusion_picture_copy (show->clean, error) : NULL;
   Strip *strip = &show->forward;
   double t = 0;
@@ -172,7 +161,7 @@ run_reverse (const Show *show, const DiffusionModel *model, const DiffusionPictu
              const DiffusionOptions *options, Strip *strip, GError **error)
 {
   g_autoptr (DiffusionPicture) x = diffusion_picture_copy (start, error);
-  g_autoptr (DiffusionPicture) map = x ? new_even (x, 1, level, error) : NULL;
+  g_autoptr (DiffusionPicture) map = x ? canvas_even (x, 1, level, error) : NULL;
   DiffusionOptions watched = *options;
   Spectator        spectator = { .strip = strip, .frames = show->frames };
   gboolean         done;

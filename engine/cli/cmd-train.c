@@ -1,22 +1,34 @@
 /* gimp-diffusion: the commands train and pack
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
+#include "journal.h"
 #include "pack.h"
+#include "picture-io.h"
 #include "run.h"
 #include "target.h"
 
-#include <math.h>
+#include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <string.h>
 
 #define CROP         64
 #define CROP_LEAST   16
 #define CROP_MOST    1024
+#define BATCH        16
+#define RATE         1e-3
 #define MINUTES      60
-#define LINE_SECONDS 30 /* between lines when nobody watches the terminal */
+#define EVERY        5    /* minutes between checkpoints, or: */
+#define SHARES       12.0 /* this part of the training, if that is less */
 #define WIDTH_MOST   1024
 #define BLOCKS_MOST  64
 #define SAMPLES_MOST 1e12
+
+/* A style is not learned from nothing, and not so fast that what is known of pictures gets lost.  Brush strokes are
+ * larger than the default crop. */
+#define STYLE_CROP  128
+#define STYLE_BATCH 8
+#define STYLE_RATE  2e-4
+#define STYLE_FROM  "default"
 
 gboolean
 command_pack (const Command *self, char **argv, GError **error)
@@ -31,48 +43,12 @@ command_pack (const Command *self, char **argv, GError **error)
          && pack_folder (files[0], files[1], crop, run_get_cancellable (), error);
 }
 
-/* ---- training ---------------------------------------------------------------------------------------------------- */
-
-typedef struct
-{
-  gboolean             watched;
-  gint64               last_line;
-  gboolean             any;
-  DiffusionTrainReport report;
-} Display;
-
-static void
-on_report (const DiffusionTrainReport *report, gpointer user_data)
-{
-  Display         *self = user_data;
-  gint64           now = g_get_monotonic_time ();
-  g_autofree char *validation = NULL;
-  int              left = MAX (report->seconds_left, 0);
-
-  self->report = *report;
-  if (! self->watched && self->any && now - self->last_line < LINE_SECONDS * G_USEC_PER_SEC)
-    return;
-  self->any = TRUE;
-  self->last_line = now;
-  validation = isfinite (report->validation) ? g_strdup_printf ("%.4f", report->validation) : g_strdup ("not yet");
-  printf ("%sloss %.4f  validation %s  %" G_GINT64_FORMAT " samples  %.1f/s  %d:%02d:%02d left%s",
-          self->watched ? "\r\033[K" : "", report->loss, validation, report->samples, report->samples_per_second,
-          left / 3600, left / 60 % 60, left % 60, self->watched ? "" : "\n");
-  fflush (stdout);
-}
-
-static void
-finish_display (const Display *self)
-{
-  if (self->watched && self->any)
-    putchar ('\n');
-}
+/* ---- what was asked for ------------------------------------------------------------------------------------------ */
 
 /* The texts that were given, until they have been turned into DiffusionTrainOptions. */
 typedef struct
 {
-  char    *data, *out, *from, *mix, *widths, *blocks, *license, *note;
-  gboolean has_architecture;
+  char *data, *out, *style, *from, *mix, *widths, *blocks, *license, *note, *try;
 } TrainTexts;
 
 static void
@@ -80,6 +56,8 @@ train_texts_clear (TrainTexts *texts)
 {
   g_free (texts->data);
   g_free (texts->out);
+  g_free (texts->style);
+  g_free (texts->try);
   g_free (texts->from);
   g_free (texts->mix);
   g_free (texts->widths);
@@ -136,14 +114,84 @@ apply_architecture (const TrainTexts *texts, DiffusionTrainOptions *options, GEr
   return levels == architecture->levels;
 }
 
+/* What --style stands for: a fine-tuned model in the user's own folder, where it is found by name. */
+static gboolean
+apply_style (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
+{
+  g_autofree char *folder = g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL);
+  g_autofree char *name = NULL;
+
+  if (! *texts->style || strchr (texts->style, '/') || *texts->style == '.' || strcmp (texts->style, STYLE_FROM) == 0)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   "--style takes a name for the style, such as watercolour, not \"%s\"", texts->style);
+      return FALSE;
+    }
+  if (! texts->out)
+    {
+      if (g_mkdir_with_parents (folder, 0755) != 0)
+        {
+          g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "The folder \"%s\" could not be made: %s", folder,
+                       g_strerror (errno));
+          return FALSE;
+        }
+      name = g_strconcat (texts->style, ".safetensors", NULL);
+      texts->out = g_build_filename (folder, name, NULL);
+    }
+  if (! texts->from && ! texts->widths && ! texts->blocks)
+    texts->from = g_strdup (STYLE_FROM);
+  if (! texts->mix)
+    texts->mix = g_strdup ("style");
+  options->crop = options->crop ? options->crop : STYLE_CROP;
+  options->batch = options->batch ? options->batch : STYLE_BATCH;
+  options->learning_rate = options->learning_rate > 0 ? options->learning_rate : STYLE_RATE;
+  return TRUE;
+}
+
+static gboolean
+apply_mix (const TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
+{
+  static const char *const names[] = {
+    [DIFFUSION_TRAIN_DENOISE] = "denoise", [DIFFUSION_TRAIN_INPAINT] = "inpaint", [DIFFUSION_TRAIN_STYLE] = "style"
+  };
+
+  options->mix = DIFFUSION_TRAIN_DENOISE;
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    if (g_strcmp0 (texts->mix, names[i]) == 0)
+      {
+        options->mix = (DiffusionTrainMix) i;
+        return TRUE;
+      }
+  if (texts->mix)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "--mix takes denoise, inpaint or style, not \"%s\"",
+                 texts->mix);
+  return ! texts->mix;
+}
+
+/* The options that were not given. */
+static void
+apply_defaults (DiffusionTrainOptions *options)
+{
+  if (options->minutes <= 0 && options->samples <= 0)
+    options->minutes = MINUTES;
+  options->crop = options->crop ? options->crop : CROP;
+  options->batch = options->batch ? options->batch : BATCH;
+  options->learning_rate = options->learning_rate > 0 ? options->learning_rate : RATE;
+  if (options->checkpoint_minutes <= 0)
+    options->checkpoint_minutes = options->minutes > 0 ? MIN (EVERY, options->minutes / SHARES) : EVERY;
+}
+
 static gboolean
 apply_texts (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
 {
   int step;
 
+  if (texts->style && ! apply_style (texts, options, error))
+    return FALSE;
   if (! texts->data || ! texts->out)
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "--data DIR and --out FILE are needed");
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   "--data DIR is needed, and --style NAME or --out FILE");
       return FALSE;
     }
   if (! target_check (texts->out, error)) /* not only after hours of work */
@@ -154,15 +202,9 @@ apply_texts (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
                    "--minutes and --samples do not go together: choose one");
       return FALSE;
     }
-  if (options->minutes <= 0 && options->samples <= 0)
-    options->minutes = MINUTES;
-  if (texts->mix && g_strcmp0 (texts->mix, "denoise") != 0 && g_strcmp0 (texts->mix, "inpaint") != 0)
-    {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "--mix takes denoise or inpaint, not \"%s\"",
-                   texts->mix);
-      return FALSE;
-    }
-  options->mix = g_strcmp0 (texts->mix, "inpaint") == 0 ? DIFFUSION_TRAIN_INPAINT : DIFFUSION_TRAIN_DENOISE;
+  apply_defaults (options);
+  if (! apply_mix (texts, options, error))
+    return FALSE;
   if (texts->from)
     {
       char *path = diffusion_model_find (texts->from, error);
@@ -189,35 +231,63 @@ apply_texts (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
   return TRUE;
 }
 
-static gboolean
-train (const TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
-{
-  GCancellable    *cancellable = run_get_cancellable ();
-  g_autofree char *packed = NULL, *checkpoint = g_strconcat (options->out, ".checkpoint", NULL);
-  g_autoptr (GError) reason = NULL;
-  Display  display = { .watched = isatty (STDOUT_FILENO) };
-  gboolean done;
+/* ---- training ---------------------------------------------------------------------------------------------------- */
 
-  if (g_file_test (texts->data, G_FILE_TEST_IS_REGULAR))
-    options->corpus = texts->data;
-  else
-    options->corpus = packed = pack_folder_cached (texts->data, options->crop, cancellable, error);
-  if (! options->corpus)
-    return FALSE;
-  options->progress = on_report;
-  options->progress_data = &display;
-  done = diffusion_train (options, cancellable, &reason);
-  finish_display (&display);
+/* What samples are made of: the picture that was asked for, or the first of the folder, which is not trained on if
+ * there are enough of them; a packed corpus has none. */
+static gboolean
+prepare_journal (Journal *journal, const TrainTexts *texts, const DiffusionTrainOptions *options,
+                 GCancellable *cancellable, GError **error)
+{
+  g_autofree char *path = texts->try ? g_strdup (texts->try) : pack_find_first (texts->data);
+  g_autoptr (Photo) photo = path ? photo_read (path, error) : NULL;
+
+  return (photo || ! path)
+         && journal_init (journal, options->out, options->resume, photo ? photo->picture : NULL, options->threads,
+                          cancellable, error);
+}
+
+static gboolean
+run_training (const DiffusionTrainOptions *options, Journal *journal, GCancellable *cancellable, GError **error)
+{
+  g_autofree char *checkpoint = g_strconcat (options->out, ".checkpoint", NULL);
+  g_autoptr (GError) reason = NULL;
+  gboolean done = diffusion_train (options, cancellable, &reason);
+
+  journal_finish_line (journal);
+  if (journal->trouble)
+    fprintf (stderr, "note: not all of \"%s\" could be written: %s\n", journal->folder, journal->trouble->message);
   if (done)
-    printf ("trained: %" G_GINT64_FORMAT " samples in %.1f minutes, loss %.4f, validation %.4f: %s\n",
-            display.report.samples, display.report.seconds / 60, display.report.loss, display.report.validation,
-            options->out);
+    printf ("trained: %" G_GINT64_FORMAT " samples in %.1f minutes, loss %.4f, validation %.4f: %s\n"
+            "curve and samples: %s\n",
+            journal->report.samples, journal->report.seconds / 60, journal->report.loss, journal->report.validation,
+            options->out, journal->folder);
   else if (g_error_matches (reason, G_IO_ERROR, G_IO_ERROR_CANCELLED) && g_file_test (checkpoint, G_FILE_TEST_EXISTS))
     g_set_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED,
                  "Stopped; \"%s\" holds the state: the same command with --resume goes on", checkpoint);
   else
     g_propagate_error (error, g_steal_pointer (&reason));
   return done;
+}
+
+static gboolean
+train (const TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
+{
+  GCancellable    *cancellable = run_get_cancellable ();
+  g_autofree char *packed = NULL;
+  g_auto (Journal) journal = { 0 };
+
+  if (g_file_test (texts->data, G_FILE_TEST_IS_REGULAR))
+    options->corpus = texts->data;
+  else
+    options->corpus = packed = pack_folder_cached (texts->data, options->crop, cancellable, error);
+  if (! options->corpus || ! prepare_journal (&journal, texts, options, cancellable, error))
+    return FALSE;
+  options->progress = journal_report;
+  options->progress_data = &journal;
+  options->on_stock = journal_take_stock;
+  options->stock_data = &journal;
+  return run_training (options, &journal, cancellable, error);
 }
 
 gboolean
@@ -229,13 +299,23 @@ command_train (const Command *self, char **argv, GError **error)
   const Option          table[] = {
              { "data", OPTION_FILE, &texts.data, "DIR",
                "a folder of pictures (packed into the cache first), or a corpus file; needed" },
-             { "out", OPTION_FILE, &texts.out, "FILE", "the model to write; FILE.checkpoint is kept beside it; needed" },
+             { "style", OPTION_TEXT, &texts.style, "NAME",
+               "fine-tune a style: --from default, --mix style, --crop 128, --batch 8, --rate 0.0002, and the model NAME in "
+                        "your "
+                        "own models folder, unless these are given" },
+             { "out", OPTION_FILE, &texts.out, "FILE",
+               "the model to write; FILE.checkpoint and the folder FILE.progress are kept beside it; needed without --style" },
              { "minutes", OPTION_REAL, &options.minutes, "M", "length of the training, earlier runs included, default 60", 0.01,
                1e6 },
              { "samples", OPTION_LONG, &options.samples, "N", "the same, in samples", 1, SAMPLES_MOST },
              { "resume", OPTION_FLAG, &options.resume, NULL, "go on from FILE.checkpoint if there is one" },
+             { "every", OPTION_REAL, &options.checkpoint_minutes, "M",
+               "minutes between checkpoints, points of the curve and sample pictures, default 5, or a twelfth of --minutes", 0.1,
+               1e6 },
+             { "try", OPTION_FILE, &texts.try, "FILE",
+               "the picture to redraw in the sample pictures, default: the first of DIR" },
              { "from", OPTION_FILE, &texts.from, "MODEL", "fine-tune this model instead of starting afresh" },
-             { "mix", OPTION_TEXT, &texts.mix, "MIX", "what to train for: denoise, the default, or inpaint" },
+             { "mix", OPTION_TEXT, &texts.mix, "MIX", "what to train for: denoise, the default, inpaint or style" },
              { "batch", OPTION_INT, &options.batch, "N", "samples per step, default 16", 1, 1024 },
              { "crop", OPTION_INT, &options.crop, "PX", "edge of a sample in pixels, default 64", CROP_LEAST, CROP_MOST },
              { "rate", OPTION_REAL, &options.learning_rate, "X", "highest learning rate, default 0.001", 1e-7, 1 },
@@ -247,6 +327,9 @@ command_train (const Command *self, char **argv, GError **error)
              { "data-note", OPTION_TEXT, &texts.note, "TEXT", "the origin of the pictures to note in the model" },
   };
 
+  /* 0: not given, so that --style knows what it may set. */
+  options.batch = options.crop = 0;
+  options.learning_rate = options.checkpoint_minutes = 0;
   return command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error) && apply_texts (&texts, &options, error)
          && train (&texts, &options, error);
 }

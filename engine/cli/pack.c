@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define HASH_DIGITS 16
+#define FEW         20 /* pictures: fewer are soon known by heart */
 
 /* ---- finding ----------------------------------------------------------------------------------------------------- */
 
@@ -77,6 +78,21 @@ find_pictures (const char *folder)
   return paths;
 }
 
+char *
+pack_find_first (const char *folder)
+{
+  g_autoptr (GPtrArray) paths = find_pictures (folder);
+
+  for (guint i = 0; i < paths->len; i++)
+    {
+      g_autoptr (Raster) raster = raster_read (g_ptr_array_index (paths, i), NULL);
+
+      if (raster)
+        return g_strdup (g_ptr_array_index (paths, i));
+    }
+  return NULL;
+}
+
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 static gboolean
@@ -127,7 +143,11 @@ pack_all (DiffusionCorpusWriter *writer, const GPtrArray *paths, int crop, Count
           count->unreadable++;
         }
       else if (raster->width < crop || raster->height < crop)
-        count->small++;
+        {
+          fprintf (stderr, "%sskipped: \"%s\" has %d x %d pixels, fewer than %d\n", watched ? "\r\033[K" : "", path,
+                   raster->width, raster->height, crop);
+          count->small++;
+        }
       else if (! add_raster (writer, raster, error))
         return FALSE;
       else
@@ -158,15 +178,23 @@ pack_pictures (const char *folder, const GPtrArray *paths, const char *out, int 
   if (count.packed == 0)
     {
       diffusion_corpus_writer_discard (writer);
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA,
-                   "\"%s\" holds no usable picture: %d smaller than %d pixels, %d that could not be read", folder,
-                   count.small, crop, count.unreadable);
+      if (paths->len == 0)
+        g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA,
+                     "\"%s\" holds no pictures: PNG, JPEG, TIFF, WebP and PPM files are looked for", folder);
+      else
+        g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA,
+                     "\"%s\" holds no usable picture: %d smaller than %d pixels, %d that could not be read", folder,
+                     count.small, crop, count.unreadable);
       return FALSE;
     }
   if (! diffusion_corpus_writer_finish (writer, error))
     return FALSE;
   printf ("packed: %d pictures, %.2f megapixels (skipped: %d smaller than %d pixels, %d that could not be read)\n",
           count.packed, count.megapixels, count.small, crop, count.unreadable);
+  if (count.packed < FEW)
+    fprintf (stderr,
+             "note: %d pictures are few; with %d or more the model learns a style rather than these pictures.\n",
+             count.packed, FEW);
   return TRUE;
 }
 

@@ -14,4 +14,7 @@ gboolean pack_folder (const char *folder, const char *out, int crop, GCancellabl
 /* The same into the user's cache, unless the same files were packed before.  Returns the corpus file's path. */
 char *pack_folder_cached (const char *folder, int crop, GCancellable *cancellable, GError **error);
 
+/* The path of the first picture below the folder that can be read; NULL when there is none. */
+char *pack_find_first (const char *folder);
+
 G_END_DECLS
