@@ -28,6 +28,9 @@ G_DEFINE_TYPE (DiffusionPlugIn, diffusion_plug_in, GIMP_TYPE_PLUG_IN)
 
 GIMP_MAIN (DIFFUSION_TYPE_PLUG_IN)
 
+/* A query does without it. */
+static gboolean gegl_started;
+
 static GList *
 query_procedures (GimpPlugIn *plug_in)
 {
@@ -84,6 +87,7 @@ run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable 
   GimpValueArray *values;
 
   gegl_init (NULL, NULL);
+  gegl_started = TRUE;
   if (gimp_core_object_array_get_length ((GObject **) drawables) != 1)
     {
       g_set_error_literal (&error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
@@ -140,6 +144,14 @@ set_i18n (GimpPlugIn *plug_in, const gchar *procedure, gchar **domain, gchar **c
   return g_file_test (catalogs, G_FILE_TEST_IS_DIR);
 }
 
+/* Lets GEGL report buffers that were forgotten, which GIMP 3's library leaves to the plug-in. */
+static void
+quit (GimpPlugIn *plug_in)
+{
+  if (gegl_started)
+    gegl_exit ();
+}
+
 static void
 diffusion_plug_in_class_init (DiffusionPlugInClass *class)
 {
@@ -148,6 +160,7 @@ diffusion_plug_in_class_init (DiffusionPlugInClass *class)
   plug_in_class->query_procedures = query_procedures;
   plug_in_class->create_procedure = create_procedure;
   plug_in_class->set_i18n = set_i18n;
+  plug_in_class->quit = quit;
 }
 
 static void

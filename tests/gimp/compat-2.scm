@@ -5,8 +5,8 @@
   (list PRECISION-U8-GAMMA PRECISION-U16-GAMMA PRECISION-U32-GAMMA
         PRECISION-HALF-GAMMA PRECISION-FLOAT-GAMMA PRECISION-DOUBLE-GAMMA))
 
-; There are none.
-(define PERCEPTUAL-PRECISIONS '())
+; Under another name in GIMP 3.
+(define PERCEPTUAL-PRECISIONS GAMMA-PRECISIONS)
 
 (define (layer-new image width height type)
   (car (gimp-layer-new image width height type "layer" 100 LAYER-MODE-NORMAL)))

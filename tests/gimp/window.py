@@ -335,8 +335,8 @@ def check_english(session):
                 ('undone-again', 'ctrl+z', before, 'undo again')])
     check_cancel(session)
     session.result('last-dumped')
-    tap.check('last values are remembered', None if session.read('out-last.raw') == after else
-              'not what the dialog had done: %s' % session.result('last'))
+    problem = pictures.compare(session.read('out-last.raw'), after)
+    tap.check('last values are remembered', problem and 'not what the dialog had done: %s (%s)' % (problem, session.result('last')))
 
     session.result('float-dumped')
     before, after = session.read('in-float.raw'), session.read('out-float.raw')
