@@ -104,6 +104,7 @@ DiffusionModel *diffusion_model_ref (DiffusionModel *model);
 void            diffusion_model_unref (DiffusionModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (DiffusionModel, diffusion_model_unref)
 
+/* NULL for a checkpoint. */
 const DiffusionArchitecture *diffusion_model_get_architecture (const DiffusionModel *model);
 /* Entries of the file's __metadata__ ("name", "license", "data", "samples", ...): NULL when absent; owned by the model.
  */
@@ -113,7 +114,8 @@ char **diffusion_model_list_metadata (const DiffusionModel *model); /* keys, sor
 gsize  diffusion_model_count_parameters (const DiffusionModel *model);
 double
 diffusion_model_count_macs (const DiffusionModel *model); /* multiply-accumulates per picture pixel, direct form */
-/* The network is local: an output pixel depends on input pixels at most this far away (Chebyshev distance). */
+/* The network is local: an output pixel depends on input pixels at most this far away (Chebyshev distance).  A
+ * checkpoint's is not; for one this is how far surroundings are worth handing over. */
 int diffusion_model_get_margin (const DiffusionModel *model);
 
 /* ---- how an operation runs
@@ -121,12 +123,18 @@ int diffusion_model_get_margin (const DiffusionModel *model);
 
 typedef enum
 {
-  DIFFUSION_SAMPLER_DDPM,    /* ancestral Markov chain (Ho et al. 2020) */
-  DIFFUSION_SAMPLER_DDIM,    /* deterministic, first order (Song et al. 2021) */
-  DIFFUSION_SAMPLER_DPMPP_2M /* deterministic, second order multistep (Lu et al. 2022) */
+  DIFFUSION_SAMPLER_DDPM,            /* ancestral Markov chain (Ho et al. 2020) */
+  DIFFUSION_SAMPLER_DDIM,            /* deterministic, first order (Song et al. 2021) */
+  DIFFUSION_SAMPLER_DPMPP_2M,        /* deterministic, second order multistep (Lu et al. 2022) */
+  DIFFUSION_SAMPLER_EULER,           /* Euler's method on the probability flow (Karras et al. 2022): for noise that is
+                                        added and not blended in, as here, this is DDIM's step */
+  DIFFUSION_SAMPLER_EULER_ANCESTRAL, /* the same down to below the next level and noise up to it: DDPM's step */
+  DIFFUSION_SAMPLER_LCM              /* the prediction, noised anew to the next level: for few-step models (Song et al.
+                                        2023, "Consistency models", algorithm 1) */
 } DiffusionSampler;
 
-/* "ddpm", "ddim", "dpm++2m" and back; parsing fails with DIFFUSION_ERROR_ARGUMENT and names the choices. */
+/* "ddpm", "ddim", "dpm++2m", "euler", "euler-a", "lcm" and back; parsing fails with DIFFUSION_ERROR_ARGUMENT and names
+ * the choices. */
 const char *diffusion_sampler_get_name (DiffusionSampler sampler);
 gboolean    diffusion_sampler_parse (const char *name, DiffusionSampler *sampler, GError **error);
 
@@ -163,12 +171,69 @@ typedef struct
   gpointer          progress_data;
   DiffusionStepFunc on_step; /* may be NULL */
   gpointer          step_data;
+
+  /* For checkpoints (below) only. */
+  const char *prompt, *negative; /* UTF-8, NULL: empty.  (words:1.3) weights words, (words) is 1.1, [words] 1 / 1.1 */
+  double      guidance;          /* how far away from the negative prompt's prediction, towards and beyond the prompt's
+                                    (Ho and Salimans 2022): 1 is the prompt's own, at half the time; negative: the
+                                    checkpoint's default */
+  int size;                      /* edge in pixels of what its network sees at once, a multiple of 64; 0: its native
+                                    one; less is faster */
 } DiffusionOptions;
 
 #define DIFFUSION_OPTIONS_INIT                                                                                         \
   {                                                                                                                    \
-    1, DIFFUSION_SAMPLER_DPMPP_2M, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL                                               \
+    1, DIFFUSION_SAMPLER_DPMPP_2M, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, -1, 0                            \
   }
+
+/* ---- checkpoints of Stable Diffusion
+ * ------------------------------------------------------------------------------------ */
+
+/* diffusion_model_load () also takes a Stable Diffusion 1.x or 2.x checkpoint in one safetensors file, mapped, and
+ * refuses others with a sentence that says what they are, or names the first missing tensor.  Such a model serves
+ * diffusion_generate (), diffusion_inpaint () and diffusion_regenerate (), with the prompts of DiffusionOptions; the
+ * other operations fail with DIFFUSION_ERROR_MODEL.  Its noise level is one for a whole latent, so a map is honoured
+ * step by step: at each, what has a lower level of its own is put back from the noised original (Levin and Fried 2023,
+ * "Differential Diffusion"). */
+typedef enum
+{
+  DIFFUSION_FAMILY_SD1,
+  DIFFUSION_FAMILY_SD2
+} DiffusionFamily;
+
+typedef enum
+{
+  DIFFUSION_PREDICTION_AUTO,    /* not known from the file: found out by a look at the network's answer to pure noise */
+  DIFFUSION_PREDICTION_EPSILON, /* the network predicts the noise (Ho et al. 2020) */
+  DIFFUSION_PREDICTION_V        /* a mixture of noise and picture (Salimans and Ho 2022) */
+} DiffusionPrediction;
+
+typedef struct
+{
+  DiffusionFamily     family;
+  DiffusionPrediction prediction;
+  gboolean            inpainting;  /* its network is told the hole and the surroundings */
+  gboolean            few_steps;   /* an LCM merge, a Turbo: by its metadata or its file's name */
+  int                 native_size; /* pixels: 512 or 768 */
+  /* Defaults for DiffusionOptions. */
+  int              steps;
+  DiffusionSampler sampler;
+  double           guidance;
+} DiffusionCheckpoint;
+
+/* NULL for a model of this program; owned by the model. */
+const DiffusionCheckpoint *diffusion_model_get_checkpoint (const DiffusionModel *model);
+/* Overrides what was found out; before sharing the model. */
+void diffusion_model_set_prediction (DiffusionModel *model, DiffusionPrediction prediction);
+/* Looks at a file's header only.  FALSE when it is no checkpoint that can be used: the error says why. */
+gboolean diffusion_checkpoint_look (const char *path, DiffusionCheckpoint *checkpoint, GError **error);
+/* What an operation on a crop of so many pixels needs, beyond the picture: bytes of memory at the peak, the mapped file
+ * included, and seconds on this machine (from a short measurement, made once). */
+void diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionOptions *options,
+                                    double *bytes, double *seconds);
+/* Checkpoints in the user's model folder and in the folders where other programs keep theirs, which are only looked at:
+ * paths, sorted by name, NULL-terminated, g_strfreev (). */
+char **diffusion_checkpoint_list (void);
 
 /* ---- forward and reverse process
  * --------------------------------------------------------------------------------------- */

@@ -13,6 +13,8 @@ struct _DiffusionModel
   GHashTable *metadata;
   GMutex      lock; /* of plan */
   NetPlan    *plan;
+
+  SdCheckpoint *checkpoint; /* instead of layout and weights */
 };
 
 /* ---- architecture in metadata ---- */
@@ -131,8 +133,8 @@ diffusion_model_new (const DiffusionArchitecture *architecture, guint64 seed, GE
   return model;
 }
 
-DiffusionModel *
-diffusion_model_load (const char *path, GError **error)
+static DiffusionModel *
+load_own (const char *path, GError **error)
 {
   g_autoptr (DiffusionModel) model = NULL;
   g_autoptr (TensorFile) file = tensor_file_open (path, error);
@@ -158,11 +160,54 @@ diffusion_model_load (const char *path, GError **error)
   return g_steal_pointer (&model);
 }
 
+static DiffusionModel *
+load_checkpoint (TensorFile *file, GError **error)
+{
+  g_autoptr (DiffusionModel) model = g_new0 (DiffusionModel, 1);
+  GHashTable *metadata = tensor_file_get_metadata (file);
+
+  model->references = 1;
+  g_mutex_init (&model->lock);
+  model->metadata = g_hash_table_ref (metadata);
+  model->checkpoint = sd_checkpoint_new (file, error);
+  return model->checkpoint ? g_steal_pointer (&model) : NULL;
+}
+
+DiffusionModel *
+diffusion_model_load (const char *path, GError **error)
+{
+  TensorFile *file = sd_family_check_format (path, error) ? tensor_file_map (path, error) : NULL;
+  gboolean    own = file && g_hash_table_contains (tensor_file_get_metadata (file), "format")
+                 && ! tensor_file_has (file, "model.diffusion_model.input_blocks.0.0.weight");
+
+  if (! file)
+    return NULL;
+  if (! own)
+    return load_checkpoint (file, error);
+  tensor_file_free (file);
+  return load_own (path, error);
+}
+
+/* What only our own network can do. */
+static gboolean
+check_own (const DiffusionModel *model, const char *what, GError **error)
+{
+  if (model->checkpoint)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                 "%s is a Stable Diffusion checkpoint: it can generate, inpaint and regenerate, but not be %s.  Choose "
+                 "one of this program's own models for that.",
+                 tensor_file_get_path (sd_checkpoint_get_file (model->checkpoint)), what);
+  return ! model->checkpoint;
+}
+
 gboolean
 diffusion_model_save (const DiffusionModel *model, const char *path, GError **error)
 {
-  g_autofree TensorEntry *entries = g_new0 (TensorEntry, (gsize) model->layout->n_tensors);
+  g_autofree TensorEntry *entries = NULL;
 
+  if (! check_own (model, "saved", error))
+    return FALSE;
+  entries = g_new0 (TensorEntry, (gsize) model->layout->n_tensors);
   model_add_entries (model->layout, NULL, model->weights, TENSOR_F16, entries);
   return tensors_write (path, entries, model->layout->n_tensors, model->metadata, error);
 }
@@ -181,6 +226,7 @@ diffusion_model_unref (DiffusionModel *model)
     return;
   net_plan_free (model->plan);
   net_layout_free (model->layout);
+  sd_checkpoint_free (model->checkpoint);
   core_free (model->weights);
   g_clear_pointer (&model->metadata, g_hash_table_unref);
   g_mutex_clear (&model->lock);
@@ -203,7 +249,7 @@ const NetPlan *
 model_get_plan (const DiffusionModel *const_model, GError **error)
 {
   DiffusionModel       *model = (DiffusionModel *) const_model; /* a cache is no change */
-  const ComputeBackend *backend = compute_get_default (error);
+  const ComputeBackend *backend = check_own (model, "used here", error) ? compute_get_default (error) : NULL;
 
   if (! backend)
     return NULL;
@@ -227,7 +273,7 @@ model_get_plan (const DiffusionModel *const_model, GError **error)
 const DiffusionArchitecture *
 diffusion_model_get_architecture (const DiffusionModel *model)
 {
-  return &model->layout->architecture;
+  return model->layout ? &model->layout->architecture : NULL;
 }
 
 const char *
@@ -259,51 +305,36 @@ diffusion_model_list_metadata (const DiffusionModel *model)
 gsize
 diffusion_model_count_parameters (const DiffusionModel *model)
 {
-  return model->layout->n_parameters;
+  return model->checkpoint ? sd_checkpoint_count_parameters (model->checkpoint) : model->layout->n_parameters;
 }
 
 double
 diffusion_model_count_macs (const DiffusionModel *model)
 {
-  return model->layout->macs;
+  return model->layout ? model->layout->macs : 0;
 }
 
 int
 diffusion_model_get_margin (const DiffusionModel *model)
 {
-  return model->layout->margin;
+  return model->checkpoint ? sd_checkpoint_get_info (model->checkpoint)->native_size / 2 : model->layout->margin;
 }
 
-/* ---- where models are ---- */
-
-char *
-diffusion_model_find (const char *name, GError **error)
+SdCheckpoint *
+model_get_checkpoint (const DiffusionModel *model)
 {
-  const char *const *system = g_get_system_data_dirs ();
-  const char        *folder = g_getenv ("DIFFUSION_MODELS");
-  g_autofree char   *file = NULL;
-  g_autoptr (GPtrArray) folders = g_ptr_array_new_with_free_func (g_free);
-  g_autofree char *looked = NULL;
+  return model->checkpoint;
+}
 
-  if (name && strchr (name, G_DIR_SEPARATOR))
-    return g_strdup (name);
-  file = g_strdup_printf ("%s.safetensors", name && *name ? name : "default");
-  if (folder && *folder)
-    g_ptr_array_add (folders, g_strdup (folder));
-  g_ptr_array_add (folders, g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL));
-  g_ptr_array_add (folders, g_strdup (MODELS_DIR));
-  for (gsize i = 0; system[i]; i++)
-    g_ptr_array_add (folders, g_build_filename (system[i], "gimp-diffusion", "models", NULL));
-  for (guint i = 0; i < folders->len; i++)
-    {
-      g_autofree char *path = g_build_filename (folders->pdata[i], file, NULL);
+const DiffusionCheckpoint *
+diffusion_model_get_checkpoint (const DiffusionModel *model)
+{
+  return model->checkpoint ? sd_checkpoint_get_info (model->checkpoint) : NULL;
+}
 
-      if (g_file_test (path, G_FILE_TEST_IS_REGULAR))
-        return g_steal_pointer (&path);
-    }
-  g_ptr_array_add (folders, NULL);
-  looked = g_strjoinv (", ", (char **) folders->pdata);
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-               "There is no model %s in any of %s: install the program again, or choose a model file.", file, looked);
-  return NULL;
+void
+diffusion_model_set_prediction (DiffusionModel *model, DiffusionPrediction prediction)
+{
+  if (model->checkpoint)
+    sd_checkpoint_get_info (model->checkpoint)->prediction = prediction;
 }

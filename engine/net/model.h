@@ -2,7 +2,11 @@
 #pragma once
 
 #include "net.h"
+#include "sd/checkpoint.h"
 #include "tensors.h"
+
+/* NULL for a model of this program. */
+SdCheckpoint *model_get_checkpoint (const DiffusionModel *model);
 
 const NetLayout *model_get_layout (const DiffusionModel *model);
 float           *model_get_weights (DiffusionModel *model); /* to be changed only before the model is shared */

@@ -581,6 +581,27 @@ tensor_file_find (const TensorFile *file, gboolean (*match) (const char *name))
   return NULL;
 }
 
+static int
+compare_text (gconstpointer a, gconstpointer b)
+{
+  return strcmp (*(char *const *) a, *(char *const *) b);
+}
+
+GPtrArray *
+tensor_file_list (const TensorFile *file, gboolean (*match) (const char *name))
+{
+  GPtrArray     *names = g_ptr_array_new_with_free_func (g_free);
+  GHashTableIter iter;
+  gpointer       name;
+
+  g_hash_table_iter_init (&iter, file->tensors);
+  while (g_hash_table_iter_next (&iter, &name, NULL))
+    if (match (name))
+      g_ptr_array_add (names, g_strdup (name));
+  g_ptr_array_sort (names, compare_text);
+  return names;
+}
+
 gboolean
 tensor_file_view (const TensorFile *file, const char *name, TensorView *view)
 {

@@ -70,5 +70,7 @@ typedef struct
 gboolean tensor_file_view (const TensorFile *file, const char *name, TensorView *view);
 /* The name of some tensor that `match` says yes to, to be freed; NULL: none. */
 char *tensor_file_find (const TensorFile *file, gboolean (*match) (const char *name));
+/* The names of all that `match` says yes to, sorted; g_ptr_array_unref (). */
+GPtrArray *tensor_file_list (const TensorFile *file, gboolean (*match) (const char *name));
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (TensorFile, tensor_file_free)

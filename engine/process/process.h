@@ -60,6 +60,10 @@ typedef struct
 void transition_row (const Transition *transition, int x0, int y, int width, const float *level, const float *clean,
                      const float *clean_before, float *x);
 
+/* The same for up to 4 channels. */
+void transition_values (const Transition *transition, int channels, int x0, int y, int width, const float *level,
+                        const float *clean, const float *clean_before, float *x);
+
 /* Where the levels of a picture come from, a part of a row at a time: computed, or a map in memory. */
 typedef void (*LevelRow) (int x, int y, int width, float *level, gpointer user_data);
 

@@ -48,41 +48,67 @@ typedef struct
 
 /* ---- samplers ---- */
 
-void
-transition_row (const Transition *t, int x0, int y, int width, const float *level, const float *clean,
-                const float *clean_before, float *x)
+/* All samplers are x' = D + keep (x - D) + noise * level * eps, D extrapolated by `before` of its last change. */
+typedef struct
 {
-  double ratio = t->to / t->from, keep = ratio, noise = 0, before = 0;
+  double keep, noise, before;
+} Coefficients;
 
-  /* All are x' = D + keep (x - D) + noise * level * eps, D extrapolated by dpm++2m. */
-  if (t->sampler == DIFFUSION_SAMPLER_DDPM)
+static Coefficients
+get_coefficients (const Transition *t)
+{
+  double ratio = t->to / t->from;
+
+  switch (t->sampler)
     {
+    case DIFFUSION_SAMPLER_DDPM:
+    case DIFFUSION_SAMPLER_EULER_ANCESTRAL:
       /* The posterior q (x' | x, D): Ho et al. 2020, eq. 6 and 7, for variance-exploding levels. */
-      keep = ratio * ratio;
-      noise = ratio * sqrt (1 - ratio * ratio);
+      return (Coefficients){ ratio * ratio, ratio * sqrt (1 - ratio * ratio), 0 };
+    case DIFFUSION_SAMPLER_LCM:
+      return (Coefficients){ 0, ratio, 0 };
+    case DIFFUSION_SAMPLER_DPMPP_2M:
+      if (t->before > 0 && t->to > 0)
+        /* Lu et al. 2022 ("DPM-Solver++"), algorithm 2, with h = log (from / to). */
+        return (Coefficients){ ratio, 0, 0.5 * log (t->from / t->to) / log (t->before / t->from) };
+      break;
+    default:
+      break;
     }
-  else if (t->sampler == DIFFUSION_SAMPLER_DPMPP_2M && t->before > 0 && t->to > 0)
-    /* Lu et al. 2022 ("DPM-Solver++"), algorithm 2, with h = log (from / to). */
-    before = 0.5 * log (t->from / t->to) / log (t->before / t->from);
+  return (Coefficients){ ratio, 0, 0 };
+}
 
-  for (int i = 0; i < width; i++, x += 3, clean += 3)
+void
+transition_values (const Transition *t, int channels, int x0, int y, int width, const float *level, const float *clean,
+                   const float *clean_before, float *x)
+{
+  Coefficients k = get_coefficients (t);
+
+  for (int i = 0; i < width; i++, x += channels, clean += channels)
     {
       float eps[4] = { 0 };
 
       /* A known pixel keeps its bits. */
       if (level[i] == 0)
         continue;
-      if (noise > 0)
+      if (k.noise > 0)
         random_gaussian4 (t->seed, t->step, x0 + i, y, eps);
-      for (int c = 0; c < 3; c++)
+      for (int c = 0; c < channels; c++)
         {
           float d = clean[c];
 
-          if (before > 0)
-            d += (float) before * (clean[c] - clean_before[i * 3 + c]);
-          x[c] = d + (float) keep * (x[c] - d) + (float) noise * level[i] * eps[c];
+          if (k.before > 0)
+            d += (float) k.before * (clean[c] - clean_before[i * channels + c]);
+          x[c] = d + (float) k.keep * (x[c] - d) + (float) k.noise * level[i] * eps[c];
         }
     }
+}
+
+void
+transition_row (const Transition *t, int x0, int y, int width, const float *level, const float *clean,
+                const float *clean_before, float *x)
+{
+  transition_values (t, 3, x0, y, width, level, clean, clean_before, x);
 }
 
 /* ---- rows in and out ---- */

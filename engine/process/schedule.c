@@ -28,7 +28,12 @@ diffusion_schedule (double largest, int steps, double *levels)
 }
 
 static const char *const names[] = {
-  [DIFFUSION_SAMPLER_DDPM] = "ddpm", [DIFFUSION_SAMPLER_DDIM] = "ddim", [DIFFUSION_SAMPLER_DPMPP_2M] = "dpm++2m"
+  [DIFFUSION_SAMPLER_DDPM] = "ddpm",
+  [DIFFUSION_SAMPLER_DDIM] = "ddim",
+  [DIFFUSION_SAMPLER_DPMPP_2M] = "dpm++2m",
+  [DIFFUSION_SAMPLER_EULER] = "euler",
+  [DIFFUSION_SAMPLER_EULER_ANCESTRAL] = "euler-a",
+  [DIFFUSION_SAMPLER_LCM] = "lcm",
 };
 
 const char *
@@ -47,6 +52,6 @@ diffusion_sampler_parse (const char *name, DiffusionSampler *sampler, GError **e
         return TRUE;
       }
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-               "There is no sampler \"%s\": choose ddpm, ddim or dpm++2m.", name ? name : "");
+               "There is no sampler \"%s\": choose ddpm, ddim, dpm++2m, euler, euler-a or lcm.", name ? name : "");
   return FALSE;
 }

@@ -1,0 +1,43 @@
+/* Where models and what belongs to them are.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "find.h"
+
+#include <string.h>
+
+char *
+find_model_file (const char *file, GError **error)
+{
+  const char *const *system = g_get_system_data_dirs ();
+  const char        *folder = g_getenv ("DIFFUSION_MODELS");
+  g_autoptr (GPtrArray) folders = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char *looked = NULL;
+
+  if (folder && *folder)
+    g_ptr_array_add (folders, g_strdup (folder));
+  g_ptr_array_add (folders, g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL));
+  g_ptr_array_add (folders, g_strdup (MODELS_DIR));
+  for (gsize i = 0; system[i]; i++)
+    g_ptr_array_add (folders, g_build_filename (system[i], "gimp-diffusion", "models", NULL));
+  for (guint i = 0; i < folders->len; i++)
+    {
+      g_autofree char *path = g_build_filename (folders->pdata[i], file, NULL);
+
+      if (g_file_test (path, G_FILE_TEST_IS_REGULAR))
+        return g_steal_pointer (&path);
+    }
+  g_ptr_array_add (folders, NULL);
+  looked = g_strjoinv (", ", (char **) folders->pdata);
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+               "There is no model %s in any of %s: install the program again, or choose a model file.", file, looked);
+  return NULL;
+}
+
+char *
+diffusion_model_find (const char *name, GError **error)
+{
+  g_autofree char *file = NULL;
+
+  if (name && strchr (name, G_DIR_SEPARATOR))
+    return g_strdup (name);
+  file = g_strdup_printf ("%s.safetensors", name && *name ? name : "default");
+  return find_model_file (file, error);
+}

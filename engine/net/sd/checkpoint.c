@@ -1,0 +1,261 @@
+/* A checkpoint's networks together.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "checkpoint.h"
+
+#include "net/find.h"
+
+#include <math.h>
+
+struct _SdCheckpoint
+{
+  TensorFile         *file;
+  DiffusionCheckpoint info;
+  Tokenizer          *tokenizer;
+  SdText             *text;
+  SdUnet             *unet;
+  SdVae              *vae;
+  float               alphas[SD_TIMESTEPS];
+  gsize               parameters;
+  GMutex              lock; /* of info.prediction */
+};
+
+/* ---- weights that are no numbers ---- */
+
+typedef struct
+{
+  const TensorFile *file;
+  GPtrArray        *names;
+  gint              bad; /* atomic: a name's index + 1 */
+  gsize            *counts;
+} Scan;
+
+/* Parts that are read; the rest of a file (averaged weights, optimizer state) may be what it likes. */
+static gboolean
+is_used (const char *name)
+{
+  return g_str_has_prefix (name, "model.diffusion_model.") || g_str_has_prefix (name, "first_stage_model.")
+         || g_str_has_prefix (name, "cond_stage_model.");
+}
+
+static void
+scan_tensor (int task, int thread, gpointer data)
+{
+  Scan      *scan = data;
+  TensorView view;
+
+  if (! tensor_file_view (scan->file, scan->names->pdata[task], &view) || view.type == TENSOR_OTHER)
+    return;
+  scan->counts[thread] += view.count;
+  if (! weights_are_finite (view.type == TENSOR_F32   ? WEIGHT_F32
+                            : view.type == TENSOR_F16 ? WEIGHT_F16
+                                                      : WEIGHT_BF16,
+                            view.count, view.data))
+    g_atomic_int_set (&scan->bad, task + 1);
+}
+
+static gboolean
+scan_weights (SdCheckpoint *checkpoint, GError **error)
+{
+  g_autoptr (Pool) pool = pool_new (0, error);
+  g_autoptr (GPtrArray) names = NULL;
+  g_autofree gsize *counts = NULL;
+  Scan              scan;
+
+  if (! pool)
+    return FALSE;
+  names = tensor_file_list (checkpoint->file, is_used);
+  counts = g_new0 (gsize, (gsize) pool_get_threads (pool));
+  scan = (Scan){ checkpoint->file, names, 0, counts };
+  pool_run (pool, (int) names->len, scan_tensor, &scan);
+  for (int i = 0; i < pool_get_threads (pool); i++)
+    checkpoint->parameters += counts[i];
+  if (scan.bad)
+    g_set_error (
+        error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+        "%s cannot be used: its tensor %s has values that are no numbers (NaN or infinity).  Download the file "
+        "again, or choose another.",
+        tensor_file_get_path (checkpoint->file), (const char *) names->pdata[scan.bad - 1]);
+  return ! scan.bad;
+}
+
+/* ---- the noise schedule ---- */
+
+/* Betas whose roots are linear (Rombach et al. 2022), unless the file has its own. */
+static void
+set_alphas (SdCheckpoint *checkpoint)
+{
+  static const int dims[] = { SD_TIMESTEPS };
+  const double     low = sqrt (0.00085), high = sqrt (0.0120);
+  double           product = 1;
+  gboolean         good = tensor_file_has (checkpoint->file, "alphas_cumprod")
+                  && tensor_file_read (checkpoint->file, "alphas_cumprod", dims, 1, checkpoint->alphas, NULL);
+
+  for (int t = 0; t < SD_TIMESTEPS; t++)
+    good = good && checkpoint->alphas[t] > 0 && checkpoint->alphas[t] < 1
+           && (t == 0 || checkpoint->alphas[t] < checkpoint->alphas[t - 1]);
+  for (int t = 0; t < SD_TIMESTEPS && ! good; t++)
+    {
+      double root = low + (high - low) * t / (SD_TIMESTEPS - 1);
+
+      product *= 1 - root * root;
+      checkpoint->alphas[t] = (float) product;
+    }
+}
+
+/* ---- */
+
+static gboolean
+bind_networks (SdCheckpoint *checkpoint, GError **error)
+{
+  g_autofree char *vocabulary = NULL;
+
+  checkpoint->text = sd_text_new (checkpoint->file, error);
+  if (! checkpoint->text)
+    return FALSE;
+  checkpoint->unet = sd_unet_new (checkpoint->file, sd_text_get_width (checkpoint->text), error);
+  if (! checkpoint->unet)
+    return FALSE;
+  checkpoint->vae = sd_vae_new (checkpoint->file, error);
+  if (! checkpoint->vae)
+    return FALSE;
+  vocabulary = find_model_file ("clip-vocabulary.txt.gz", error);
+  checkpoint->tokenizer = vocabulary ? tokenizer_new (vocabulary, error) : NULL;
+  return checkpoint->tokenizer != NULL;
+}
+
+SdCheckpoint *
+sd_checkpoint_new (TensorFile *file, GError **error)
+{
+  SdCheckpoint *checkpoint = g_new0 (SdCheckpoint, 1);
+
+  checkpoint->file = file;
+  g_mutex_init (&checkpoint->lock);
+  if (sd_family_find (file, &checkpoint->info, error) && bind_networks (checkpoint, error)
+      && scan_weights (checkpoint, error))
+    {
+      set_alphas (checkpoint);
+      return checkpoint;
+    }
+  sd_checkpoint_free (checkpoint);
+  return NULL;
+}
+
+void
+sd_checkpoint_free (SdCheckpoint *checkpoint)
+{
+  if (! checkpoint)
+    return;
+  sd_vae_free (checkpoint->vae);
+  sd_unet_free (checkpoint->unet);
+  sd_text_free (checkpoint->text);
+  tokenizer_free (checkpoint->tokenizer);
+  tensor_file_free (checkpoint->file);
+  g_mutex_clear (&checkpoint->lock);
+  g_free (checkpoint);
+}
+
+DiffusionCheckpoint *
+sd_checkpoint_get_info (SdCheckpoint *checkpoint)
+{
+  return &checkpoint->info;
+}
+
+const TensorFile *
+sd_checkpoint_get_file (const SdCheckpoint *checkpoint)
+{
+  return checkpoint->file;
+}
+
+const Tokenizer *
+sd_checkpoint_get_tokenizer (const SdCheckpoint *checkpoint)
+{
+  return checkpoint->tokenizer;
+}
+
+const SdText *
+sd_checkpoint_get_text (const SdCheckpoint *checkpoint)
+{
+  return checkpoint->text;
+}
+
+const SdUnet *
+sd_checkpoint_get_unet (const SdCheckpoint *checkpoint)
+{
+  return checkpoint->unet;
+}
+
+const SdVae *
+sd_checkpoint_get_vae (const SdCheckpoint *checkpoint)
+{
+  return checkpoint->vae;
+}
+
+gsize
+sd_checkpoint_count_parameters (const SdCheckpoint *checkpoint)
+{
+  return checkpoint->parameters;
+}
+
+const float *
+sd_checkpoint_get_alphas (const SdCheckpoint *checkpoint)
+{
+  return checkpoint->alphas;
+}
+
+/* ---- the prediction type ---- */
+
+#define PROBE_SIZE 16
+
+/* Correlation of the network's answer with the pure noise that it was given. */
+static double
+probe (const SdCheckpoint *checkpoint, SdRun *run)
+{
+  const SdText *text = checkpoint->text;
+  int           channels = sd_unet_get_channels (checkpoint->unet);
+  SdTensor      x = sd_tensor_new (run, 1, PROBE_SIZE, PROBE_SIZE, channels), context, y;
+  double        product = 0, x_square = 0, y_square = 0;
+  Prompt        prompt;
+
+  for (gsize i = 0; i < PROBE_SIZE * PROBE_SIZE && ! run->error; i++)
+    {
+      float *values = x.data + i * (gsize) channels;
+
+      random_gaussian4 (0, 0, (int) i % PROBE_SIZE, (int) i / PROBE_SIZE, values);
+      /* For inpainting: all is hole. */
+      for (int c = 4; c < channels; c++)
+        values[c] = c == 4 ? 1 : 0;
+    }
+  prompt_parse (checkpoint->tokenizer, "", sd_text_get_padding (text), &prompt);
+  context = sd_text_encode (run, text, &prompt, 1);
+  y = sd_unet_forward (run, checkpoint->unet, &x, SD_TIMESTEPS - 1, &context);
+  for (gsize i = 0; i < PROBE_SIZE * PROBE_SIZE && ! run->error; i++)
+    for (gsize c = 0; c < 4; c++)
+      {
+        double a = (double) x.data[i * (gsize) channels + c], b = (double) y.data[i * 4 + c];
+
+        product += a * b;
+        x_square += a * a;
+        y_square += b * b;
+      }
+  sd_tensor_free (run, &x);
+  sd_tensor_free (run, &context);
+  sd_tensor_free (run, &y);
+  return product / sqrt (x_square * y_square + 1e-30);
+}
+
+DiffusionPrediction
+sd_checkpoint_get_prediction (SdCheckpoint *checkpoint, SdRun *run)
+{
+  DiffusionPrediction prediction;
+
+  g_mutex_lock (&checkpoint->lock);
+  if (checkpoint->info.prediction == DIFFUSION_PREDICTION_AUTO)
+    {
+      double correlation = probe (checkpoint, run);
+
+      if (! run->error)
+        checkpoint->info.prediction = correlation > 0.5 ? DIFFUSION_PREDICTION_EPSILON : DIFFUSION_PREDICTION_V;
+    }
+  prediction = checkpoint->info.prediction;
+  g_mutex_unlock (&checkpoint->lock);
+  return prediction;
+}

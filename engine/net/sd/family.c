@@ -1,0 +1,325 @@
+/* What a file is.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "checkpoint.h"
+
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SD1_TOKENS     "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+#define SD1_OLD_TOKENS "cond_stage_model.transformer.embeddings.token_embedding.weight"
+#define SD2_TOKENS     "cond_stage_model.model.token_embedding.weight"
+#define UNET           "model.diffusion_model."
+#define FIRST_TENSOR   UNET "input_blocks.0.0.weight"
+
+static gboolean
+refuse (GError **error, const char *path, const char *what)
+{
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "%s cannot be used: it is %s.", path, what);
+  return FALSE;
+}
+
+gboolean
+sd_family_check_format (const char *path, GError **error)
+{
+  guint8   head[4] = { 0 };
+  int      fd = g_open (path, O_RDONLY | O_CLOEXEC, 0);
+  gssize   size = fd >= 0 ? read (fd, head, sizeof head) : 0;
+  gboolean pickle = (size == 4 && memcmp (head, "PK\3\4", 4) == 0) || (size >= 2 && head[0] == 0x80 && head[1] <= 5);
+
+  if (fd >= 0)
+    close (fd);
+  if (pickle || g_str_has_suffix (path, ".ckpt"))
+    return refuse (error, path,
+                   "a Python pickle (as .ckpt and .pt files are), and reading one can run programs that are hidden in "
+                   "it.  Get the model as a .safetensors file");
+  if (size == 4 && memcmp (head, "GGUF", 4) == 0)
+    return refuse (error, path, "a GGUF file, a format that is not supported.  Get the model as a .safetensors file");
+  return TRUE;
+}
+
+/* ---- kinds that are refused ---- */
+
+static gboolean
+is_lora (const char *name)
+{
+  return strstr (name, "lora_up") || strstr (name, "lora_down") || strstr (name, ".lora_A.")
+         || strstr (name, ".lora_B.") || strstr (name, "lora.up.") || strstr (name, "lora.down.")
+         || g_str_has_prefix (name, "lora_") || strstr (name, ".hada_w1") || strstr (name, ".lokr_w1");
+}
+
+static gboolean
+is_flux (const char *name)
+{
+  return strstr (name, "double_blocks.") && strstr (name, "img_attn");
+}
+
+static gboolean
+is_sd3 (const char *name)
+{
+  return strstr (name, "joint_blocks.") != NULL;
+}
+
+static gboolean
+is_sdxl (const char *name)
+{
+  return g_str_has_prefix (name, "conditioner.embedders.") || g_str_has_prefix (name, UNET "label_emb.");
+}
+
+static gboolean
+is_control (const char *name)
+{
+  return g_str_has_prefix (name, "control_model.") || strstr (name, "controlnet_cond_embedding");
+}
+
+static gboolean
+is_diffusers (const char *name)
+{
+  return g_str_has_prefix (name, "down_blocks.") && strstr (name, "resnets.");
+}
+
+static gboolean
+is_unet (const char *name)
+{
+  return g_str_has_prefix (name, UNET);
+}
+
+static gboolean
+is_vae (const char *name)
+{
+  return g_str_has_prefix (name, "first_stage_model.") || g_str_has_prefix (name, "decoder.conv_in.")
+         || g_str_has_prefix (name, "decoder.mid");
+}
+
+static gboolean
+is_embedding (const char *name)
+{
+  return strcmp (name, "emb_params") == 0 || strcmp (name, "string_to_param") == 0 || strcmp (name, "clip_l") == 0;
+}
+
+static gboolean
+is_text (const char *name)
+{
+  return g_str_has_prefix (name, "text_model.") || g_str_has_prefix (name, "cond_stage_model.");
+}
+
+/* The first that a file has is what it is; a U-Net rules out what follows it. */
+static const struct
+{
+  gboolean (*match) (const char *name);
+  const char *what;
+} kinds[] = {
+  { is_lora,
+    "a LoRA, a small change to a checkpoint, and not a checkpoint of its own.  Choose a checkpoint; a LoRA can "
+    "be merged into one by other programs" },
+  { is_flux, "a Flux model, which is not supported: Stable Diffusion 1.x and 2.x are" },
+  { is_sd3, "a Stable Diffusion 3 model, which is not supported: Stable Diffusion 1.x and 2.x are" },
+  { is_sdxl, "a Stable Diffusion XL model, which is not supported: Stable Diffusion 1.x and 2.x are" },
+  { is_control, "a ControlNet, an addition to a checkpoint, and not a checkpoint of its own.  Choose a checkpoint" },
+  { is_unet, NULL },
+  { is_diffusers, "one part of a model that is stored in several files.  Choose a checkpoint that is one .safetensors "
+                  "file" },
+  { is_vae, "an autoencoder (VAE) alone, without the network that paints.  Choose a whole checkpoint" },
+  { is_embedding, "a textual inversion, an addition to a checkpoint, and not a checkpoint of its own" },
+  { is_text, "a text encoder alone, without the network that paints.  Choose a whole checkpoint" },
+};
+
+static gboolean
+check_kind (const TensorFile *file, GError **error)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (kinds); i++)
+    {
+      g_autofree char *name = tensor_file_find (file, kinds[i].match);
+
+      if (name && ! kinds[i].what)
+        return TRUE;
+      if (name)
+        return refuse (error, tensor_file_get_path (file), kinds[i].what);
+    }
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+               "%s is neither a model of this program nor a Stable Diffusion checkpoint: its tensor " FIRST_TENSOR
+               " is missing.",
+               tensor_file_get_path (file));
+  return FALSE;
+}
+
+/* ---- what is known of a checkpoint ---- */
+
+/* The file's name and what its metadata say of it, in lower case. */
+static char *
+get_description (const TensorFile *file)
+{
+  static const char *const keys[] = { "modelspec.title", "modelspec.description", "modelspec.tags", "name", "title" };
+  g_autofree char         *base = g_path_get_basename (tensor_file_get_path (file));
+  g_autoptr (GString) text = g_string_new (base);
+  GHashTable *metadata = tensor_file_get_metadata ((TensorFile *) file);
+
+  for (gsize i = 0; i < G_N_ELEMENTS (keys); i++)
+    if (g_hash_table_lookup (metadata, keys[i]))
+      g_string_append_printf (text, " %s", (const char *) g_hash_table_lookup (metadata, keys[i]));
+  return g_ascii_strdown (text->str, -1);
+}
+
+static gboolean
+mentions (const char *description, const char *const *words)
+{
+  for (; *words; words++)
+    if (strstr (description, *words))
+      return TRUE;
+  return FALSE;
+}
+
+static DiffusionPrediction
+find_prediction (const TensorFile *file, DiffusionFamily family, const char *description)
+{
+  static const char *const v_names[] = { "768-v", "768v", "v-pred", "vpred", "v_pred", NULL };
+  const char *given = g_hash_table_lookup (tensor_file_get_metadata ((TensorFile *) file), "modelspec.prediction_type");
+
+  if (given && g_ascii_strncasecmp (given, "v", 1) == 0)
+    return DIFFUSION_PREDICTION_V;
+  if (given && g_ascii_strncasecmp (given, "eps", 3) == 0)
+    return DIFFUSION_PREDICTION_EPSILON;
+  if (tensor_file_has (file, "v_pred") || mentions (description, v_names))
+    return DIFFUSION_PREDICTION_V;
+  return family == DIFFUSION_FAMILY_SD1 ? DIFFUSION_PREDICTION_EPSILON : DIFFUSION_PREDICTION_AUTO;
+}
+
+/* Some models' metadata tell the resolution, as "768x768". */
+static int
+find_native_size (const TensorFile *file, const DiffusionCheckpoint *checkpoint, const char *description)
+{
+  static const char *const large[] = { "768", NULL };
+  const char *given = g_hash_table_lookup (tensor_file_get_metadata ((TensorFile *) file), "modelspec.resolution");
+  gint64      size = given ? g_ascii_strtoll (given, NULL, 10) : 0;
+
+  if (size >= 256 && size <= 1024)
+    return (int) size / 64 * 64;
+  if (checkpoint->family == DIFFUSION_FAMILY_SD2 && ! checkpoint->few_steps
+      && (checkpoint->prediction == DIFFUSION_PREDICTION_V || mentions (description, large)))
+    return 768;
+  return 512;
+}
+
+gboolean
+sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError **error)
+{
+  static const char *const lcm[] = { "lcm", "latent consistency", NULL };
+  static const char *const turbo[] = { "turbo", "hyper-sd", "hypersd", "lightning", NULL };
+  g_autofree char         *description = get_description (file);
+  gboolean                 is_lcm = mentions (description, lcm), is_turbo = mentions (description, turbo);
+
+  *checkpoint = (DiffusionCheckpoint){ .steps = 20, .sampler = DIFFUSION_SAMPLER_DPMPP_2M, .guidance = 7.5 };
+  if (! check_kind (file, error))
+    return FALSE;
+  if (tensor_file_has (file, SD2_TOKENS))
+    checkpoint->family = DIFFUSION_FAMILY_SD2;
+  else if (tensor_file_has (file, SD1_TOKENS) || tensor_file_has (file, SD1_OLD_TOKENS))
+    checkpoint->family = DIFFUSION_FAMILY_SD1;
+  else
+    {
+      g_set_error (
+          error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+          "%s is no complete Stable Diffusion checkpoint: its tensor %s is missing.  Choose a file that has the "
+          "text encoder in it.",
+          tensor_file_get_path (file), SD1_TOKENS);
+      return FALSE;
+    }
+  checkpoint->inpainting = sd_get_dim (file, FIRST_TENSOR, 1) == 9;
+  checkpoint->few_steps = is_lcm || is_turbo;
+  checkpoint->prediction = find_prediction (file, checkpoint->family, description);
+  checkpoint->native_size = find_native_size (file, checkpoint, description);
+  if (checkpoint->few_steps)
+    {
+      checkpoint->steps = 4;
+      checkpoint->guidance = 1;
+      checkpoint->sampler = is_lcm ? DIFFUSION_SAMPLER_LCM : DIFFUSION_SAMPLER_EULER_ANCESTRAL;
+      /* Turbo and its like were made from models that predict the noise. */
+      if (checkpoint->prediction == DIFFUSION_PREDICTION_AUTO && is_turbo)
+        checkpoint->prediction = DIFFUSION_PREDICTION_EPSILON;
+    }
+  return TRUE;
+}
+
+gboolean
+diffusion_checkpoint_look (const char *path, DiffusionCheckpoint *checkpoint, GError **error)
+{
+  g_autoptr (TensorFile) file = NULL;
+
+  if (! sd_family_check_format (path, error))
+    return FALSE;
+  file = tensor_file_map (path, error);
+  return file && sd_family_find (file, checkpoint, error);
+}
+
+/* ---- where checkpoints are ---- */
+
+/* Below the home folder, where widely used programs keep checkpoints unless they are told otherwise. */
+static const char *const usual_folders[] = {
+  "stable-diffusion-webui/models/Stable-diffusion",
+  "stable-diffusion-webui-forge/models/Stable-diffusion",
+  "ComfyUI/models/checkpoints",
+  "Documents/ComfyUI/models/checkpoints",
+  "invokeai/models/sd-1/main",
+  "invokeai/models/sd-2/main",
+  "SwarmUI/Models/Stable-Diffusion",
+  "StabilityMatrix/Data/Models/StableDiffusion",
+  "EasyDiffusion/models/stable-diffusion",
+  ".local/share/krita/ai_diffusion/server/ComfyUI/models/checkpoints",
+};
+
+#define FOLDER_DEPTH 3
+#define FILES_MAX    1000
+
+static void
+list_folder (const char *folder, int depth, GPtrArray *paths)
+{
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  const char *name;
+
+  while (dir && paths->len < FILES_MAX && (name = g_dir_read_name (dir)))
+    {
+      g_autofree char    *path = g_build_filename (folder, name, NULL);
+      DiffusionCheckpoint checkpoint;
+
+      if (name[0] == '.')
+        continue;
+      if (g_file_test (path, G_FILE_TEST_IS_DIR))
+        {
+          if (depth > 1 && ! g_file_test (path, G_FILE_TEST_IS_SYMLINK))
+            list_folder (path, depth - 1, paths);
+        }
+      else if (g_str_has_suffix (name, ".safetensors") && diffusion_checkpoint_look (path, &checkpoint, NULL))
+        g_ptr_array_add (paths, g_steal_pointer (&path));
+    }
+}
+
+static int
+compare_names (gconstpointer a, gconstpointer b)
+{
+  g_autofree char *first = g_path_get_basename (*(char *const *) a), *second = g_path_get_basename (*(char *const *) b);
+  int              order = g_utf8_collate (first, second);
+
+  return order ? order : strcmp (*(char *const *) a, *(char *const *) b);
+}
+
+char **
+diffusion_checkpoint_list (void)
+{
+  g_autoptr (GPtrArray) paths = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char *own = g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL);
+  const char      *given = g_getenv ("DIFFUSION_MODELS");
+
+  if (given && *given)
+    list_folder (given, FOLDER_DEPTH, paths);
+  list_folder (own, FOLDER_DEPTH, paths);
+  for (gsize i = 0; i < G_N_ELEMENTS (usual_folders); i++)
+    {
+      g_autofree char *folder = g_build_filename (g_get_home_dir (), usual_folders[i], NULL);
+
+      list_folder (folder, FOLDER_DEPTH, paths);
+    }
+  g_ptr_array_sort (paths, compare_names);
+  g_ptr_array_set_free_func (paths, NULL);
+  g_ptr_array_add (paths, NULL);
+  return (char **) g_ptr_array_free (g_steal_pointer (&paths), FALSE);
+}
