@@ -74,7 +74,7 @@ test_wrong_numbers (void)
 
   for (gsize i = 0; i < G_N_ELEMENTS (wrong); i++)
     REFUSED (wrong[i][0], "denoise", "a.png", "b.png", wrong[i][0], wrong[i][1]);
-  REFUSED ("dpm++2m", "denoise", "a.png", "b.png", "--sampler", "euler");
+  REFUSED ("dpm++2m", "denoise", "a.png", "b.png", "--sampler", "heun");
   REFUSED ("2", "denoise", "a.png", "b.png", "--strength", "3"); /* the range is named */
   REFUSED ("--width", "generate", "a.png", "--width", "0", "--height", "8");
   REFUSED ("--t", "forward", "a.png", "b.png", "--noise", "5", "--t", "1.5");

@@ -81,6 +81,12 @@ apply_architecture (const TrainTexts *texts, DiffusionTrainOptions *options, GEr
 
       if (! model)
         return FALSE;
+      if (! diffusion_model_get_architecture (model))
+        {
+          g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                       "%s is a Stable Diffusion checkpoint, which this program does not train", texts->from);
+          return FALSE;
+        }
       *architecture = *diffusion_model_get_architecture (model);
       if (! texts->widths && ! texts->blocks)
         return TRUE;

@@ -188,9 +188,8 @@ diffusion_model_load (const char *path, GError **error)
   return load_own (path, error);
 }
 
-/* What only our own network can do. */
-static gboolean
-check_own (const DiffusionModel *model, const char *what, GError **error)
+gboolean
+model_check_own (const DiffusionModel *model, const char *what, GError **error)
 {
   if (model->checkpoint)
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
@@ -205,7 +204,7 @@ diffusion_model_save (const DiffusionModel *model, const char *path, GError **er
 {
   g_autofree TensorEntry *entries = NULL;
 
-  if (! check_own (model, "saved", error))
+  if (! model_check_own (model, "saved", error))
     return FALSE;
   entries = g_new0 (TensorEntry, (gsize) model->layout->n_tensors);
   model_add_entries (model->layout, NULL, model->weights, TENSOR_F16, entries);
@@ -249,7 +248,7 @@ const NetPlan *
 model_get_plan (const DiffusionModel *const_model, GError **error)
 {
   DiffusionModel       *model = (DiffusionModel *) const_model; /* a cache is no change */
-  const ComputeBackend *backend = check_own (model, "used here", error) ? compute_get_default (error) : NULL;
+  const ComputeBackend *backend = model_check_own (model, "used here", error) ? compute_get_default (error) : NULL;
 
   if (! backend)
     return NULL;

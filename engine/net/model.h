@@ -7,6 +7,8 @@
 
 /* NULL for a model of this program. */
 SdCheckpoint *model_get_checkpoint (const DiffusionModel *model);
+/* Fails for a checkpoint: it cannot be `what` (denoised with, trained, saved). */
+gboolean model_check_own (const DiffusionModel *model, const char *what, GError **error);
 
 const NetLayout *model_get_layout (const DiffusionModel *model);
 float           *model_get_weights (DiffusionModel *model); /* to be changed only before the model is shared */

@@ -424,7 +424,7 @@ check_options (const DiffusionTrainOptions *o, DiffusionArchitecture *architectu
     {
       g_autoptr (DiffusionModel) from = diffusion_model_load (o->from, error);
 
-      if (! from)
+      if (! from || ! model_check_own (from, "trained", error))
         return FALSE;
       if (o->architecture.levels
           && ! net_architecture_equal (diffusion_model_get_architecture (from), &o->architecture))
