@@ -281,8 +281,10 @@ gboolean diffusion_estimate_noise (const DiffusionPicture *picture, const Diffus
                                    GError **error);
 
 /* Denoises a photograph in place.  The map is the noise's curve at each pixel's (smoothed) brightness x mask.
- * mask: 1 channel in [0, 1] or NULL for 1 everywhere; strength: 0 (picture unchanged) ... 1 (the network's result; less
- * is a blend of the two, as by diffusion_denoise_blend ()) ... 2 (the map is so much higher, too). */
+ * mask: 1 channel in [0, 1] or NULL for 1 everywhere.  strength: 0 (picture unchanged) ... 1 (the network's result; less
+ * is a blend of the two, as by diffusion_denoise_blend ()) ... 2 (a further call on the result takes more, wherever that
+ * makes it smoother).  More strength never leaves more noise in flat areas.  Costs options->steps network calls, and one
+ * more above a strength of 1. */
 gboolean diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
                             const DiffusionNoise *noise, double strength, const DiffusionOptions *options,
                             GCancellable *cancellable, GError **error);

@@ -1,6 +1,7 @@
 /* Random numbers, the forward and the reverse process.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "net/model.h"
 #include "process/process.h"
+#include "task/smooth.h"
 
 #include <math.h>
 #include <string.h>
@@ -587,11 +588,11 @@ test_denoise_map (void)
 
   for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
     noise.curve[i] = 0.01 * (i + 1);
-  /* 0.2 lies between bins 2 (0.15625: 0.03) and 3 (0.21875: 0.04): 0.037; strength 2 x mask 0.5 leaves it. */
+  /* 0.2 lies between bins 2 (0.15625: 0.03) and 3 (0.21875: 0.04): 0.037, of which the mask leaves half. */
   for (int i = 0; i < SIZE * SIZE; i++)
-    level->data[i] = 0.037f;
+    level->data[i] = 0.0185f;
   other = diffusion_picture_copy (picture, NULL);
-  g_assert_true (diffusion_denoise (model, picture, mask, &noise, 2, &options, NULL, NULL));
+  g_assert_true (diffusion_denoise (model, picture, mask, &noise, 1, &options, NULL, NULL));
   g_assert_true (diffusion_reverse (model, other, level, &options, NULL, NULL));
   g_assert_cmpfloat (largest_difference (picture, other), <, 1e-5);
 }
@@ -629,6 +630,123 @@ test_denoise_partly (void)
   for (int i = 0; i < 50 * 40 * 3; i++)
     whole->data[i] = 0.75f * original->data[i] + 0.25f * whole->data[i];
   g_assert_cmpfloat (largest_difference (picture, whole), <, 1e-6);
+}
+
+/* ---- denoise: more than all ---- */
+
+/* The variance around each window's mean, of three channels, in the middle of the picture. */
+static double
+get_roughness (const DiffusionPicture *picture, int x0, int y0)
+{
+  double variance = 0;
+
+  for (int c = 0; c < 3; c++)
+    {
+      double sum = 0, square = 0;
+
+      for (int y = y0 - 4; y <= y0 + 4; y++)
+        for (int x = x0 - 4; x <= x0 + 4; x++)
+          {
+            double value = (double) picture->data[(y * picture->width + x) * 3 + c];
+
+            sum += value / 81;
+            square += value * value / 81;
+          }
+      variance += square - sum * sum;
+    }
+  return variance;
+}
+
+/* Towards a picture with less noise (or the same with more) it goes as far as that makes each place smoother. */
+static void
+test_smooth (void)
+{
+  enum
+  {
+    WIDTH = 60,
+    HEIGHT = 40
+  };
+  g_autoptr (DiffusionPicture) noisy = new_noise (WIDTH, HEIGHT, 3, 1, 0.3, 0.7),
+                               other = diffusion_picture_copy (noisy, NULL);
+  double last = INFINITY;
+
+  /* Left: a third of the noise, and another brightness, which must not come along.  Right: twice the noise.  In the
+   * last row: the same. */
+  for (int y = 0; y < HEIGHT - 1; y++)
+    for (int x = 0; x < WIDTH; x++)
+      for (int c = 0; c < 3; c++)
+        {
+          float *value = other->data + (y * WIDTH + x) * 3 + c;
+
+          *value = x < WIDTH / 2 ? 0.7f + (*value - 0.5f) / 3 : 0.5f + (*value - 0.5f) * 2;
+        }
+  for (int i = 0; i <= 4; i++)
+    {
+      g_autoptr (DiffusionPicture) picture = diffusion_picture_copy (noisy, NULL);
+      double left;
+
+      g_assert_true (smooth_towards (picture, other, i / 4.0, NULL));
+      left = get_roughness (picture, 15, 20);
+      if (i == 0)
+        g_assert_cmpmem (picture->data, WIDTH * HEIGHT * 12, noisy->data, WIDTH * HEIGHT * 12);
+      else
+        g_assert_cmpfloat (left, <, 0.9 * last);
+      g_assert_cmpfloat_with_epsilon (get_roughness (picture, 45, 20), get_roughness (noisy, 45, 20), 1e-6);
+      g_assert_cmpmem (picture->data + WIDTH * (HEIGHT - 1) * 3, WIDTH * 12, noisy->data + WIDTH * (HEIGHT - 1) * 3,
+                       WIDTH * 12);
+      for (int c = 0; c < 3; c++)
+        {
+          double means[2] = { 0, 0 };
+
+          for (int y = 10; y < 30; y++)
+            for (int x = 5; x < 25; x++)
+              {
+                means[0] += (double) picture->data[(y * WIDTH + x) * 3 + c] / 400;
+                means[1] += (double) noisy->data[(y * WIDTH + x) * 3 + c] / 400;
+              }
+          g_assert_cmpfloat_with_epsilon (means[0], means[1], 0.01);
+        }
+      last = left;
+    }
+  g_assert_cmpfloat (last, <, 0.15 * get_roughness (noisy, 15, 20));
+}
+
+/* Values that are no numbers spoil their own pixel alone. */
+static void
+test_smooth_damaged (void)
+{
+  g_autoptr (DiffusionPicture) noisy = new_noise (30, 30, 3, 1, 0.3, 0.7), other = new_picture (30, 30, 3, 0.5f);
+
+  noisy->data[(5 * 30 + 5) * 3] = NAN;
+  other->data[(20 * 30 + 20) * 3 + 1] = INFINITY;
+  g_assert_true (smooth_towards (noisy, other, 1, NULL));
+  for (int i = 0; i < 30 * 30 * 3; i++)
+    if (i != (5 * 30 + 5) * 3)
+      g_assert_true (isfinite (noisy->data[i]));
+}
+
+/* Above 1 what is masked out stays, bit for bit; progress runs from 0 to 1 once, over both calls. */
+static void
+test_denoise_more (void)
+{
+  g_autoptr (DiffusionModel) model = new_model ();
+  g_autoptr (DiffusionPicture) picture = new_noise (50, 40, 3, 1, 0, 1), once = diffusion_picture_copy (picture, NULL),
+                               original = diffusion_picture_copy (picture, NULL), mask = new_picture (50, 40, 1, 1);
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  DiffusionNoise   noise;
+  double           last = 0;
+
+  for (int i = 0; i < 50 * 20; i++)
+    mask->data[i] = 0;
+  options.progress = count_progress;
+  options.progress_data = &last;
+  diffusion_noise_set_uniform (&noise, 0.1);
+  g_assert_true (diffusion_denoise (model, once, mask, &noise, 1, &options, NULL, NULL));
+  last = 0;
+  g_assert_true (diffusion_denoise (model, picture, mask, &noise, 1.5, &options, NULL, NULL));
+  g_assert_cmpfloat_with_epsilon (last, 1, 1e-6);
+  g_assert_cmpmem (picture->data, 50 * 20 * 12, original->data, 50 * 20 * 12);
+  g_assert_cmpfloat (largest_difference (picture, once), >, 0.001);
 }
 
 /* ---- denoise: blending ---- */
@@ -764,6 +882,9 @@ main (int argc, char **argv)
   g_test_add_func ("/process/denoise/map", test_denoise_map);
   g_test_add_func ("/process/denoise/nothing", test_denoise_nothing);
   g_test_add_func ("/process/denoise/partly", test_denoise_partly);
+  g_test_add_func ("/process/denoise/more", test_denoise_more);
+  g_test_add_func ("/process/smooth/shares", test_smooth);
+  g_test_add_func ("/process/smooth/damaged", test_smooth_damaged);
   g_test_add_func ("/process/blend/shares", test_blend);
   g_test_add_func ("/process/blend/in-place", test_blend_in_place);
   g_test_add_func ("/process/blend/arguments", test_blend_arguments);

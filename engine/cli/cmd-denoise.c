@@ -108,18 +108,22 @@ command_estimate (const Command *self, char **argv, GError **error)
   g_autoptr (DiffusionPicture) mask = NULL;
   g_autoptr (Photo) photo = NULL;
   DiffusionNoise noise;
+  gint64         start;
   const Option   table[] = { OPTION_MASK (&mask_path) };
 
   if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
       || ! (photo = photo_read (files[0], error))
-      || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error)))
-      || ! diffusion_estimate_noise (photo->picture, mask, &noise, error))
+      || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error))))
+    return FALSE;
+  start = g_get_monotonic_time ();
+  if (! diffusion_estimate_noise (photo->picture, mask, &noise, error))
     return FALSE;
   printf ("sigma: %.3f\nluma: %.3f\nchroma: %.3f\ncurve:", noise.sigma * LEVELS, noise.luma * LEVELS,
           noise.chroma * LEVELS);
   for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
     printf (" %.3f", noise.curve[i] * LEVELS);
   putchar ('\n');
+  run_print_time (g_get_monotonic_time () - start, photo->picture);
   return TRUE;
 }
 

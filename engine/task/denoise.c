@@ -1,11 +1,16 @@
 /* Denoising: the photograph is x_t, its noise is the map.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "noise.h"
 #include "process/process.h"
+#include "smooth.h"
 
 #include <math.h>
 
 /* A pixel's own brightness is as noisy as the pixel: the curve is read at the mean of (2 * RADIUS + 1)^2. */
 #define RADIUS 2
+
+/* Above a strength of 1 a second call looks at the first one's result, and is told this much of the noise's level: with
+ * more it blurs edges before it has smoothed what is left in flat areas. */
+#define SECOND 0.5
 
 G_STATIC_ASSERT (RADIUS <= LEVEL_REACH);
 
@@ -13,7 +18,7 @@ typedef struct
 {
   const DiffusionPicture *picture, *mask;
   const DiffusionNoise   *noise;
-  double                  strength;
+  double                  factor;
   gboolean                even;    /* the curve is a constant */
   float                  *columns; /* sums over the rows around one row, picture->width + 2 * RADIUS */
 } DenoiseMap;
@@ -60,7 +65,7 @@ get_level_row (int x, int y, int width, float *level, gpointer data)
   for (int i = 0; i < width; i++)
     {
       double value
-          = map->strength * (map->even ? map->noise->curve[0] : diffusion_noise_at (map->noise, (double) level[i]));
+          = map->factor * (map->even ? map->noise->curve[0] : diffusion_noise_at (map->noise, (double) level[i]));
 
       if (map->mask)
         value *= (double) CLAMP (map->mask->data[(gsize) y * (gsize) map->mask->width + (gsize) (x + i)], 0.0f, 1.0f);
@@ -88,18 +93,57 @@ check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, 
   return ! wrong;
 }
 
+/* One of two runs of the network, to whoever follows the whole. */
+typedef struct
+{
+  const DiffusionOptions *options;
+  double                  from, share;
+} Part;
+
+static void
+on_progress (double fraction, gpointer data)
+{
+  const Part *part = data;
+
+  part->options->progress (part->from + part->share * fraction, part->options->progress_data);
+}
+
 /* One run of the network over the map. */
 static gboolean
 run_network (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap *map, double largest,
              const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  ReverseJob job = { get_level_row, largest * map->strength, NULL, map };
+  ReverseJob job = { get_level_row, largest * map->factor, NULL, map };
   gboolean   success;
 
+  map->picture = picture;
   map->columns = core_alloc ((gsize) picture->width + 2 * RADIUS, sizeof (float), error);
   success = map->columns && process_reverse (model, picture, &job, options, cancellable, error);
   core_free (map->columns);
   return success;
+}
+
+/* Both runs, for a strength above 1. */
+static gboolean
+run_twice (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap *map, double largest, double amount,
+           const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+{
+  DiffusionOptions first = *options, second = *options;
+  const double     share = options->steps / (options->steps + 1.0);
+  Part             parts[2] = { { options, 0, share }, { options, share, 1 - share } };
+  g_autoptr (DiffusionPicture) smoother = NULL;
+
+  first.progress = second.progress = options->progress ? on_progress : NULL;
+  first.progress_data = &parts[0];
+  second.progress_data = &parts[1];
+  second.steps = 1;
+  second.on_step = NULL; /* it is no step of the chain */
+  if (! run_network (model, picture, map, largest, &first, cancellable, error)
+      || ! (smoother = diffusion_picture_copy (picture, error)))
+    return FALSE;
+  map->factor = SECOND;
+  return run_network (model, smoother, map, largest, &second, cancellable, error)
+         && smooth_towards (picture, smoother, amount, error);
 }
 
 gboolean
@@ -107,7 +151,7 @@ diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const
                    const DiffusionNoise *noise, double strength, const DiffusionOptions *options,
                    GCancellable *cancellable, GError **error)
 {
-  DenoiseMap map = { picture, mask, noise, MAX (strength, 1), TRUE, NULL };
+  DenoiseMap map = { picture, mask, noise, 1, TRUE, NULL };
   double     largest = 0;
   g_autoptr (DiffusionPicture) original = NULL;
 
@@ -121,6 +165,8 @@ diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const
   /* No noise anywhere: the picture is what it is. */
   if (largest * strength == 0)
     return TRUE;
+  if (strength > 1)
+    return run_twice (model, picture, &map, largest, strength - 1, options, cancellable, error);
   if (strength < 1 && ! (original = diffusion_picture_copy (picture, error)))
     return FALSE;
   return run_network (model, picture, &map, largest, options, cancellable, error)

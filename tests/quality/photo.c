@@ -3,6 +3,7 @@
 
 #include <gegl.h>
 #include <math.h>
+#include <stdio.h>
 
 void
 photo_begin (void)
@@ -32,6 +33,50 @@ photo_load (const char *path)
                     GEGL_BLIT_DEFAULT);
   g_object_unref (graph);
   return picture;
+}
+
+/* A buffer with the picture's pixels, to be freed with g_object_unref (). */
+static GeglBuffer *
+new_buffer (const DiffusionPicture *picture)
+{
+  const GeglRectangle extent = { 0, 0, picture->width, picture->height };
+  const Babl         *format = babl_format ("R'G'B' float");
+  GeglBuffer         *buffer = gegl_buffer_new (&extent, format);
+
+  gegl_buffer_set (buffer, &extent, 0, format, picture->data, GEGL_AUTO_ROWSTRIDE);
+  return buffer;
+}
+
+gboolean
+photo_save (const DiffusionPicture *picture, const char *path)
+{
+  GeglBuffer *buffer = new_buffer (picture);
+  GeglNode   *graph = gegl_node_new (),
+           *source = gegl_node_new_child (graph, "operation", "gegl:buffer-source", "buffer", buffer, NULL);
+  GeglNode *sink = gegl_node_new_child (graph, "operation", "gegl:png-save", "path", path, "bitdepth", 16, NULL);
+
+  remove (path);
+  gegl_node_link (source, sink);
+  gegl_node_process (sink);
+  g_object_unref (graph);
+  g_object_unref (buffer);
+  return g_file_test (path, G_FILE_TEST_IS_REGULAR);
+}
+
+void
+photo_reduce_noise (const DiffusionPicture *picture, int strength, DiffusionPicture *result)
+{
+  const GeglRectangle extent = { 0, 0, picture->width, picture->height };
+  GeglBuffer         *buffer = new_buffer (picture);
+  GeglNode           *graph = gegl_node_new (),
+           *source = gegl_node_new_child (graph, "operation", "gegl:buffer-source", "buffer", buffer, NULL);
+  GeglNode *filter = gegl_node_new_child (graph, "operation", "gegl:noise-reduction", "iterations", strength, NULL);
+
+  gegl_node_link (source, filter);
+  gegl_node_blit (filter, 1.0, &extent, babl_format ("R'G'B' float"), result->data, GEGL_AUTO_ROWSTRIDE,
+                  GEGL_BLIT_DEFAULT);
+  g_object_unref (graph);
+  g_object_unref (buffer);
 }
 
 DiffusionPicture *

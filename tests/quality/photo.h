@@ -10,6 +10,12 @@ void photo_end (void);
 /* R'G'B' of a picture file; NULL if it is none. */
 DiffusionPicture *photo_load (const char *path);
 
+/* Writes a PNG of 16 bits. */
+gboolean photo_save (const DiffusionPicture *picture, const char *path);
+
+/* What GIMP's Filters > Enhance > Noise Reduction makes of a picture; both may be the same. */
+void photo_reduce_noise (const DiffusionPicture *picture, int strength, DiffusionPicture *result);
+
 /* A copy with white noise of standard deviation sigma (picture units), the same for the same seed; not clipped. */
 DiffusionPicture *photo_add_noise (const DiffusionPicture *clean, double sigma, guint64 seed);
 

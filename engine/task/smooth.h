@@ -1,0 +1,10 @@
+/* Strength above 1.  SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+#include "core/core.h"
+#include "diffusion.h"
+
+/* Moves `first` towards `second`, only where and as far as that makes it smoother: amount 0 (not at all) ... 1.  The
+ * means of small windows stay, their variance never grows with the amount.  Pixels that are the same in both stay, bit
+ * for bit.  Fails with DIFFUSION_ERROR_MEMORY alone. */
+gboolean smooth_towards (DiffusionPicture *first, const DiffusionPicture *second, double amount, GError **error);
