@@ -25,6 +25,25 @@ static const Param denoise_params[] = {
     .max = 2,
     .value = 1,
     .field = { UI_FIELD_SCALE, .slider_max = 2, .step = 0.01, .page = 0.1, .digits = 2 } },
+  { .name = "detail",
+    .nick = N_ ("_Keep detail"),
+    .blurb
+    = N_ ("How much of the fine detail stays as it was, grain included: 0 none, 1 all, so that only colour noise "
+          "goes"),
+    .type = PARAM_DOUBLE,
+    .min = 0,
+    .max = 1,
+    .value = 0,
+    .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
+  { .name = "colour",
+    .nick = N_ ("Colour noi_se"),
+    .blurb
+    = N_ ("How much of the colour noise is removed, the coloured specks that no photograph needs: 0 none, 1 all"),
+    .type = PARAM_DOUBLE,
+    .min = 0,
+    .max = 1,
+    .value = 1,
+    .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "steps",
     .nick = N_ ("St_eps"),
     .blurb = N_ ("How many steps the noise is removed in; the time grows with them"),
@@ -33,7 +52,7 @@ static const Param denoise_params[] = {
     .max = DIFFUSION_MAX_STEPS,
     .value = 1,
     .field = { UI_FIELD_SCALE, .slider_max = 50, .step = 1, .page = 5,
-               .hint = N_ ("1 step stays closest to the photograph. More steps look sharper, but part of the\n"
+               .hint = N_ ("1 step stays closest to the photograph. More steps look sharper, but part of the "
                            "fine texture is then invented; the seed decides which.") } },
   { .name = "seed",
     .nick = N_ ("See_d"),

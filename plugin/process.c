@@ -21,8 +21,25 @@ static const double EIGHT_BIT = 255.0;
 void
 settings_read (Settings *settings, GObject *config)
 {
-  g_object_get (config, "noise", &settings->noise, "strength", &settings->strength, "steps", &settings->steps, "seed",
-                &settings->seed, NULL);
+  g_object_get (config, "noise", &settings->noise, "strength", &settings->strength, "detail", &settings->detail,
+                "colour", &settings->colour, "steps", &settings->steps, "seed", &settings->seed, NULL);
+}
+
+/* The strength that the network sees: less than 1 is a matter of blending. */
+static double
+network_strength (const Settings *settings)
+{
+  return MAX (settings->strength, 1);
+}
+
+SettingsDiff
+settings_compare (const Settings *a, const Settings *b)
+{
+  if (a->noise != b->noise || a->steps != b->steps || a->seed != b->seed
+      || network_strength (a) != network_strength (b))
+    return SETTINGS_ENGINE;
+  return a->strength != b->strength || a->detail != b->detail || a->colour != b->colour ? SETTINGS_BLEND
+                                                                                        : SETTINGS_SAME;
 }
 
 Job *
@@ -30,6 +47,7 @@ job_new (const Filter *filter, GObject *config, Region *region, DiffusionModel *
 {
   Job *job = g_new0 (Job, 1);
 
+  g_mutex_init (&job->mutex);
   job->kind = filter->kind;
   settings_read (&job->settings, config);
   job->region = region;
@@ -49,7 +67,22 @@ job_free (Job *job)
     return;
   region_free (job->region);
   diffusion_model_unref (job->model);
+  diffusion_picture_free (job->original);
+  diffusion_picture_free (job->engine_made);
+  diffusion_picture_free (job->step);
+  g_mutex_clear (&job->mutex);
   g_free (job);
+}
+
+DiffusionPicture *
+job_take_step (Job *job)
+{
+  DiffusionPicture *step;
+
+  g_mutex_lock (&job->mutex);
+  step = g_steal_pointer (&job->step);
+  g_mutex_unlock (&job->mutex);
+  return step;
 }
 
 static void
@@ -58,6 +91,24 @@ job_progress (double fraction, gpointer data)
   Job *job = data;
 
   g_atomic_int_set (&job->permille, (int) (fraction * 1000));
+}
+
+/* A task may also work on parts of the picture, or on a reduced one: such steps are not shown. */
+static void
+job_on_step (const DiffusionStep *step, gpointer data)
+{
+  Job              *job = data;
+  DiffusionPicture *copy = NULL;
+
+  if (step->steps > 1 && step->prediction->width == job->region->outer.width
+      && step->prediction->height == job->region->outer.height)
+    copy = diffusion_picture_copy (step->prediction, NULL);
+  if (! copy)
+    return;
+  g_mutex_lock (&job->mutex);
+  diffusion_picture_free (job->step);
+  job->step = copy;
+  g_mutex_unlock (&job->mutex);
 }
 
 /* A selection can be too small or too ragged for a single spot that tells; then its surroundings speak for it. */
@@ -77,8 +128,33 @@ job_denoise (Job *job, const DiffusionOptions *options, GCancellable *cancellabl
   else if (! job->noise_known && ! measure_noise (job->region, &job->noise, error))
     return FALSE;
 
-  return diffusion_denoise (job->model, job->region->picture, NULL, &job->noise, job->settings.strength, options,
-                            cancellable, error);
+  if (job->previewed || job->settings.strength < 1 || job->settings.detail > 0 || job->settings.colour < 1)
+    {
+      job->original = diffusion_picture_copy (job->region->picture, error);
+      if (! job->original)
+        return FALSE;
+    }
+  return diffusion_denoise (job->model, job->region->picture, NULL, &job->noise, network_strength (&job->settings),
+                            options, cancellable, error);
+}
+
+gboolean
+job_blend (Job *job, GError **error)
+{
+  const Settings *settings = &job->settings;
+  Region         *region = job->region;
+
+  if (! job->original)
+    return TRUE;
+  if (job->previewed && ! job->engine_made)
+    {
+      job->engine_made = region->picture;
+      region->picture = diffusion_picture_new (region->outer.width, region->outer.height, 3, error);
+      if (! region->picture)
+        return FALSE;
+    }
+  return diffusion_denoise_blend (job->original, job->engine_made ? job->engine_made : region->picture,
+                                  settings->strength, settings->detail, settings->colour, region->picture, error);
 }
 
 gboolean
@@ -98,6 +174,11 @@ job_compute (Job *job, GCancellable *cancellable, GError **error)
   options.origin_y = job->region->outer.y;
   options.progress = job_progress;
   options.progress_data = job;
+  if (job->previewed)
+    {
+      options.on_step = job_on_step;
+      options.step_data = job;
+    }
 
   switch (job->kind)
     {
@@ -167,7 +248,7 @@ run_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable
 {
   GError *error = NULL;
 
-  if (job_compute (((Run *) data)->job, cancellable, &error))
+  if (job_compute (((Run *) data)->job, cancellable, &error) && job_blend (((Run *) data)->job, &error))
     g_task_return_boolean (task, TRUE);
   else
     g_task_return_error (task, error);

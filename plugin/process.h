@@ -14,13 +14,23 @@ G_BEGIN_DECLS
 /* The values of a run, taken from the configuration at one moment. */
 typedef struct
 {
-  double noise; /* 8-bit units, 0: estimate */
-  double strength;
+  double noise;                    /* 8-bit units, 0: estimate */
+  double strength, detail, colour; /* how the result is blended, see diffusion_denoise_blend () */
   int    steps;
   int    seed;
 } Settings;
 
 void settings_read (Settings *settings, GObject *config);
+
+/* How much of the work has to be done again when settings change. */
+typedef enum
+{
+  SETTINGS_SAME,
+  SETTINGS_BLEND, /* job_blend () */
+  SETTINGS_ENGINE /* all of it */
+} SettingsDiff;
+
+SettingsDiff settings_compare (const Settings *a, const Settings *b);
 
 /* One piece of work for the engine. */
 typedef struct
@@ -32,6 +42,12 @@ typedef struct
   DiffusionNoise  noise;       /* in and out */
   gboolean        noise_known; /* FALSE: job_compute () sets noise from the settings or from the picture */
   int             permille;    /* progress, atomic */
+
+  gboolean          previewed;   /* job_blend () is called more than once, and steps are looked at */
+  DiffusionPicture *original;    /* for blending: the picture before, and when previewed what the engine made of it; */
+  DiffusionPicture *engine_made; /* the blend is the region's picture */
+  GMutex            mutex;
+  DiffusionPicture *step; /* the newest step's idea of the picture, of the region's size; guarded by the mutex */
 } Job;
 
 /* Takes the region.  noise: an estimate made before, or NULL. */
@@ -40,8 +56,12 @@ Job *job_new (const Filter *filter, GObject *config, Region *region, DiffusionMo
 void job_free (Job *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Job, job_free)
 
-/* The engine's part, on any thread, after the region has been read. */
+/* The engine's part, on any thread, after the region has been read: the network, and then without it the blend. */
 gboolean job_compute (Job *job, GCancellable *cancellable, GError **error);
+gboolean job_blend (Job *job, GError **error);
+
+/* The newest step since the last call, to be freed by the caller; NULL: none. */
+DiffusionPicture *job_take_step (Job *job);
 
 /* The noise of a region that was read with weights; on any thread. */
 gboolean process_estimate (Region *region, DiffusionNoise *noise, GError **error);

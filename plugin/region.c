@@ -312,6 +312,21 @@ region_prepare (Region *region, gboolean *any, GError **error)
   return diffusion_fill_smooth (region->picture, error);
 }
 
+void
+region_warm_up (const Region *region, const Babl *shown)
+{
+  const Babl *exact = get_exact_format (region->native);
+  const Babl *ways[][2] = { { region->native, region->seen },
+                            { region->native, exact },
+                            { region->seen, exact },
+                            { exact, region->native },
+                            { region->native, shown } };
+  double      from[4] = { 0 }, to[4];
+
+  for (gsize i = 0; i < G_N_ELEMENTS (ways); i++)
+    babl_process (babl_fish (ways[i][0], ways[i][1]), from, to, 1);
+}
+
 /* What the engine changed in one pixel, added to what is in seen (and clamped there); FALSE if it is nothing. */
 static gboolean
 apply_change (float *seen, const float *result, int components)
@@ -336,7 +351,8 @@ apply_change (float *seen, const float *result, int components)
 /* strip->native holds rows of the drawable, strip->fresh gets the new ones; rect lies in region->rect.  With a mask,
  * the change is scaled by it. */
 static void
-convert_rows (const Region *region, Strip *strip, const GeglRectangle *rect, const float *mask)
+convert_rows (const Region *region, const DiffusionPicture *picture, Strip *strip, const GeglRectangle *rect,
+              const float *mask)
 {
   const Babl *exact = get_exact_format (region->native);
   const gsize n = (gsize) rect->width * rect->height;
@@ -358,7 +374,7 @@ convert_rows (const Region *region, Strip *strip, const GeglRectangle *rect, con
     {
       const int    x = rect->x - region->outer.x + (int) (i % rect->width);
       const int    y = rect->y - region->outer.y + (int) (i / rect->width);
-      const float *result = region->picture->data + ((gsize) y * region->outer.width + x) * 3;
+      const float *result = picture->data + ((gsize) y * region->outer.width + x) * 3;
 
       /* The selection's place is taken from here on by "does this pixel change". */
       strip->mask[i] = (mask ? mask[i] : 1) * apply_change (strip->seen + i * components, result, components);
@@ -381,32 +397,33 @@ convert_rows (const Region *region, Strip *strip, const GeglRectangle *rect, con
       memcpy (strip->fresh + (i + 1) * bytes - alpha_bytes, strip->native + (i + 1) * bytes - alpha_bytes, alpha_bytes);
 }
 
-/* Fills target with the drawable's new pixels. */
+/* Fills a part of target, which lies in region->rect, with the drawable's new pixels. */
 static gboolean
-write_rows (Region *region, GeglBuffer *target, gboolean blend, RegionTick tick, gpointer data, GError **error)
+write_rows (const Region *region, const DiffusionPicture *picture, const GeglRectangle *part, GeglBuffer *target,
+            gboolean blend, RegionTick tick, gpointer data, GError **error)
 {
-  const int end = region->rect.y + region->rect.height;
+  const int end = part->y + part->height;
   g_auto (Strip) strip = { NULL };
   g_autoptr (GeglBuffer) source = gimp_drawable_get_buffer (region->drawable);
   g_autoptr (GeglBuffer) selection = NULL;
 
-  if (! strip_init (&strip, region, region->rect.width, error))
+  if (! strip_init (&strip, region, part->width, error))
     return FALSE;
   if (blend)
     selection = get_selection_buffer (region->drawable);
 
-  for (int y = region->rect.y, height; y < end; y += height)
+  for (int y = part->y, height; y < end; y += height)
     {
       height = strip_height (y, end);
 
-      const GeglRectangle rect = { region->rect.x, y, region->rect.width, height };
+      const GeglRectangle rect = { part->x, y, part->width, height };
 
       gegl_buffer_get (source, &rect, 1.0, region->native, strip.native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
       if (selection)
         read_selection (selection, region, &rect, strip.mask);
-      convert_rows (region, &strip, &rect, selection ? strip.mask : NULL);
+      convert_rows (region, picture, &strip, &rect, selection ? strip.mask : NULL);
       gegl_buffer_set (target, &rect, 0, region->native, strip.fresh, GEGL_AUTO_ROWSTRIDE);
-      if (tick && ! tick ((double) (y + height - region->rect.y) / region->rect.height, data, error))
+      if (tick && ! tick ((double) (y + height - part->y) / part->height, data, error))
         return FALSE;
     }
   return TRUE;
@@ -487,7 +504,7 @@ region_write (Region *region, RegionTick tick, gpointer data, GError **error)
     exact = gegl_buffer_new (rect, region->native);
 
   buffer = gimp_drawable_get_shadow_buffer (region->drawable);
-  success = write_rows (region, exact ? exact : buffer, exact != NULL, tick, data, error);
+  success = write_rows (region, region->picture, rect, exact ? exact : buffer, exact != NULL, tick, data, error);
   if (success && exact)
     gegl_buffer_copy (exact, rect, GEGL_ABYSS_NONE, buffer, rect);
   /* Letting go of the shadow sends its pixels to GIMP, which has to come before the merge. */
@@ -509,16 +526,25 @@ region_write (Region *region, RegionTick tick, gpointer data, GError **error)
 }
 
 gboolean
-region_render (Region *region, const Babl *format, guchar *pixels, GError **error)
+region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *format,
+               guchar *pixels, GError **error)
 {
-  const gsize rowstride = (gsize) region->rect.width * babl_format_get_bytes_per_pixel (format);
   g_autoptr (GeglBuffer) target = NULL;
 
   if (! check_layer_unchanged (region, error))
     return FALSE;
-  target = gegl_buffer_new (&region->rect, region->native);
-  if (! write_rows (region, target, region->masked, NULL, NULL, error))
+  target = gegl_buffer_new (part, region->native);
+  if (! write_rows (region, picture, part, target, region->masked, NULL, NULL, error))
     return FALSE;
-  gegl_buffer_get (target, &region->rect, 1.0, format, pixels, (int) rowstride, GEGL_ABYSS_NONE);
+  gegl_buffer_get (target, part, 1.0, format, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   return TRUE;
+}
+
+void
+region_render_original (HostDrawable drawable, const GeglRectangle *part, const Babl *format, guchar *pixels)
+{
+  GeglBuffer *source = gimp_drawable_get_buffer (drawable);
+
+  gegl_buffer_get (source, part, 1.0, format, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  g_object_unref (source);
 }

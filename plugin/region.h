@@ -54,7 +54,12 @@ gboolean region_prepare (Region *region, gboolean *any, GError **error);
 /* Writes the picture into the drawable, through the selection, as one undo step. */
 gboolean region_write (Region *region, RegionTick tick, gpointer data, GError **error);
 
-/* Converts rect to the format, as it will look when it has been written. */
-gboolean region_render (Region *region, const Babl *format, guchar *pixels, GError **error);
+/* On any thread: finds the conversions that region_render () will want, which takes babl a while the first time. */
+void region_warm_up (const Region *region, const Babl *shown);
+/* Converts a part of rect to the format, as it will look when this picture, of outer's size, has been written. */
+gboolean region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *format,
+                        guchar *pixels, GError **error);
+/* The same of the drawable as it is. */
+void region_render_original (HostDrawable drawable, const GeglRectangle *part, const Babl *format, guchar *pixels);
 
 G_END_DECLS

@@ -23,7 +23,7 @@ typedef struct
   GtkWidget      *window;
   UiDialog       *dialog;
   UiPreview      *preview;
-  GtkWidget      *preview_widget;
+  Settings        settings; /* that the preview knows of */
 
   Region        *region; /* whose noise is being estimated */
   guint          reader; /* idle source */
@@ -38,10 +38,13 @@ typedef struct
 
 static const double EIGHT_BIT = 255.0;
 
+/* What the preview is painted from. */
+static const char SHOWN_FORMAT[] = "R'G'B'A u8";
+
 enum
 {
-  WINDOW_WIDTH = 560,
-  WINDOW_HEIGHT = 720
+  WINDOW_WIDTH = 1000,
+  WINDOW_HEIGHT = 620
 };
 
 static void
@@ -62,6 +65,7 @@ estimate_work (GTask *task, gpointer source, gpointer data, GCancellable *cancel
   Session *session = data;
   GError  *error = NULL;
 
+  region_warm_up (session->region, babl_format (SHOWN_FORMAT));
   if (process_estimate (session->region, &session->noise, &error))
     g_task_return_boolean (task, TRUE);
   else
@@ -77,7 +81,7 @@ estimate_finish (Session *session, GError *error)
   ui_dialog_set_status (session->dialog, error ? error->message : NULL);
   if (session->estimated)
     ui_dialog_set_estimate (session->dialog, session->noise.sigma * EIGHT_BIT);
-  gimp_preview_invalidate (GIMP_PREVIEW (session->preview_widget));
+  ui_preview_invalidate (session->preview, UI_PREVIEW_COMPUTE);
 }
 
 static void
@@ -144,78 +148,146 @@ estimate_stop (Session *session)
 
 /* ---- the preview ------------------------------------------------------------------------------------------ */
 
+/* A job and what of it is to be seen: its result, or one of its steps. */
+typedef struct
+{
+  Job                    *job;
+  DiffusionPicture       *step;
+  const DiffusionPicture *seen; /* NULL: nothing yet */
+} Crop;
+
 static gpointer
-preview_begin (const GdkRectangle *view, gpointer data, GError **error)
+preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
 {
   Session            *session = data;
-  const GeglRectangle rect = { view->x, view->y, view->width, view->height };
-  Settings            settings;
+  const GeglRectangle rect = { visible->x, visible->y, visible->width, visible->height };
   Region             *region;
+  Crop               *crop;
 
-  settings_read (&settings, session->config);
-  if (settings.noise == 0 && ! session->estimated)
+  if (session->settings.noise == 0 && ! session->estimated)
     return NULL;
 
   region = region_new_view (session->drawable, &rect, diffusion_model_get_margin (session->model), error);
-  if (! region || ! region_read (region, NULL, NULL, error))
-    {
-      region_free (region);
-      return NULL;
-    }
-  return job_new (session->filter, session->config, region, session->model, &session->noise);
+  if (! region)
+    return NULL;
+  crop = g_new0 (Crop, 1);
+  crop->job = job_new (session->filter, session->config, region, session->model, &session->noise);
+  crop->job->previewed = TRUE;
+  return crop;
 }
 
 static gboolean
-preview_compute (gpointer crop, GCancellable *cancellable, GError **error)
+preview_read (gpointer data, gboolean *done, GError **error)
 {
-  return job_compute (crop, cancellable, error);
+  return region_read_strip (((Crop *) data)->job->region, done, error);
 }
 
-static guchar *
-preview_render (gpointer crop, GimpImageType *type, int *rowstride, GError **error)
+static gboolean
+preview_compute (gpointer data, GCancellable *cancellable, GError **error)
 {
-  Region     *region = ((Job *) crop)->region;
-  const Babl *format = gimp_drawable_get_thumbnail_format (region->drawable);
-  guchar     *pixels;
-
-  *type = gimp_drawable_type (region->drawable);
-  *rowstride = region->rect.width * babl_format_get_bytes_per_pixel (format);
-  pixels = g_malloc_n (region->rect.height, *rowstride);
-  if (! region_render (region, format, pixels, error))
-    g_clear_pointer (&pixels, g_free);
-  return pixels;
+  return job_compute (((Crop *) data)->job, cancellable, error);
 }
 
 static void
-preview_free (gpointer crop)
+preview_adjust (gpointer data, gpointer session)
 {
-  job_free (crop);
+  ((Crop *) data)->job->settings = ((Session *) session)->settings;
+}
+
+static gboolean
+preview_blend (gpointer data, GError **error)
+{
+  Crop *crop = data;
+
+  if (! job_blend (crop->job, error))
+    return FALSE;
+  crop->seen = crop->job->region->picture;
+  return TRUE;
+}
+
+static gboolean
+preview_covers (gpointer data, const GdkRectangle *visible, gpointer session)
+{
+  const GeglRectangle rect = { visible->x, visible->y, visible->width, visible->height };
+
+  return gegl_rectangle_contains (&((Crop *) data)->job->region->rect, &rect);
+}
+
+static double
+preview_look (gpointer data, gboolean *fresh)
+{
+  Crop             *crop = data;
+  DiffusionPicture *step = job_take_step (crop->job);
+
+  *fresh = step != NULL;
+  if (step)
+    {
+      diffusion_picture_free (crop->step);
+      crop->seen = crop->step = step;
+    }
+  return g_atomic_int_get (&crop->job->permille) / 1000.0;
+}
+
+static gboolean
+preview_render (gpointer data, const GdkRectangle *rows, guchar *rgba, gpointer session, GError **error)
+{
+  const GeglRectangle part = { rows->x, rows->y, rows->width, rows->height };
+  const Babl         *format = babl_format (SHOWN_FORMAT);
+  const Crop         *crop = data;
+
+  if (crop && crop->seen)
+    return region_render (crop->job->region, crop->seen, &part, format, rgba, error);
+  region_render_original (((Session *) session)->drawable, &part, format, rgba);
+  return TRUE;
+}
+
+static void
+preview_free (gpointer data)
+{
+  Crop *crop = data;
+
+  job_free (crop->job);
+  diffusion_picture_free (crop->step);
+  g_free (crop);
 }
 
 /* A preview that was computed says how long the whole will take. */
 static void
-preview_notify (double seconds, const GError *error, gpointer data)
+preview_notify (gpointer data, double seconds, const GError *error, gpointer session_data)
 {
-  Session  *session = data;
-  Settings  settings;
-  const int context = 2 * diffusion_model_get_margin (session->model);
-  int       x, y, width, height;
+  Session             *session = session_data;
+  const Crop          *crop = data;
+  const GeglRectangle *outer;
+  int                  x, y, width, height;
 
   if (error || seconds < 0)
     {
       ui_dialog_set_status (session->dialog, error ? error->message : _ ("Computing the preview..."));
       return;
     }
-  settings_read (&settings, session->config);
-  gimp_preview_get_size (GIMP_PREVIEW (session->preview_widget), &width, &height);
-  session->pixel_seconds = seconds / ((double) (width + context) * (height + context) * settings.steps);
+  outer = &crop->job->region->outer;
+  session->pixel_seconds = seconds / ((double) outer->width * outer->height * crop->job->settings.steps);
   if (gimp_drawable_mask_intersect (session->drawable, &x, &y, &width, &height))
     set_time_status (session, _ ("The whole takes about %s (minutes:seconds)."),
-                     session->pixel_seconds * width * height * settings.steps);
+                     session->pixel_seconds * width * height * crop->job->settings.steps);
 }
 
 static const UiPreviewFilter preview_filter
-    = { preview_begin, preview_compute, preview_render, preview_free, preview_notify };
+    = { preview_begin,  preview_read, preview_compute, preview_adjust, preview_blend,
+        preview_covers, preview_look, preview_render,  preview_free,   preview_notify };
+
+static void
+config_changed (GObject *config, GParamSpec *pspec, Session *session)
+{
+  Settings     now;
+  SettingsDiff diff;
+
+  settings_read (&now, config);
+  diff = settings_compare (&session->settings, &now);
+  session->settings = now;
+  if (diff != SETTINGS_SAME)
+    ui_preview_invalidate (session->preview, diff == SETTINGS_BLEND ? UI_PREVIEW_BLEND : UI_PREVIEW_COMPUTE);
+}
 
 /* ---- the run after the dialog ----------------------------------------------------------------------------- */
 
@@ -273,20 +345,24 @@ static gboolean
 run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, HostDialogContext *context,
                  DiffusionModel *model, double *noise_used, GError **error)
 {
-  Session  session = { .filter = filter, .drawable = drawable, .config = config, .model = model };
-  gboolean success = FALSE;
+  Session      session = { .filter = filter, .drawable = drawable, .config = config, .model = model };
+  GdkRectangle focus;
+  gboolean     success = FALSE;
 
   session.cancellable = g_cancellable_new ();
-  session.preview_widget = gimp_drawable_preview_new_from_drawable (drawable);
-  session.dialog = ui_dialog_new (config, session.preview_widget);
+  if (! gimp_drawable_mask_intersect (drawable, &focus.x, &focus.y, &focus.width, &focus.height))
+    focus = (GdkRectangle){ 0, 0, 1, 1 };
+  session.preview = ui_preview_new (gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable), &focus,
+                                    &preview_filter, &session);
+  session.dialog = ui_dialog_new (config, ui_preview_get_widget (session.preview));
   for (guint i = 0; i < filter->n_params; i++)
     {
       const Param *param = &filter->params[i];
 
       ui_dialog_add_field (session.dialog, param->name, &param->field, param->choices);
     }
-  session.preview = ui_preview_new (GIMP_PREVIEW (session.preview_widget), &preview_filter, &session);
-  g_signal_connect_swapped (config, "notify", G_CALLBACK (gimp_preview_invalidate), session.preview_widget);
+  settings_read (&session.settings, config);
+  g_signal_connect (config, "notify", G_CALLBACK (config_changed), &session);
   session.window = host_dialog_new (filter, context, config, ui_dialog_get_body (session.dialog));
 
   if (estimate_start (&session, error))
@@ -307,7 +383,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
         g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_CANCELLED, _ ("Cancelled."));
     }
 
-  g_signal_handlers_disconnect_by_data (config, session.preview_widget);
+  g_signal_handlers_disconnect_by_data (config, &session);
   ui_preview_free (session.preview);
   gtk_widget_destroy (session.window);
   ui_dialog_free (session.dialog);

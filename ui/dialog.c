@@ -7,12 +7,15 @@
 #include <glib/gi18n.h>
 
 #include "dialog.h"
+#include "toolkit.h"
 
 enum
 {
   SPACING = 6,
   BORDER = 12,
-  SLIDER_WIDTH = 160
+  SLIDER_WIDTH = 120,
+  NOTE_WIDTH = 40, /* characters */
+  RESERVED = 220   /* height of all but the fields */
 };
 
 struct _UiDialog
@@ -21,6 +24,7 @@ struct _UiDialog
   GtkWidget    *body;
   GtkWidget    *content; /* what is insensitive while busy */
   GtkWidget    *fields;
+  GtkWidget    *scroll; /* around the fields */
   GtkWidget    *progress;
   GtkWidget    *status;
   GtkSizeGroup *labels;
@@ -131,7 +135,7 @@ add_noise (UiDialog *dialog, const char *property, const UiField *field)
   g_autofree char *signal = g_strdup_printf ("notify::%s", property);
 
   dialog->noise_property = property;
-  dialog->noise_auto = gtk_check_button_new_with_mnemonic (_ ("Estimate it _from the picture"));
+  dialog->noise_auto = gtk_check_button_new_with_mnemonic (_ ("Estim_ate it from the picture"));
   dialog->noise_estimate = label_new (NULL);
   gtk_box_pack_start (GTK_BOX (box), dialog->noise_auto, FALSE, FALSE, 0);
   gtk_box_pack_start (GTK_BOX (box), dialog->noise_estimate, FALSE, FALSE, 0);
@@ -220,11 +224,19 @@ ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *fiel
       break;
     }
   if (field->hint)
-    gtk_box_pack_start (GTK_BOX (dialog->fields), label_new (gettext (field->hint)), FALSE, FALSE, 0);
+    gtk_box_pack_start (GTK_BOX (dialog->fields), ui_toolkit_note_new (gettext (field->hint), NOTE_WIDTH), FALSE, FALSE,
+                        0);
   gtk_widget_show_all (dialog->fields);
 }
 
 /* ---- the whole -------------------------------------------------------------------------------------------- */
+
+/* How tall the fields may become before they scroll. */
+static void
+fit_fields (GtkWidget *body, UiDialog *dialog)
+{
+  ui_toolkit_scroll_fit (dialog->scroll, dialog->fields, ui_toolkit_get_screen_height (body) - RESERVED);
+}
 
 UiDialog *
 ui_dialog_new (GObject *config, GtkWidget *preview)
@@ -234,19 +246,21 @@ ui_dialog_new (GObject *config, GtkWidget *preview)
   dialog->config = config;
   dialog->labels = gtk_size_group_new (GTK_SIZE_GROUP_HORIZONTAL);
   dialog->body = gtk_box_new (GTK_ORIENTATION_VERTICAL, BORDER);
-  dialog->content = gtk_box_new (GTK_ORIENTATION_VERTICAL, BORDER);
+  dialog->content = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, BORDER);
   dialog->fields = gtk_box_new (GTK_ORIENTATION_VERTICAL, SPACING);
+  dialog->scroll = ui_toolkit_scroll_new (dialog->fields);
   dialog->progress = gtk_progress_bar_new ();
   dialog->status = label_new (NULL);
 
   gtk_container_set_border_width (GTK_CONTAINER (dialog->body), BORDER);
-  gtk_label_set_line_wrap (GTK_LABEL (dialog->status), TRUE);
+  gtk_label_set_ellipsize (GTK_LABEL (dialog->status), PANGO_ELLIPSIZE_END);
   gtk_box_pack_start (GTK_BOX (dialog->content), preview, TRUE, TRUE, 0);
-  gtk_box_pack_start (GTK_BOX (dialog->content), dialog->fields, FALSE, FALSE, 0);
+  gtk_box_pack_start (GTK_BOX (dialog->content), dialog->scroll, FALSE, FALSE, 0);
   gtk_box_pack_start (GTK_BOX (dialog->body), dialog->content, TRUE, TRUE, 0);
   gtk_box_pack_start (GTK_BOX (dialog->body), dialog->progress, FALSE, FALSE, 0);
   gtk_box_pack_start (GTK_BOX (dialog->body), dialog->status, FALSE, FALSE, 0);
   gtk_widget_show_all (dialog->body);
+  g_signal_connect (dialog->body, "realize", G_CALLBACK (fit_fields), dialog);
   return dialog;
 }
 

@@ -1,40 +1,61 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * Lets a filter that takes its time fill a GIMP preview: the visible crop is computed on a thread, a newer view or
- * parameter replaces the work under way, and the interface never waits.
+ * The preview of a filter that takes its time: what is seen of the layer is computed on a thread, a newer view or
+ * setting replaces the work under way, settings that only mix the result are mixed in again, and the interface never
+ * waits.
  */
 #pragma once
 
 #include <gio/gio.h>
-#include <libgimp/gimp.h>
-#include <libgimp/gimpui.h>
+#include <gtk/gtk.h>
 
 G_BEGIN_DECLS
 
-/* What the preview asks of the filter. */
+/* What the preview asks of the filter.  A crop is the filter's own: a part of the layer on its way to a result. */
 typedef struct
 {
-  /* Main thread: takes what is to be computed out of the layer.  NULL without an error: not ready yet. */
-  gpointer (*begin) (const GdkRectangle *view, gpointer data, GError **error);
-  /* Any thread: the filter itself. */
+  /* Main thread: a crop for what is seen.  NULL without an error: not ready yet. */
+  gpointer (*begin) (const GdkRectangle *visible, gpointer data, GError **error);
+  /* Main thread, for some milliseconds: reads more of it. */
+  gboolean (*read) (gpointer crop, gboolean *done, GError **error);
+  /* Any thread: the long work. */
   gboolean (*compute) (gpointer crop, GCancellable *cancellable, GError **error);
-  /* Main thread: the view's pixels, selection included, to be freed with g_free (). */
-  guchar *(*render) (gpointer crop, GimpImageType *type, int *rowstride, GError **error);
+  /* Main thread: takes over the settings that need no long work. */
+  void (*adjust) (gpointer crop, gpointer data);
+  /* Any thread: the short work, after the long one and again whenever such a setting changes. */
+  gboolean (*blend) (gpointer crop, GError **error);
+  /* Main thread: whether the crop has all that is seen. */
+  gboolean (*covers) (gpointer crop, const GdkRectangle *visible, gpointer data);
+  /* Main thread, while it computes: how far it is, 0 ... 1; *fresh tells that there is something new to render. */
+  double (*look) (gpointer crop, gboolean *fresh);
+  /* Main thread, for some milliseconds: R'G'B'A of 8 bits; crop NULL: the layer as it is. */
+  gboolean (*render) (gpointer crop, const GdkRectangle *rect, guchar *rgba, gpointer data, GError **error);
   void (*free) (gpointer crop);
   /* Main thread: the preview begins to compute (seconds < 0), or has done so in that time, or has failed. */
-  void (*notify) (double seconds, const GError *error, gpointer data);
+  void (*notify) (gpointer crop, double seconds, const GError *error, gpointer data);
 } UiPreviewFilter;
+
+typedef enum
+{
+  UI_PREVIEW_BLEND,  /* only the short work has to be done again */
+  UI_PREVIEW_COMPUTE /* all of it */
+} UiPreviewWork;
 
 typedef struct _UiPreview UiPreview;
 
-/* The widget must live as long as the result.  filter and data are borrowed. */
-UiPreview *ui_preview_new (GimpPreview *widget, const UiPreviewFilter *filter, gpointer data);
+/* The layer's size, and what of it is to be seen first.  filter and data are borrowed. */
+UiPreview *ui_preview_new (int width, int height, const GdkRectangle *focus, const UiPreviewFilter *filter,
+                           gpointer data);
+GtkWidget *ui_preview_get_widget (UiPreview *preview);
+
+/* A setting has changed. */
+void ui_preview_invalidate (UiPreview *preview, UiPreviewWork work);
 
 /* Computes no more: cancels the work under way and waits, with the main context running, until no thread works. */
 void ui_preview_stop (UiPreview *preview);
 
-/* Stops, and lets go of the widget. */
+/* Stops, and lets go of the widgets. */
 void ui_preview_free (UiPreview *preview);
 
 G_END_DECLS

@@ -20,7 +20,8 @@
 
 (define (denoise mode image drawable noise strength steps seed model)
   (car (plug-in-diffusion-denoise #:run-mode mode #:image image #:drawables (vector drawable)
-                                  #:noise noise #:strength strength #:steps steps #:seed seed #:model model)))
+                                  #:noise noise #:strength strength #:detail 0 #:colour 1
+                                  #:steps steps #:seed seed #:model model)))
 
 (define (denoise-too-few image drawable)
   (plug-in-diffusion-denoise #:run-mode RUN-NONINTERACTIVE #:image image #:drawables (vector)))

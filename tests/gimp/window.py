@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The filter with its dialog, in a GIMP with windows on an X server of its own (Xvfb), driven by xdotool."""
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -62,6 +63,14 @@ class Screen:
             self.tool('key', '--clearmodifiers', key)
             time.sleep(0.05)
 
+    def drag(self, window, x0, y0, x1, y1, steps=10):
+        self.tool('mousemove', '--window', window, x0, y0, 'mousedown', 1)
+        for i in range(1, steps + 1):
+            self.tool('mousemove', '--window', window, x0 + (x1 - x0) * i // steps, y0 + (y1 - y0) * i // steps)
+            time.sleep(0.02)
+        self.tool('mouseup', 1)
+        self.tool('mousemove', '--window', window, 2, 2)  # out of the picture
+
     def enter(self, window, mnemonic, text):
         """Types a value into the field that the mnemonic leads to."""
         self.keys(window, mnemonic, 'ctrl+a')
@@ -117,7 +126,7 @@ class Session:
     def add(self, text):
         self.script.append(text)
 
-    def add_image(self, name, layout, kind, data, selection):
+    def add_image(self, name, layout, kind, data, selection, scale=1):
         """Defines an image and its layer with a display, and writes what it holds."""
         with open(self.file('in-%s.raw' % name), 'wb') as f:
             f.write(data)
@@ -128,8 +137,8 @@ class Session:
 %s
 (gimp-image-clean-all image)
 (gimp-display-new image)
-(gimp-displays-flush)''' % (WIDTH, HEIGHT, 'RGB' if layout.startswith('RGB') else 'GRAY', pictures.TYPES.index(kind),
-                            WIDTH, HEIGHT, layout, scheme_string(self.file('in-%s.raw' % name)), selection))
+(gimp-displays-flush)''' % (scale * WIDTH, scale * HEIGHT, 'RGB' if layout.startswith('RGB') else 'GRAY',
+                            pictures.TYPES.index(kind), scale * WIDTH, scale * HEIGHT, layout, scheme_string(self.file('in-%s.raw' % name)), selection))
 
     def add_run(self, stage, mode):
         self.add('(stage "%s" (lambda () (denoise %s image layer 0 1 1 0 "")))' % (stage, mode))
@@ -192,8 +201,8 @@ class Session:
     language = 'English'
 
 
-def noisy(layout, kind, **more):
-    return pictures.encode(pictures.synthetic(WIDTH, HEIGHT, layout, 20 / 255, **more), kind)
+def noisy(layout, kind, scale=1):
+    return pictures.encode(pictures.synthetic(scale * WIDTH, scale * HEIGHT, layout, 20 / 255), kind)
 
 
 SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 40 30 320 250) (gimp-selection-feather image 20)'
@@ -213,7 +222,7 @@ def script_english(session):
     for name in ('float-undone', 'float-redone'):
         session.add_wait(name)
         session.add_dump(name)
-    session.add_image('grey', 'GRAYA', 'float', noisy('GRAYA', 'float'), '')
+    session.add_image('grey', 'GRAYA', 'float', noisy('GRAYA', 'float', scale=2), '', scale=2)
     session.add_run('grey', 'RUN-INTERACTIVE')
 
 
@@ -226,7 +235,8 @@ def check_dialog(session):
         session.screenshot('no-dialog')
         return False
     # Without the preview the original is shown at once; the result comes when it is ready.
-    screen.keys(dialog, 'alt+p')
+    screen.keys(dialog, 'alt+i', 'alt+p')
+    wait_until(lambda: find_layer(screen.picture(dialog), session.read('in-colour.raw')))
     original = screen.settle(dialog)
     screen.keys(dialog, 'alt+p')
     shown = wait_until(lambda: pictures.different_pixels(original, screen.picture(dialog)) > CHANGED)
@@ -243,11 +253,81 @@ def check_dialog(session):
         tap.check('the preview follows strength ' + strength, None if changed else 'it does not change')
         return last
 
+    check_split(session, dialog, original, full)
     follows('0.4')
     session.last_preview = follows('1.5')
     session.last_original = original
     screen.keys(dialog, 'alt+o')
     return True
+
+
+def same(a, b, x, y, width, height):
+    return pictures.crop(a, x, y, width, height) == pictures.crop(b, x, y, width, height)
+
+
+def check_split(session, dialog, original, full):
+    """The line between before and after: where it is at first, dragged by the mouse, and moved by keys."""
+    tap, screen = session.tap, session.screen
+    place = find_layer(original, session.read('in-colour.raw'))
+    if not place:
+        tap.check('the line between before and after', 'the layer was not found in the screenshot')
+        return
+    x, y, middle = place[0], place[1] + 120, place[0] + WIDTH // 2
+    # A band above the knob and the captions; left and right of the line and of the focus frame.
+    band = lambda shot, reference, start, end: same(shot, reference, start, place[1] + 40, end - start, 60)
+    screen.keys(dialog, 'alt+i')
+    shot = screen.settle(dialog)
+    session.screenshot('dialog-split', dialog)
+    tap.check('before is left of the line, after right of it', None if band(shot, original, x + 5, middle - 5)
+              and band(shot, full, middle + 5, x + WIDTH - 5) else 'the halves are not those of the two pictures')
+    screen.drag(dialog, middle, y, middle - 100, y)
+    shot = screen.settle(dialog)
+    session.screenshot('dialog-split-dragged', dialog)
+    tap.check('the line follows the mouse', None if band(shot, original, x + 5, middle - 105)
+              and band(shot, full, middle - 95, x + WIDTH - 5) else 'the line is elsewhere')
+    screen.keys(dialog, *['ctrl+Right'] * 5)
+    shot = screen.settle(dialog)
+    line = middle - 100 + round(WIDTH * 0.25)
+    tap.check('the line follows the keyboard', None if band(shot, original, x + 5, line - 5)
+              and band(shot, full, line + 5, x + WIDTH - 5) else 'the line is elsewhere')
+    screen.keys(dialog, 'alt+i')
+    screen.settle(dialog)
+
+
+def check_view(session, dialog):
+    """A layer larger than the preview: dragged, and shrunk to fit."""
+    tap, screen = session.tap, session.screen
+    screen.keys(dialog, 'alt+p')
+    screen.tool('mousemove', '--window', dialog, 2, 2)
+    before = screen.settle(dialog, 2)
+    x, y = before[0] // 4, before[1] // 3
+    screen.drag(dialog, x + 60, y + 40, x, y)
+    after = screen.settle(dialog)
+    session.screenshot('dialog-dragged', dialog)
+    moved = pictures.crop(before, x, y, 150, 60)[2] == pictures.crop(after, x - 60, y - 40, 150, 60)[2]
+    tap.check('the layer follows the mouse', None if moved and before != after else 'other pixels than expected')
+    screen.keys(dialog, 'Right', 'Down')
+    again = screen.settle(dialog)
+    moved = pictures.crop(after, x, y, 150, 60)[2] == pictures.crop(again, x - 48, y - 48, 150, 60)[2]
+    tap.check('the layer follows the keyboard', None if moved and after != again else 'other pixels than expected')
+    screen.keys(dialog, 'alt+p', 'alt+f')
+    fit = screen.settle(dialog, 2)
+    session.screenshot('dialog-fit', dialog)
+    # The disc of the picture, at the left top of the layer, is darker or lighter than what is around it.
+    tap.check('Fit shows all of the layer', None if pictures.different_pixels(fit, again) > CHANGED
+              else 'nothing changed')
+
+
+def check_pace(session):
+    """What the plug-in itself logged: how fast the preview stops, and how long it kept the interface waiting."""
+    stops = [int(ms) for ms in re.findall(r'preview: stopped (\d+) ms', session.gimp.output)]
+    worked = [int(ms) for ms in re.findall(r'preview: held up for \d+ ms, of which (\d+) ms', session.gimp.output)]
+    print('# the preview stopped within %s ms; the interface computed up to %s ms at a stretch'
+          % (sorted(stops), max(worked, default=0)))
+    session.tap.check('a change stops the preview within 0.2 s', None if stops and sorted(stops)[len(stops) // 2] < 200
+                      else 'it took %s ms' % stops)
+    session.tap.check('the preview never keeps the interface longer than 50 ms', None if max(worked, default=0) <= 50
+                      else 'it computed for %s ms' % worked)
 
 
 def find_layer(picture, layer):
@@ -348,6 +428,7 @@ def check_english(session):
     dialog = session.dialog()
     session.screen.settle(dialog)
     session.screenshot('dialog-grey', dialog)
+    check_view(session, dialog)
     session.screen.keys(dialog, 'alt+o')
     result = session.result('grey')
     tap.check('grey with alpha, float', None if result and 'OK' in result and session.result('grey-dumped')
@@ -358,13 +439,14 @@ def run_english(options, tap, model):
     session = Session(options, tap, model)
     try:
         script_english(session)
-        session.start(LANGUAGE='en')
+        session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
         check_english(session)
     except OSError as error:
         session.screenshot('failed')
         tap.check('the session comes to its end', error)
     finally:
         session.end()
+    check_pace(session)
 
 
 def run_german(options, tap, model):

@@ -1,0 +1,169 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#include "toolkit.h"
+
+typedef struct
+{
+  UiDraw   draw;
+  gpointer data;
+} Painter;
+
+#if GTK_CHECK_VERSION(3, 0, 0)
+
+static gboolean
+paint (GtkWidget *widget, cairo_t *cr, Painter *painter)
+{
+  painter->draw (widget, cr, painter->data);
+  return TRUE;
+}
+
+#define PAINT_SIGNAL "draw"
+
+#else
+
+static gboolean
+paint (GtkWidget *widget, GdkEventExpose *event, Painter *painter)
+{
+  cairo_t *cr = gdk_cairo_create (gtk_widget_get_window (widget));
+
+  gdk_cairo_region (cr, event->region);
+  cairo_clip (cr);
+  painter->draw (widget, cr, painter->data);
+  cairo_destroy (cr);
+  return TRUE;
+}
+
+#define PAINT_SIGNAL "expose-event"
+
+#endif
+
+static void
+painter_free (gpointer painter, GClosure *closure)
+{
+  g_free (painter);
+}
+
+void
+ui_toolkit_connect_draw (GtkWidget *widget, UiDraw draw, gpointer data)
+{
+  Painter *painter = g_new (Painter, 1);
+
+  *painter = (Painter){ draw, data };
+  g_signal_connect_data (widget, PAINT_SIGNAL, G_CALLBACK (paint), painter, painter_free, 0);
+}
+
+int
+ui_toolkit_get_scale (GtkWidget *widget)
+{
+#if GTK_CHECK_VERSION(3, 0, 0)
+  return gtk_widget_get_scale_factor (widget);
+#else
+  return 1;
+#endif
+}
+
+GtkWidget *
+ui_toolkit_scroll_new (GtkWidget *content)
+{
+  GtkWidget *scroll = gtk_scrolled_window_new (NULL, NULL);
+
+  gtk_scrolled_window_set_policy (GTK_SCROLLED_WINDOW (scroll), GTK_POLICY_NEVER, GTK_POLICY_AUTOMATIC);
+#if GTK_CHECK_VERSION(3, 0, 0)
+  gtk_scrolled_window_set_overlay_scrolling (GTK_SCROLLED_WINDOW (scroll), FALSE);
+  gtk_scrolled_window_set_propagate_natural_height (GTK_SCROLLED_WINDOW (scroll), TRUE);
+  gtk_container_add (GTK_CONTAINER (scroll), content);
+  gtk_viewport_set_shadow_type (GTK_VIEWPORT (gtk_bin_get_child (GTK_BIN (scroll))), GTK_SHADOW_NONE);
+#else
+  gtk_scrolled_window_add_with_viewport (GTK_SCROLLED_WINDOW (scroll), content);
+  gtk_viewport_set_shadow_type (GTK_VIEWPORT (gtk_bin_get_child (GTK_BIN (scroll))), GTK_SHADOW_NONE);
+#endif
+  return scroll;
+}
+
+void
+ui_toolkit_scroll_fit (GtkWidget *scroll, GtkWidget *content, int limit)
+{
+#if GTK_CHECK_VERSION(3, 0, 0)
+  gtk_scrolled_window_set_max_content_height (GTK_SCROLLED_WINDOW (scroll), limit);
+#else
+  GtkRequisition wanted;
+
+  gtk_widget_size_request (content, &wanted);
+  gtk_widget_set_size_request (scroll, -1, MIN (wanted.height, limit));
+#endif
+}
+
+GtkWidget *
+ui_toolkit_note_new (const char *text, int characters)
+{
+  GtkWidget *label = gtk_label_new (text);
+
+  gtk_label_set_line_wrap (GTK_LABEL (label), TRUE);
+  gtk_label_set_xalign (GTK_LABEL (label), 0);
+#if GTK_CHECK_VERSION(3, 0, 0)
+  gtk_label_set_max_width_chars (GTK_LABEL (label), characters);
+#else
+  {
+    /* A label of GTK 2 breaks its lines at the width that it asks for. */
+    PangoLayout *layout = gtk_widget_create_pango_layout (label, "0");
+    int          width;
+
+    pango_layout_get_pixel_size (layout, &width, NULL);
+    g_object_unref (layout);
+    gtk_widget_set_size_request (label, width * characters, -1);
+  }
+#endif
+  return label;
+}
+
+void
+ui_toolkit_set_name (GtkWidget *widget, const char *name, const char *description)
+{
+  AtkObject *accessible = gtk_widget_get_accessible (widget);
+
+  if (! accessible)
+    return;
+  if (name)
+    atk_object_set_name (accessible, name);
+  if (description)
+    atk_object_set_description (accessible, description);
+}
+
+void
+ui_toolkit_set_cursor (GtkWidget *widget, GdkCursorType type)
+{
+  GdkCursor *cursor = gdk_cursor_new_for_display (gtk_widget_get_display (widget), type);
+
+  gdk_window_set_cursor (gtk_widget_get_window (widget), cursor);
+#if GTK_CHECK_VERSION(3, 0, 0)
+  g_object_unref (cursor);
+#else
+  gdk_cursor_unref (cursor);
+#endif
+}
+
+void
+ui_toolkit_get_scroll (const GdkEventScroll *event, double *dx, double *dy)
+{
+  *dx = event->direction == GDK_SCROLL_LEFT ? -1 : event->direction == GDK_SCROLL_RIGHT ? 1 : 0;
+  *dy = event->direction == GDK_SCROLL_UP ? -1 : event->direction == GDK_SCROLL_DOWN ? 1 : 0;
+#if GTK_CHECK_VERSION(3, 0, 0)
+  gdk_event_get_scroll_deltas ((const GdkEvent *) event, dx, dy);
+#endif
+}
+
+int
+ui_toolkit_get_screen_height (GtkWidget *widget)
+{
+#if GTK_CHECK_VERSION(3, 0, 0)
+  GdkDisplay  *display = gtk_widget_get_display (widget);
+  GdkMonitor  *monitor = gdk_display_get_primary_monitor (display);
+  GdkRectangle area;
+
+  gdk_monitor_get_workarea (monitor ? monitor : gdk_display_get_monitor (display, 0), &area);
+  return area.height;
+#else
+  return gdk_screen_get_height (gtk_widget_get_screen (widget));
+#endif
+}

@@ -1,0 +1,42 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * What GTK 2 and GTK 3 do differently.  No other file of ui/ asks for the version.
+ */
+#pragma once
+
+#include <libgimp/gimp.h>
+#include <libgimp/gimpui.h> /* makes GTK 2 speak some of GTK 3 */
+
+G_BEGIN_DECLS
+
+typedef void (*UiDraw) (GtkWidget *widget, cairo_t *cr, gpointer data);
+
+/* Calls draw whenever the widget has to be painted, with cr at the widget's left upper corner. */
+void ui_toolkit_connect_draw (GtkWidget *widget, UiDraw draw, gpointer data);
+
+/* How many pixels of the screen make one of the widget's units: 2 on a screen of doubled scale. */
+int ui_toolkit_get_scale (GtkWidget *widget);
+
+/* The widget as something that scrolls vertically where there is too little room, and is as wide as its content. */
+GtkWidget *ui_toolkit_scroll_new (GtkWidget *content);
+
+/* The content's own height, up to a limit, is asked for before any scrolling. */
+void ui_toolkit_scroll_fit (GtkWidget *scroll, GtkWidget *content, int limit);
+
+/* A label that breaks its lines, and is never wider than so many characters. */
+GtkWidget *ui_toolkit_note_new (const char *text, int characters);
+
+/* What assistive technology calls the widget. */
+void ui_toolkit_set_name (GtkWidget *widget, const char *name, const char *description);
+
+/* The pointer's shape over the widget. */
+void ui_toolkit_set_cursor (GtkWidget *widget, GdkCursorType type);
+
+/* How far the event turned the wheel, in steps, down and right positive. */
+void ui_toolkit_get_scroll (const GdkEventScroll *event, double *dx, double *dy);
+
+/* The height of the screen that the widget is on, less what panels cover, in the widget's units. */
+int ui_toolkit_get_screen_height (GtkWidget *widget);
+
+G_END_DECLS
