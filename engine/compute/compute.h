@@ -134,6 +134,8 @@ void pointwise_silu (Element element, gsize count, const void *x, void *y);
 void pointwise_silu_backward (Element element, gsize count, const void *x, const void *dy, void *dx);
 /* y = y + x */
 void pointwise_add (Element element, gsize count, const void *x, void *y);
+/* y = y + bias, for each pixel */
+void pointwise_add_bias (Element element, gsize pixels, int channels, const float *bias, void *y);
 /* sums += the sum over the pixels of x */
 void pointwise_sum (Element element, gsize pixels, int channels, const void *x, float *sums);
 void pointwise_from_f32 (Element element, gsize count, const float *x, void *y);

@@ -2,7 +2,11 @@
  *
  * oneDNN plans one primitive for each exact shape and compiles it at run time, so primitives are kept.  It runs each on
  * the calling thread alone (OpenMP is told so): the pool has already split the work.  The C interface changed between
- * versions 2 and 3; the differences are the section "oneDNN 2 and 3" and nowhere else. */
+ * versions 2 and 3; the differences are the section "oneDNN 2 and 3" and nowhere else.
+ *
+ * A transposed convolution is planned as the plain one with input and output exchanged, whose passes forward and
+ * backward by the data then trade places: oneDNN's own kernel for it adds the bias in plain loops, and took a third of
+ * the network's time for a hundredth of its products. */
 #include "compute.h"
 
 #include <oneapi/dnnl/dnnl.h>
@@ -70,8 +74,8 @@ typedef dnnl_memory_desc_t        OwnedDesc;
 typedef struct
 {
   OwnedDesc   x, weights, bias, y;
+  gboolean    has_bias;
   dnnl_dims_t strides, pad_low, pad_high;
-  gboolean    transposed;
 } Problem;
 
 static dnnl_status_t
@@ -122,20 +126,16 @@ desc_create_forward (dnnl_primitive_desc_t *desc, Problem *p, dnnl_prop_kind_t k
                      dnnl_engine_t engine)
 {
 #if DNNL_VERSION_MAJOR >= 3
-  if (p->transposed)
-    return dnnl_deconvolution_forward_primitive_desc_create (desc, engine, kind, dnnl_deconvolution_direct, p->x,
-                                                             p->weights, p->bias, p->y, p->strides, NULL, p->pad_low,
-                                                             p->pad_high, attributes);
   return dnnl_convolution_forward_primitive_desc_create (desc, engine, kind, dnnl_convolution_direct, p->x, p->weights,
-                                                         p->bias, p->y, p->strides, NULL, p->pad_low, p->pad_high,
-                                                         attributes);
+                                                         p->has_bias ? p->bias : NULL, p->y, p->strides, NULL,
+                                                         p->pad_low, p->pad_high, attributes);
 #else
   dnnl_convolution_desc_t operation;
   dnnl_status_t           status;
 
-  status = (p->transposed ? dnnl_deconvolution_forward_desc_init : dnnl_convolution_forward_desc_init) (
-      &operation, kind, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights,
-      &p->bias, &p->y, p->strides, p->pad_low, p->pad_high);
+  status
+      = dnnl_convolution_forward_desc_init (&operation, kind, dnnl_convolution_direct, &p->x, &p->weights,
+                                            p->has_bias ? &p->bias : NULL, &p->y, p->strides, p->pad_low, p->pad_high);
   return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, NULL) : status;
 #endif
 }
@@ -146,27 +146,23 @@ desc_create_backward (dnnl_primitive_desc_t *desc, Problem *p, Pass pass, dnnl_p
 {
 #if DNNL_VERSION_MAJOR >= 3
   if (pass == PASS_BACKWARD_DATA)
-    return (p->transposed ? dnnl_deconvolution_backward_data_primitive_desc_create
-                          : dnnl_convolution_backward_data_primitive_desc_create) (
-        desc, engine, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, p->x, p->weights, p->y,
-        p->strides, NULL, p->pad_low, p->pad_high, hint, attributes);
-  return (p->transposed ? dnnl_deconvolution_backward_weights_primitive_desc_create
-                        : dnnl_convolution_backward_weights_primitive_desc_create) (
-      desc, engine, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, p->x, p->weights, p->bias,
-      p->y, p->strides, NULL, p->pad_low, p->pad_high, hint, attributes);
+    return dnnl_convolution_backward_data_primitive_desc_create (desc, engine, dnnl_convolution_direct, p->x,
+                                                                 p->weights, p->y, p->strides, NULL, p->pad_low,
+                                                                 p->pad_high, hint, attributes);
+  return dnnl_convolution_backward_weights_primitive_desc_create (
+      desc, engine, dnnl_convolution_direct, p->x, p->weights, p->has_bias ? p->bias : NULL, p->y, p->strides, NULL,
+      p->pad_low, p->pad_high, hint, attributes);
 #else
   dnnl_convolution_desc_t operation;
   dnnl_status_t           status;
 
   if (pass == PASS_BACKWARD_DATA)
-    status = (p->transposed ? dnnl_deconvolution_backward_data_desc_init : dnnl_convolution_backward_data_desc_init) (
-        &operation, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->y,
-        p->strides, p->pad_low, p->pad_high);
+    status = dnnl_convolution_backward_data_desc_init (&operation, dnnl_convolution_direct, &p->x, &p->weights, &p->y,
+                                                              p->strides, p->pad_low, p->pad_high);
   else
-    status = (p->transposed ? dnnl_deconvolution_backward_weights_desc_init
-                                   : dnnl_convolution_backward_weights_desc_init) (
-        &operation, p->transposed ? dnnl_deconvolution_direct : dnnl_convolution_direct, &p->x, &p->weights, &p->bias,
-        &p->y, p->strides, p->pad_low, p->pad_high);
+    status = dnnl_convolution_backward_weights_desc_init (&operation, dnnl_convolution_direct, &p->x, &p->weights,
+                                                          p->has_bias ? &p->bias : NULL, &p->y, p->strides, p->pad_low,
+                                                                 p->pad_high);
   return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, hint) : status;
 #endif
 }
@@ -256,42 +252,56 @@ weights_free (gpointer data)
   g_free (weights);
 }
 
-/* The canonical layout [kh][kw][c_in][c_out] in oneDNN's terms. */
-static dnnl_status_t
-init_canonical_weights (const ConvShape *shape, dnnl_data_type_t type, dnnl_format_tag_t tag, OwnedDesc *desc)
-{
-  int               edge = shape->kind == CONV_SAME3 ? 3 : 2;
-  const dnnl_dims_t sizes = { shape->c_out, shape->c_in, edge, edge };
-
-  return desc_init (desc, 4, sizes, type, tag);
-}
-
-/* The gradient of a transposed convolution by its weights is that of the plain one with input and output exchanged, for
- * which oneDNN has a four times faster kernel. */
+/* What is planned in the place of a convolution's pass. */
 static gboolean
-is_exchanged (const ConvShape *shape, Pass pass)
+is_exchanged (const ConvShape *shape)
 {
-  return shape->kind == CONV_UP2 && pass == PASS_BACKWARD_WEIGHTS;
+  return shape->kind == CONV_UP2;
 }
 
 static ConvShape
-get_planned_shape (const ConvShape *shape, Pass pass)
+get_planned_shape (const ConvShape *shape)
 {
-  return is_exchanged (shape, pass) ? (ConvShape){ CONV_DOWN2, shape->c_out, shape->c_in } : *shape;
+  return is_exchanged (shape) ? (ConvShape){ CONV_DOWN2, shape->c_out, shape->c_in } : *shape;
 }
 
-static dnnl_status_t
-problem_init (Problem *problem, const ConvShape *shape, const ConvPiece *piece, gboolean weights_in_f32)
+static Pass
+get_planned_pass (const ConvShape *shape, Pass pass)
 {
-  int               fine_rows = piece->rows * 2, fine_width = piece->width * 2;
-  gboolean          same = shape->kind == CONV_SAME3, down = shape->kind == CONV_DOWN2, up = shape->kind == CONV_UP2;
-  const dnnl_dims_t x = { piece->n, shape->c_in, down ? fine_rows : conv_piece_rows_in (shape, piece),
-                          down ? fine_width : piece->width };
-  const dnnl_dims_t y = { piece->n, shape->c_out, up ? fine_rows : piece->rows, up ? fine_width : piece->width };
+  if (! is_exchanged (shape) || pass == PASS_BACKWARD_WEIGHTS)
+    return pass;
+  return pass == PASS_FORWARD ? PASS_BACKWARD_DATA : PASS_FORWARD;
+}
+
+/* Our layout of the weights, [kh][kw][c_in][c_out], as that of the planned shape's. */
+static dnnl_status_t
+init_canonical_weights (const ConvShape *shape, OwnedDesc *desc)
+{
+  int               edge = shape->kind == CONV_SAME3 ? 3 : 2, area = shape->c_in * shape->c_out;
+  const dnnl_dims_t plain = { shape->c_out, shape->c_in, edge, edge };
+  const dnnl_dims_t exchanged = { shape->c_in, shape->c_out, edge, edge };
+  const dnnl_dims_t strides = { shape->c_out, 1, edge * area, area };
+
+  if (is_exchanged (shape))
+    return desc_init_strides (desc, 4, exchanged, dnnl_f32, strides);
+  return desc_init (desc, 4, plain, dnnl_f32, dnnl_hwio);
+}
+
+/* shape: a planned one */
+static dnnl_status_t
+problem_init (Problem *problem, const ConvShape *shape, const ConvPiece *piece, gboolean has_bias,
+              gboolean weights_in_f32)
+{
+  gboolean          same = shape->kind == CONV_SAME3;
+  int               edge = same ? 3 : 2;
+  const dnnl_dims_t x
+      = { piece->n, shape->c_in, conv_piece_rows_in (shape, piece), same ? piece->width : piece->width * 2 };
+  const dnnl_dims_t y = { piece->n, shape->c_out, piece->rows, piece->width };
+  const dnnl_dims_t weights = { shape->c_out, shape->c_in, edge, edge };
   const dnnl_dims_t bias = { shape->c_out };
   dnnl_status_t     status;
 
-  *problem = (Problem){ .transposed = up };
+  *problem = (Problem){ .has_bias = has_bias };
   problem->strides[0] = problem->strides[1] = same ? 1 : 2;
   if (same)
     {
@@ -305,8 +315,7 @@ problem_init (Problem *problem, const ConvShape *shape, const ConvPiece *piece, 
   if (status == dnnl_success)
     status = desc_init (&problem->bias, 1, bias, dnnl_f32, dnnl_a);
   if (status == dnnl_success)
-    status
-        = init_canonical_weights (shape, weights_in_f32 ? dnnl_f32 : dnnl_bf16, dnnl_format_tag_any, &problem->weights);
+    status = desc_init (&problem->weights, 4, weights, weights_in_f32 ? dnnl_f32 : dnnl_bf16, dnnl_format_tag_any);
   return status;
 }
 
@@ -317,18 +326,6 @@ problem_clear (Problem *problem)
   DESC_CLEAR (problem->y);
   DESC_CLEAR (problem->bias);
   DESC_CLEAR (problem->weights);
-}
-
-/* The gradient by the weights in our layout, as the reorder from oneDNN's is told of it. */
-static dnnl_status_t
-init_gradient (const ConvShape *shape, OwnedDesc *desc)
-{
-  const dnnl_dims_t sizes = { shape->c_in, shape->c_out, 2, 2 };
-  const dnnl_dims_t strides = { shape->c_out, 1, 2 * shape->c_in * shape->c_out, shape->c_in * shape->c_out };
-
-  if (is_exchanged (shape, PASS_BACKWARD_WEIGHTS))
-    return desc_init_strides (desc, 4, sizes, dnnl_f32, strides);
-  return init_canonical_weights (shape, dnnl_f32, dnnl_hwio, desc);
 }
 
 /* Brings the canonical weights into the layout of `weights`. */
@@ -342,7 +339,7 @@ weights_fill (OnednnConv *self, Weights *weights, GError **error)
   dnnl_status_t    status;
   gboolean         success;
 
-  status = init_canonical_weights (&self->conv.shape, dnnl_f32, dnnl_hwio, &desc);
+  status = init_canonical_weights (&self->conv.shape, &desc);
   if (status != dnnl_success)
     return check (status, "describe weights", error);
   status = dnnl_memory_get_memory_desc (weights->memory, &to);
@@ -395,17 +392,19 @@ get_weights (OnednnConv *self, MemoryDesc desc, GError **error)
 static dnnl_status_t
 plan_create_desc (Plan *plan, const ConvShape *of_conv)
 {
-  const ConvShape       planned = get_planned_shape (of_conv, plan->key.pass), *shape = &planned;
+  const ConvShape       shape = get_planned_shape (of_conv);
+  const Pass            pass = get_planned_pass (of_conv, plan->key.pass);
+  gboolean              has_bias = ! is_exchanged (of_conv), by_weights = pass == PASS_BACKWARD_WEIGHTS;
   dnnl_primitive_attr_t attributes = NULL;
   dnnl_primitive_desc_t hint = NULL;
   Problem               problem;
-  dnnl_status_t status = problem_init (&problem, shape, &plan->key.piece, plan->key.pass == PASS_BACKWARD_WEIGHTS);
+  dnnl_status_t         status = problem_init (&problem, &shape, &plan->key.piece, has_bias, by_weights);
 
   if (status == dnnl_success)
     status = dnnl_primitive_attr_create (&attributes);
   if (status == dnnl_success)
     status = dnnl_primitive_attr_set_scratchpad_mode (attributes, dnnl_scratchpad_mode_user);
-  if (status == dnnl_success && plan->key.pass == PASS_FORWARD)
+  if (status == dnnl_success && pass == PASS_FORWARD)
     {
       status = attributes_set_epilogue (attributes, plan->key.epilogue);
       if (status == dnnl_success)
@@ -416,11 +415,11 @@ plan_create_desc (Plan *plan, const ConvShape *of_conv)
       Problem forward;
 
       /* The hint must be the same problem as a forward pass: with bf16 weights. */
-      status = problem_init (&forward, shape, &plan->key.piece, FALSE);
+      status = problem_init (&forward, &shape, &plan->key.piece, has_bias, FALSE);
       if (status == dnnl_success)
         status = desc_create_forward (&hint, &forward, dnnl_forward_training, NULL, get_engine ());
       if (status == dnnl_success)
-        status = desc_create_backward (&plan->desc, &problem, plan->key.pass, attributes, get_engine (), hint);
+        status = desc_create_backward (&plan->desc, &problem, pass, attributes, get_engine (), hint);
       problem_clear (&forward);
     }
   if (hint)
@@ -445,7 +444,7 @@ plan_new (OnednnConv *self, const PlanKey *key, GError **error)
     status = dnnl_primitive_create (&plan->primitive, plan->desc);
   if (status == dnnl_success && key->pass == PASS_BACKWARD_WEIGHTS)
     {
-      status = init_gradient (&self->conv.shape, &canonical);
+      status = init_canonical_weights (&self->conv.shape, &canonical);
       if (status == dnnl_success)
         {
           status = create_reorder (dnnl_primitive_desc_query_md (plan->desc, dnnl_query_diff_weights_md, 0),
@@ -539,44 +538,76 @@ arguments_run (Arguments *arguments, dnnl_primitive_t primitive, GError **error)
 
 #define QUERY(plan, what) dnnl_primitive_desc_query_md ((plan)->desc, dnnl_query_##what##_md, 0)
 
-/* The two passes that go through the weights: x -> y, or dy -> dx. */
+/* The two passes that go through the weights: x -> y, or dy -> dx.  work: plan->scratch_size bytes */
+static gboolean
+run_plan (const Conv *conv, const Plan *plan, const void *from, void *to, gpointer work, GError **error)
+{
+  const OnednnConv *self = (const OnednnConv *) conv;
+  Arguments         arguments = { .status = dnnl_success };
+
+  arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (plan, weights), plan->weights->data);
+  arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), work);
+  if (get_planned_pass (&conv->shape, plan->key.pass) == PASS_BACKWARD_DATA)
+    {
+      arguments_add (&arguments, DNNL_ARG_DIFF_DST, QUERY (plan, diff_dst), (gpointer) from);
+      arguments_add (&arguments, DNNL_ARG_DIFF_SRC, QUERY (plan, diff_src), to);
+    }
+  else
+    {
+      arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) from);
+      if (! is_exchanged (&conv->shape))
+        arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 1),
+                       self->bias);
+      arguments_add (&arguments, DNNL_ARG_DST, QUERY (plan, dst), to);
+    }
+  return arguments_run (&arguments, plan->primitive, error);
+}
+
 static gboolean
 run_data_pass (const Conv *conv, Pass pass, const ConvPiece *piece, ConvEpilogue epilogue, const void *from, void *to,
                Scratch *scratch, GError **error)
 {
-  const OnednnConv *self = (const OnednnConv *) conv;
-  Plan             *plan = get_plan (self, pass, piece, epilogue, error);
-  gpointer          work = plan ? scratch_get (scratch, MAX (plan->scratch_size, 1), error) : NULL;
-  Arguments         arguments = { .status = dnnl_success };
-  gboolean          success = FALSE;
+  Plan    *plan = get_plan ((const OnednnConv *) conv, pass, piece, epilogue, error);
+  gpointer work = plan ? scratch_get (scratch, MAX (plan->scratch_size, 1), error) : NULL;
+  gboolean success = work && run_plan (conv, plan, from, to, work, error);
 
-  if (work)
-    {
-      arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (plan, weights), plan->weights->data);
-      arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), work);
-      if (pass == PASS_FORWARD)
-        {
-          arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) from);
-          arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 1),
-                         self->bias);
-          arguments_add (&arguments, DNNL_ARG_DST, QUERY (plan, dst), to);
-        }
-      else
-        {
-          arguments_add (&arguments, DNNL_ARG_DIFF_DST, QUERY (plan, diff_dst), (gpointer) from);
-          arguments_add (&arguments, DNNL_ARG_DIFF_SRC, QUERY (plan, diff_src), to);
-        }
-      success = arguments_run (&arguments, plan->primitive, error);
-    }
   if (plan)
     plan_unref (plan);
   return success;
+}
+
+/* An exchanged forward pass knows no bias and no epilogue: they follow. */
+static gboolean
+run_exchanged_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue,
+                       Scratch *scratch, GError **error)
+{
+  const OnednnConv *self = (const OnednnConv *) conv;
+  gsize             pixels = (gsize) piece->n * (gsize) piece->rows * (gsize) piece->width * 4;
+  gsize             count = pixels * (gsize) conv->shape.c_out;
+  Plan             *plan = get_plan (self, PASS_FORWARD, piece, EPILOGUE_NONE, error);
+  gsize             work_size = plan ? (plan->scratch_size + 63) / 64 * 64 : 0;
+  char             *work = plan ? scratch_get (scratch, work_size + count * sizeof (guint16), error) : NULL;
+  gpointer          product = epilogue == EPILOGUE_ADD && work ? work + work_size : y;
+  gboolean          success = work && run_plan (conv, plan, x, product, work, error);
+
+  if (plan)
+    plan_unref (plan);
+  if (! success)
+    return FALSE;
+  pointwise_add_bias (ELEMENT_BF16, pixels, conv->shape.c_out, self->bias, product);
+  if (epilogue == EPILOGUE_ADD)
+    pointwise_add (ELEMENT_BF16, count, product, y);
+  else if (epilogue == EPILOGUE_SILU)
+    pointwise_silu (ELEMENT_BF16, count, y, y);
+  return TRUE;
 }
 
 static gboolean
 onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue,
                      Scratch *scratch, GError **error)
 {
+  if (is_exchanged (&conv->shape))
+    return run_exchanged_forward (conv, piece, x, y, epilogue, scratch, error);
   return run_data_pass (conv, PASS_FORWARD, piece, epilogue, x, y, scratch, error);
 }
 
@@ -595,7 +626,7 @@ onednn_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const vo
   gsize     count = conv_shape_count_weights (&conv->shape), c_out = (gsize) conv->shape.c_out;
   Arguments arguments = { .status = dnnl_success }, reordering = { .status = dnnl_success };
   OwnedDesc canonical;
-  gsize     blocked_size, bias_size = (MAX (c_out, (gsize) conv->shape.c_in) * sizeof (float) + 63) / 64 * 64;
+  gsize     blocked_size, bias_size = (c_out * sizeof (float) + 63) / 64 * 64;
   gboolean  success = FALSE;
   char     *work;
 
@@ -603,17 +634,18 @@ onednn_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const vo
     return FALSE;
   blocked_size = (dnnl_memory_desc_get_size (QUERY (plan, diff_weights)) + 63) / 64 * 64;
   work = scratch_get (scratch, plan->scratch_size + blocked_size + bias_size + count * sizeof (float) + 64, error);
-  if (work && check (init_gradient (&conv->shape, &canonical), "describe weights", error))
+  if (work && check (init_canonical_weights (&conv->shape, &canonical), "describe weights", error))
     {
-      gboolean exchanged = is_exchanged (&conv->shape, PASS_BACKWARD_WEIGHTS);
+      gboolean exchanged = is_exchanged (&conv->shape);
       float   *bias = (float *) (work + blocked_size), *plain = (float *) (work + blocked_size + bias_size);
       char    *scratchpad = work + blocked_size + bias_size + (count * sizeof (float) + 63) / 64 * 64;
 
       arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) (exchanged ? dy : x));
       arguments_add (&arguments, DNNL_ARG_DIFF_DST, QUERY (plan, diff_dst), (gpointer) (exchanged ? x : dy));
       arguments_add (&arguments, DNNL_ARG_DIFF_WEIGHTS, QUERY (plan, diff_weights), work);
-      arguments_add (&arguments, DNNL_ARG_DIFF_BIAS,
-                     dnnl_primitive_desc_query_md (plan->desc, dnnl_query_diff_weights_md, 1), bias);
+      if (! exchanged)
+        arguments_add (&arguments, DNNL_ARG_DIFF_BIAS,
+                       dnnl_primitive_desc_query_md (plan->desc, dnnl_query_diff_weights_md, 1), bias);
       arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (plan, scratchpad), scratchpad);
       success = arguments_run (&arguments, plan->primitive, error);
       if (success)

@@ -79,6 +79,14 @@ NAME (add) (gsize count, const T *restrict x, T *restrict y)
 }
 
 MULTIVERSION static void
+NAME (add_bias) (gsize pixels, int channels, const float *restrict bias, T *restrict y)
+{
+  for (gsize p = 0; p < pixels; p++, y += channels)
+    for (int c = 0; c < channels; c++)
+      y[c] = STORE (LOAD (y[c]) + bias[c]);
+}
+
+MULTIVERSION static void
 NAME (sum) (gsize pixels, int channels, const T *restrict x, float *restrict sums)
 {
   for (gsize p = 0; p < pixels; p++, x += channels)

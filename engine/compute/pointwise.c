@@ -75,6 +75,12 @@ pointwise_add (Element element, gsize count, const void *x, void *y)
 }
 
 void
+pointwise_add_bias (Element element, gsize pixels, int channels, const float *bias, void *y)
+{
+  DISPATCH (add_bias, pixels, channels, bias, y);
+}
+
+void
 pointwise_sum (Element element, gsize pixels, int channels, const void *x, float *sums)
 {
   DISPATCH (sum, pixels, channels, x, sums);
