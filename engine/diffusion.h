@@ -439,9 +439,10 @@ gboolean diffusion_train (const DiffusionTrainOptions *options, GCancellable *ca
 /* Called with each figure as it is there; NAN: this processor lacks what it measures. */
 typedef void (*DiffusionBenchFunc) (const char *key, double value, gpointer user_data);
 
-/* Measures this machine and the engine on it, in a minute or two; threads: 0 for all physical cores.  The keys are those
- * that `diffusion bench --json` prints; GFLOP/s of convolutions count the multiplications of the direct form. */
-gboolean diffusion_bench (const DiffusionModel *model, int threads, DiffusionBenchFunc func, gpointer user_data,
-                          GCancellable *cancellable, GError **error);
+/* Measures this machine and the engine on it, in a minute or two.  only: one part, "denoise", "machine", "network" or
+ * "train"; NULL: all of it.  threads: 0 for all physical cores.  The keys are those that `diffusion bench --json` prints;
+ * GFLOP/s of convolutions count the multiplications of the direct form. */
+gboolean diffusion_bench (const DiffusionModel *model, const char *only, int threads, DiffusionBenchFunc func,
+                          gpointer user_data, GCancellable *cancellable, GError **error);
 
 G_END_DECLS

@@ -323,18 +323,61 @@ measure_training (const Bench *bench, GError **error)
 
 /* ---- all of it ---- */
 
+static gboolean
+measure_machine (const Bench *bench, GError **error)
+{
+  return measure_peak (bench, error) && measure_best_conv (bench, error);
+}
+
+static gboolean
+measure_network (const Bench *bench, GError **error)
+{
+  return measure_forward (bench, "blas", "forward_f32_gflops", error)
+         && measure_forward (bench, "onednn", "forward_bf16_gflops", error);
+}
+
+static gboolean
+measure_denoising (const Bench *bench, GError **error)
+{
+  return measure_denoise (bench, 6000, 4000, 1, "denoise_24mp_s_per_mp", "denoise_24mp_extra_mb", error)
+         && measure_denoise (bench, 3000, 2000, 1, "denoise_6mp_s_per_mp", NULL, error)
+         && measure_denoise (bench, 1024, 1024, SLOW_TRIES, "denoise_1mp_s_per_mp", NULL, error);
+}
+
+/* Denoising first: a process's peak of memory never falls again. */
+static const struct
+{
+  const char *name;
+  gboolean (*measure) (const Bench *bench, GError **error);
+} parts[] = {
+  { "denoise", measure_denoising },
+  { "machine", measure_machine },
+  { "network", measure_network },
+  { "train", measure_training },
+};
+
 gboolean
-diffusion_bench (const DiffusionModel *model, int threads, DiffusionBenchFunc func, gpointer user_data,
-                 GCancellable *cancellable, GError **error)
+diffusion_bench (const DiffusionModel *model, const char *only, int threads, DiffusionBenchFunc func,
+                 gpointer user_data, GCancellable *cancellable, GError **error)
 {
   g_autoptr (Pool) pool = pool_new (threads, error);
-  Bench bench = { model, threads, pool, func, user_data, cancellable };
+  g_autoptr (GString) names = g_string_new (NULL);
+  Bench    bench = { model, threads, pool, func, user_data, cancellable };
+  gboolean any = FALSE;
 
-  /* The large picture first: a process's peak of memory never falls again. */
-  return pool && measure_denoise (&bench, 6000, 4000, 1, "denoise_24mp_s_per_mp", "denoise_24mp_extra_mb", error)
-         && measure_denoise (&bench, 3000, 2000, 1, "denoise_6mp_s_per_mp", NULL, error)
-         && measure_denoise (&bench, 1024, 1024, SLOW_TRIES, "denoise_1mp_s_per_mp", NULL, error)
-         && measure_peak (&bench, error) && measure_best_conv (&bench, error)
-         && measure_forward (&bench, "blas", "forward_f32_gflops", error)
-         && measure_forward (&bench, "onednn", "forward_bf16_gflops", error) && measure_training (&bench, error);
+  if (! pool)
+    return FALSE;
+  for (gsize i = 0; i < G_N_ELEMENTS (parts); i++)
+    {
+      g_string_append_printf (names, "%s%s", i ? ", " : "", parts[i].name);
+      if (only && strcmp (only, parts[i].name) != 0)
+        continue;
+      any = TRUE;
+      if (! parts[i].measure (&bench, error))
+        return FALSE;
+    }
+  if (! any)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "There is no part \"%s\" to measure; there are: %s.",
+                 only, names->str);
+  return any;
 }

@@ -64,13 +64,23 @@ get (const Table *table, const char *key)
 static void
 print_ratios (const Table *table)
 {
-  double f32 = get (table, "forward_f32_gflops"), bf16 = get (table, "forward_bf16_gflops");
+  static const struct
+  {
+    const char *label, *above, *below;
+  } ratios[] = {
+    { "f32 network / OpenBLAS", "forward_f32_gflops", "sgemm_gflops" },
+    { "bf16 network / f32 network", "forward_bf16_gflops", "forward_f32_gflops" },
+    { "24 megapixels / 1, per megapixel", "denoise_24mp_s_per_mp", "denoise_1mp_s_per_mp" },
+  };
 
-  printf ("\nf32 network / OpenBLAS             %8.2f\n", f32 / get (table, "sgemm_gflops"));
-  if (isfinite (bf16))
-    printf ("bf16 network / f32 network         %8.2f\n", bf16 / f32);
-  printf ("24 megapixels / 1, per megapixel   %8.2f\n",
-          get (table, "denoise_24mp_s_per_mp") / get (table, "denoise_1mp_s_per_mp"));
+  putchar ('\n');
+  for (gsize i = 0; i < G_N_ELEMENTS (ratios); i++)
+    {
+      double ratio = get (table, ratios[i].above) / get (table, ratios[i].below);
+
+      if (isfinite (ratio))
+        printf ("%-34s %8.2f\n", ratios[i].label, ratio);
+    }
 }
 
 gboolean
@@ -78,11 +88,13 @@ command_bench (const Command *self, char **argv, GError **error)
 {
   g_auto (GStrv) files = NULL;
   g_auto (RunOptions) run = { .steps = 1 };
+  g_autofree char *only = NULL;
   g_autoptr (DiffusionModel) model = NULL;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   Table            table = { 0 };
   const Option     options_table[] = {
         { "json", OPTION_FLAG, &table.json, NULL, "print JSON for scripts, null for what the processor lacks" },
+        { "only", OPTION_TEXT, &only, "PART", "measure one part: denoise, machine, network or train" },
         { "model", OPTION_FILE, &run.model, "FILE", "model file, or the name of an installed model; default: default" },
         OPTION_THREADS (&run.threads),
   };
@@ -91,7 +103,7 @@ command_bench (const Command *self, char **argv, GError **error)
     table.values[i] = NAN;
   if (! command_parse (self, argv, options_table, G_N_ELEMENTS (options_table), &files, error)
       || ! (model = run_options_apply (&run, &options, error))
-      || ! diffusion_bench (model, run.threads, on_result, &table, run_get_cancellable (), error))
+      || ! diffusion_bench (model, only, run.threads, on_result, &table, run_get_cancellable (), error))
     return FALSE;
   if (table.json)
     puts ("\n}");
