@@ -28,6 +28,7 @@ test_help (void)
     { "forward", "--noise", "--t", "--seed" },
     { "estimate", "--mask" },
     { "info", "MODEL" },
+    { "bench", "--json", "--only", "--threads" },
   };
   g_autofree char *all = OUTPUT ("--help"), *version = OUTPUT ("--version");
 
@@ -57,6 +58,7 @@ test_wrong_use (void)
   REFUSED ("--width", "generate", "a.png");
   REFUSED ("--noise", "forward", "a.png", "b.png");
   REFUSED ("--data", "train", "--out", "m.safetensors");
+  REFUSED ("network", "bench", "--only", "nothing"); /* the parts are named */
 }
 
 static void
@@ -817,6 +819,40 @@ test_train_interrupted (void)
   g_assert_cmpfloat (count_samples (out), >, 16);
 }
 
+/* ---- bench ------------------------------------------------------------------------------------------------------- */
+
+/* A key's number in flat JSON; NAN: null, or not there. */
+static double
+get_figure (const char *json, const char *key)
+{
+  g_autofree char *quoted = g_strdup_printf ("\"%s\": ", key);
+  const char      *at = strstr (json, quoted);
+  char            *end;
+  double           value;
+
+  if (! at)
+    return NAN;
+  value = g_ascii_strtod (at + strlen (quoted), &end);
+  return end == at + strlen (quoted) ? NAN : value;
+}
+
+static void
+test_bench (void)
+{
+  g_autofree char *machine = OUTPUT ("bench", "--json", "--only", "machine", "--model", get_model ());
+  g_autofree char *network = OUTPUT ("bench", "--json", "--only", "network", "--model", get_model ());
+  g_autofree char *train = OUTPUT ("bench", "--json", "--only", "train", "--model", get_model ());
+  gboolean         bf16 = isfinite (get_figure (machine, "conv_bf16_gflops"));
+
+  g_assert_cmpfloat (get_figure (machine, "sgemm_gflops"), >, 0);
+  g_assert_cmpfloat (get_figure (network, "forward_f32_gflops"), >, 0);
+  g_assert_cmpfloat (get_figure (train, "train_samples_per_s"), >, 0);
+  /* What the processor lacks is null, not left out. */
+  g_assert_nonnull (strstr (machine, "\"conv_bf16_gflops\": "));
+  g_assert_nonnull (strstr (network, "\"forward_bf16_gflops\": "));
+  g_assert_true (isfinite (get_figure (network, "forward_bf16_gflops")) == bf16);
+}
+
 /* ---- main -------------------------------------------------------------------------------------------------------- */
 
 int
@@ -849,6 +885,7 @@ main (int argc, char **argv)
     { "full-disk", test_full_disk },
     { "broken-model", test_broken_model },
     { "info", test_info },
+    { "bench", test_bench },
     { "train/no-pictures", test_train_no_pictures },
     { "train/cache", test_train_cache },
     { "train/resume", test_train_resume },
