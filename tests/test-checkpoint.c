@@ -1,12 +1,20 @@
 /* The networks of Stable Diffusion checkpoints: against what the original implementations made of tiny ones.
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "process/latent.h"
 #include "references.h"
 
+#include <glib/gstdio.h>
 #include <json-glib/json-glib.h>
 #include <math.h>
 #include <string.h>
 
 #define TOLERANCE 2e-3
+
+static gboolean
+is_any (const char *name)
+{
+  return TRUE;
+}
 
 static Tokenizer *
 open_tokenizer (void)
@@ -169,6 +177,213 @@ test_vae (gconstpointer family)
   networks_close (&networks);
 }
 
+/* Writes a copy of a checkpoint to `path` in which one tensor is another (or, without values, missing), and metadata
+ * may be added; opens it. */
+static void
+write_changed (const TensorFile *file, const char *path, TensorType type, const char *changed, const int dims[4],
+               const float *values, GHashTable *metadata)
+{
+  g_autoptr (GPtrArray) names = tensor_file_list (file, is_any);
+  g_autoptr (GPtrArray) memory = g_ptr_array_new_with_free_func (g_free);
+  g_autofree TensorEntry *entries = g_new0 (TensorEntry, names->len);
+  int                     count = 0;
+  GError                 *error = NULL;
+
+  for (guint i = 0; i < names->len; i++)
+    {
+      const char *name = names->pdata[i];
+      TensorView  view, *kept;
+      float      *own;
+
+      g_assert_true (tensor_file_view (file, name, &view));
+      if (g_strcmp0 (name, changed) == 0)
+        {
+          if (values)
+            entries[count++]
+                = (TensorEntry){ name,   dims, 4, (gsize) dims[0] * (gsize) dims[1] * (gsize) dims[2] * (gsize) dims[3],
+                                 values, type };
+          continue;
+        }
+      kept = g_memdup2 (&view, sizeof view);
+      own = g_new (float, view.count);
+      g_ptr_array_add (memory, kept);
+      g_ptr_array_add (memory, own);
+      g_assert_true (tensor_file_read (file, name, view.dims, view.n_dims, own, NULL));
+      entries[count++] = (TensorEntry){ name, kept->dims, view.n_dims, view.count, own, type };
+    }
+  tensors_write (path, entries, count, metadata, &error);
+  g_assert_no_error (error);
+}
+
+static char *
+make_path (const char *name)
+{
+  return g_build_filename (g_get_tmp_dir (), name, NULL);
+}
+
+static SdUnet *
+open_inpainting_unet (Networks *networks)
+{
+  TensorView       view;
+  g_autofree char *path = make_path ("inpainting.safetensors");
+  GError          *error = NULL;
+  SdUnet          *unet;
+
+  g_assert_true (tensor_file_view (networks->r.golden, "inpaint.input_weight", &view));
+  write_changed (networks->r.checkpoint, path, TENSOR_F32, "model.diffusion_model.input_blocks.0.0.weight", view.dims,
+                 view.data, tensor_file_get_metadata (networks->r.checkpoint));
+  tensor_file_free (networks->r.checkpoint);
+  networks->r.checkpoint = tensor_file_map (path, &error);
+  g_assert_no_error (error);
+  unet = sd_unet_new (networks->r.checkpoint, sd_text_get_width (networks->text), &error);
+  g_assert_no_error (error);
+  g_unlink (path);
+  return unet;
+}
+
+/* Files for inpainting have a first convolution of 9 channels and are otherwise the same: here it is swapped in. */
+static void
+test_inpainting (gconstpointer family)
+{
+  Networks networks;
+  SdTensor x, context;
+
+  if (! networks_open (&networks, family))
+    return;
+  sd_unet_free (networks.unet);
+  networks.unet = open_inpainting_unet (&networks);
+  g_assert_cmpint (sd_unet_get_channels (networks.unet), ==, 9);
+  x = references_get (&networks.r, "inpaint.x");
+  context = references_get (&networks.r, "text.cond");
+  check (&networks, sd_unet_forward (networks.r.run, networks.unet, &x, 500, &context), "inpaint.eps.t500");
+  networks_close (&networks);
+}
+
+/* ---- the reverse process ---- */
+
+typedef struct
+{
+  Networks    *networks;
+  const float *alphas;
+  double       worst, last;
+} Chain;
+
+/* The reference's latents are sqrt (a) z + sqrt (1 - a) eps, ours z + sigma eps. */
+static void
+compare_step (int step, const LatentSchedule *schedule, const float *clean, const float *x, gpointer data)
+{
+  Chain           *chain = data;
+  g_autofree char *name = g_strdup_printf ("img2img.z.%d", schedule->steps - 1 - step);
+  SdTensor         reference = references_get (&chain->networks->r, name);
+  SdTensor         scaled = sd_tensor_new (chain->networks->r.run, 1, reference.h, reference.w, 4);
+  double           sigma = schedule->sigmas[step + 1];
+
+  for (gsize i = 0; i < sd_tensor_count (&scaled); i++)
+    scaled.data[i] = x[i] / (float) sqrt (1 + sigma * sigma);
+  chain->last = references_compare (&scaled, &reference);
+  chain->worst = MAX (chain->worst, chain->last);
+  sd_tensor_free (chain->networks->r.run, &scaled);
+  sd_tensor_free (chain->networks->r.run, &reference);
+}
+
+/* DDIM as its authors' program spaces it: timesteps 1, 101, ... 901, and at the end the level of timestep 0. */
+static void
+test_chain (gconstpointer family)
+{
+  gboolean       sd1 = strcmp (family, "sd1") == 0;
+  double         sigmas[11], timesteps[10], a, last;
+  LatentSchedule schedule = { sd1 ? 6 : 4, sigmas, timesteps };
+  Networks       networks;
+  Chain          chain = { &networks, NULL, 0, 0 };
+  SdTensor       context, uncond, both, noise, moments, picture, start, decoded, image;
+  float          alphas[SD_TIMESTEPS], *x;
+  LatentDenoiser denoiser;
+  LatentJob      job = { 0 };
+  GError        *error = NULL;
+
+  if (! networks_open (&networks, family))
+    return;
+  g_assert_true (tensor_file_read (networks.r.checkpoint, "alphas_cumprod", (int[]){ SD_TIMESTEPS }, 1, alphas, NULL));
+  for (int i = 0; i < schedule.steps; i++)
+    {
+      timesteps[i] = 1 + 100 * (schedule.steps - 1 - i);
+      sigmas[i] = latent_sigma (alphas, timesteps[i]);
+    }
+  sigmas[schedule.steps] = latent_sigma (alphas, 0);
+  context = references_get (&networks.r, "text.cond");
+  uncond = references_get (&networks.r, "text.uncond");
+  both = sd_tensor_new (networks.r.run, 2, 1, context.w, context.c);
+  memcpy (both.data, context.data, sd_tensor_count (&context) * sizeof (float));
+  memcpy (both.data + sd_tensor_count (&context), uncond.data, sd_tensor_count (&context) * sizeof (float));
+  noise = references_get (&networks.r, "img2img.noise");
+  picture = references_get (&networks.r, "vae.image");
+  moments = sd_vae_encode (networks.r.run, networks.vae, &picture);
+
+  /* The reference's noise instead of ours: the original is that of which our noise makes its start. */
+  start = references_get (&networks.r, "img2img.start");
+  a = (double) alphas[(int) timesteps[0]];
+  x = g_new (float, sd_tensor_count (&noise));
+  for (int i = 0; i < noise.h * noise.w; i++)
+    {
+      float own[4];
+
+      random_gaussian4 (0, 0x80000000u, i % noise.w, i / noise.w, own);
+      for (int c = 0; c < 4; c++)
+        {
+          double made = sqrt (a) * (double) (SD_LATENT_FACTOR * moments.data[i * 8 + c])
+                        + sqrt (1 - a) * (double) noise.data[i * 4 + c];
+
+          g_assert_cmpfloat_with_epsilon (made, (double) start.data[i * 4 + c], 1e-4);
+          start.data[i * 4 + c] = (float) (made * sqrt (1 + sigmas[0] * sigmas[0]) - sigmas[0] * (double) own[c]);
+        }
+    }
+  denoiser = (LatentDenoiser){ networks.r.run, networks.unet, FALSE, &both, 7.5, NULL, 64 };
+  job.width = noise.w;
+  job.height = noise.h;
+  job.original = start.data;
+  job.done = compare_step;
+  job.user_data = &chain;
+  g_assert_true (latent_reverse (&denoiser, &job, &schedule, DIFFUSION_SAMPLER_DDIM, x, &error));
+  g_test_message ("after each step at most %.2e, at the end %.2e", chain.worst, chain.last);
+  g_assert_cmpfloat (chain.worst, <, 1e-2);
+  g_assert_cmpfloat (chain.last, >, 0);
+  for (gsize i = 0; i < sd_tensor_count (&start); i++)
+    start.data[i] = x[i] / (float) (sqrt (1 + sigmas[schedule.steps] * sigmas[schedule.steps])) / SD_LATENT_FACTOR;
+  decoded = sd_vae_decode (networks.r.run, networks.vae, &start);
+  image = references_get (&networks.r, "img2img.image");
+  last = references_compare (&decoded, &image);
+  g_test_message ("decoded: %.2e", last);
+  g_assert_cmpfloat (last, <, 1e-2);
+  g_free (x);
+  networks_close (&networks);
+}
+
+/* One step from pure noise, as SD-Turbo does it. */
+static void
+test_turbo (void)
+{
+  Networks       networks;
+  float          alphas[SD_TIMESTEPS];
+  SdTensor       context, noise, z;
+  LatentDenoiser denoiser;
+  double         sigma;
+  GError        *error = NULL;
+
+  if (! networks_open (&networks, "sd2"))
+    return;
+  g_assert_true (tensor_file_read (networks.r.checkpoint, "alphas_cumprod", (int[]){ SD_TIMESTEPS }, 1, alphas, NULL));
+  sigma = latent_sigma (alphas, 999);
+  context = references_get (&networks.r, "text.cond");
+  noise = references_get (&networks.r, "turbo.noise");
+  z = sd_tensor_new (networks.r.run, 1, noise.h, noise.w, 4);
+  for (gsize i = 0; i < sd_tensor_count (&noise); i++)
+    noise.data[i] *= (float) sigma;
+  denoiser = (LatentDenoiser){ networks.r.run, networks.unet, FALSE, &context, 1, NULL, 64 };
+  g_assert_true (latent_denoise (&denoiser, noise.w, noise.h, noise.data, sigma, 999, z.data, &error));
+  check (&networks, z, "turbo.z");
+  networks_close (&networks);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -180,5 +395,10 @@ main (int argc, char **argv)
   g_test_add_data_func ("/checkpoint/sd2/unet", "sd2", test_unet);
   g_test_add_data_func ("/checkpoint/sd1/vae", "sd1", test_vae);
   g_test_add_data_func ("/checkpoint/sd2/vae", "sd2", test_vae);
+  g_test_add_data_func ("/checkpoint/sd1/inpainting", "sd1", test_inpainting);
+  g_test_add_data_func ("/checkpoint/sd2/inpainting", "sd2", test_inpainting);
+  g_test_add_data_func ("/checkpoint/sd1/chain", "sd1", test_chain);
+  g_test_add_data_func ("/checkpoint/sd2/chain", "sd2", test_chain);
+  g_test_add_func ("/checkpoint/sd2/turbo", test_turbo);
   return g_test_run ();
 }

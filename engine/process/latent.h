@@ -1,0 +1,68 @@
+/* The reverse process on the latents of a checkpoint.  SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * As everywhere in this engine noise is added, not blended in: x = z + sigma eps, where a checkpoint's own notation has
+ * sqrt (a) z + sqrt (1 - a) eps, so that sigma = sqrt ((1 - a) / a); its network is given x / sqrt (1 + sigma^2).
+ */
+#pragma once
+
+#include "net/sd/checkpoint.h"
+#include "process.h"
+
+#define LATENT_CHANNELS 4
+
+/* ---- schedule ---- */
+
+typedef struct
+{
+  int     steps;
+  double *sigmas;    /* steps + 1, falling; the last is mostly 0 */
+  double *timesteps; /* steps: what the network is told */
+} LatentSchedule;
+
+/* From a strength's timestep, 1000 strength - 1, down in equal steps, as few-step models are trained: the last is one
+ * step's length above 0, and ends at 0.  strength: above 0, at most 1. */
+void latent_schedule_init (LatentSchedule *schedule, const float *alphas, double strength, int steps);
+void latent_schedule_clear (LatentSchedule *schedule);
+/* The noise level of a timestep, fractions allowed. */
+double latent_sigma (const float *alphas, double timestep);
+
+/* ---- denoiser ---- */
+
+/* What a checkpoint's network and a prompt are to the reverse process: a function from x and sigma to the clean latent
+ * that it believes in. */
+typedef struct
+{
+  SdRun          *run;
+  const SdUnet   *unet;
+  gboolean        v;       /* predicts v, not the noise */
+  const SdTensor *context; /* [2]: the prompt and the negative one; [1]: the prompt alone, without guidance */
+  double          guidance;
+  const float    *hole; /* [h][w][5] for files with 9 channels: the mask and the known picture's latent; else NULL */
+  int             tile; /* edge of what the network sees at once, latents, a multiple of what the network needs */
+} LatentDenoiser;
+
+/* D (x; sigma), [h][w][4]; where the latent is larger than a tile, tiles that overlap by a quarter are blended
+ * (Bar-Tal et al. 2023, "MultiDiffusion").  Fails as run does. */
+gboolean latent_denoise (const LatentDenoiser *denoiser, int width, int height, const float *x, double sigma,
+                         double timestep, float *clean, GError **error);
+/* How often the network runs for one step on a latent of this size. */
+int latent_count_tiles (int width, int height, int tile);
+
+/* ---- reverse process ---- */
+
+typedef struct
+{
+  int          width, height; /* of the latent: both multiples of what the network needs */
+  const float *original;      /* [h][w][4]: what is noised and worked on; NULL: nothing, zeros */
+  const float *strength;      /* [h][w]: each latent's own, at most that of the schedule; NULL: the schedule's */
+  guint64      seed;
+  int          origin_x, origin_y; /* in the field of random numbers */
+  /* After each step: may be NULL. */
+  void (*done) (int step, const LatentSchedule *schedule, const float *clean, const float *x, gpointer user_data);
+  gpointer user_data;
+} LatentJob;
+
+/* Walks down the schedule; x: [h][w][4], the result.  At each step latents whose own strength is below the step's are
+ * put back from the noised original (Levin and Fried 2023); those that are never reached come back as they were. */
+gboolean latent_reverse (const LatentDenoiser *denoiser, const LatentJob *job, const LatentSchedule *schedule,
+                         DiffusionSampler sampler, float *x, GError **error);
