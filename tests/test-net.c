@@ -183,6 +183,24 @@ test_stream (gconstpointer data)
       }
 }
 
+/* The rows kept between nodes do not grow with the picture's height. */
+static void
+test_memory (void)
+{
+  g_autoptr (NetLayout) layout = net_layout_new (&diffusion_architecture_default, NULL);
+  g_autoptr (NetPlan) plan = net_plan_new (layout, &compute_reference, FALSE, NULL);
+  StreamJob   job = { 1600, 800, 0, NULL, NULL, NULL };
+  gsize       low = stream_estimate_memory (plan, 2, &job), high;
+  const gsize megabyte = 1 << 20;
+
+  job.height = 80000;
+  high = stream_estimate_memory (plan, 2, &job);
+  g_test_message ("3200 pixels wide: %.0f MB at 1600 rows, %.0f at 160000", (double) low / 1e6, (double) high / 1e6);
+  g_assert_cmpuint (high, ==, low);
+  /* Half of what a picture of 24 megapixels may take in all, weights included. */
+  g_assert_cmpuint (high, <, 240 * megabyte);
+}
+
 /* No output pixel looks further than the margin that the model states.  (On the reference: Winograd's rounding, not its
  * result, depends on pixels of the whole tile.) */
 static void
@@ -414,6 +432,7 @@ main (int argc, char **argv)
 
       g_test_add_data_func (name, backends[i], test_stream);
     }
+  g_test_add_func ("/net/memory", test_memory);
   g_test_add_data_func ("/net/margin/three-levels", &small, test_margin);
   g_test_add_data_func ("/net/margin/two-levels", &odd, test_margin);
   g_test_add_func ("/net/architecture", test_architecture);

@@ -92,7 +92,7 @@ struct _ComputeBackend
   gboolean (*is_available) (void);
 
   Conv *(*conv_new) (const ConvShape *shape, gboolean training, GError **error);
-  /* Takes a copy of the weights and bias, in the back end's own layout. */
+  /* Lays the weights out as the back end likes them.  They and the bias must stay until the next call. */
   gboolean (*conv_set_weights) (Conv *conv, const float *weights, const float *bias, Scratch *scratch, GError **error);
   void (*conv_free) (Conv *conv);
 

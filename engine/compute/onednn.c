@@ -49,11 +49,11 @@ typedef struct
 
 typedef struct
 {
-  Conv       conv;
-  float     *weights, *bias; /* canonical, f32 */
-  GMutex     lock;           /* of the two arrays */
-  GPtrArray *plans;          /* Plan, the newest last */
-  GPtrArray *layouts;        /* Weights */
+  Conv         conv;
+  const float *weights, *bias; /* canonical, f32, not owned: plans that come later lay them out anew */
+  GMutex       lock;           /* of the two arrays */
+  GPtrArray   *plans;          /* Plan, the newest last */
+  GPtrArray   *layouts;        /* Weights */
 } OnednnConv;
 
 /* ---- oneDNN 2 and 3 ---- */
@@ -344,7 +344,7 @@ weights_fill (OnednnConv *self, Weights *weights, GError **error)
     return check (status, "describe weights", error);
   status = dnnl_memory_get_memory_desc (weights->memory, &to);
   if (status == dnnl_success)
-    status = dnnl_memory_create (&canonical, DESC (desc), get_engine (), self->weights);
+    status = dnnl_memory_create (&canonical, DESC (desc), get_engine (), (gpointer) self->weights);
   if (status == dnnl_success)
     status = create_reorder (DESC (desc), to, &reorder);
   success = check (status, "lay out weights", error);
@@ -557,7 +557,7 @@ run_plan (const Conv *conv, const Plan *plan, const void *from, void *to, gpoint
       arguments_add (&arguments, DNNL_ARG_SRC, QUERY (plan, src), (gpointer) from);
       if (! is_exchanged (&conv->shape))
         arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (plan->desc, dnnl_query_weights_md, 1),
-                       self->bias);
+                       (gpointer) self->bias);
       arguments_add (&arguments, DNNL_ARG_DST, QUERY (plan, dst), to);
     }
   return arguments_run (&arguments, plan->primitive, error);
@@ -684,8 +684,6 @@ onednn_conv_free (Conv *conv)
 
   g_ptr_array_unref (self->plans);
   g_ptr_array_unref (self->layouts);
-  core_free (self->weights);
-  core_free (self->bias);
   g_mutex_clear (&self->lock);
   g_free (self);
 }
@@ -699,13 +697,6 @@ onednn_conv_new (const ConvShape *shape, gboolean training, GError **error)
   g_mutex_init (&self->lock);
   self->plans = g_ptr_array_new_with_free_func (plan_unref);
   self->layouts = g_ptr_array_new_with_free_func (weights_free);
-  self->weights = core_alloc0 (conv_shape_count_weights (shape), sizeof (float), error);
-  self->bias = self->weights ? core_alloc0 ((gsize) shape->c_out, sizeof (float), error) : NULL;
-  if (! self->bias)
-    {
-      onednn_conv_free (&self->conv);
-      return NULL;
-    }
   return &self->conv;
 }
 
@@ -714,8 +705,8 @@ onednn_conv_set_weights (Conv *conv, const float *weights, const float *bias, Sc
 {
   OnednnConv *self = (OnednnConv *) conv;
 
-  memcpy (self->weights, weights, conv_shape_count_weights (&conv->shape) * sizeof (float));
-  memcpy (self->bias, bias, (gsize) conv->shape.c_out * sizeof (float));
+  self->weights = weights;
+  self->bias = bias;
   omp_set_num_threads (1);
   for (guint i = 0; i < self->layouts->len; i++)
     if (! weights_fill (self, g_ptr_array_index (self->layouts, i), error))
