@@ -399,6 +399,22 @@ typedef enum
   DIFFUSION_TRAIN_STYLE    /* mostly levels at which the model's own hand shows: for regenerating in a style */
 } DiffusionTrainMix;
 
+/* Several processes that train one model together, on one machine or on many: each calls diffusion_train () with the
+ * same options and a rank of its own.  A step of the optimizer takes `batch` samples from each, which are those that
+ * one process with `ranks` times the batch would take, and goes along the sum of their gradients: so it is the same
+ * training, only faster ("data parallel").  Rank 0's start, clock and files count: it alone validates, reports and
+ * writes. Being cancelled, any rank ends the training of all; after any other failure the caller has to end the other
+ * processes, which wait for it. */
+typedef struct
+{
+  int rank, ranks; /* 0 or 1 ranks: alone */
+  /* Replace the values by their sums over all ranks, the same on each, and return when that is done; called by all in
+   * the same order, on the calling thread.  FALSE and an error when another rank is gone. */
+  gboolean (*sum_floats) (float *values, gsize count, gpointer user_data, GError **error);
+  gboolean (*sum_doubles) (double *values, gsize count, gpointer user_data, GError **error);
+  gpointer user_data;
+} DiffusionTeam;
+
 typedef struct
 {
   const char            *corpus; /* a packed corpus */
@@ -421,12 +437,12 @@ typedef struct
   gpointer               progress_data;
   DiffusionTrainStock    on_stock; /* may be NULL */
   gpointer               stock_data;
+  DiffusionTeam          team;
 } DiffusionTrainOptions;
 
 #define DIFFUSION_TRAIN_OPTIONS_INIT                                                                                   \
   {                                                                                                                    \
-    NULL, NULL, NULL, { 0 }, DIFFUSION_TRAIN_DENOISE, 0, 0, FALSE, 16, 64, 1e-3, 0, 0, 5, NULL, NULL, NULL, NULL,      \
-        NULL, NULL                                                                                                     \
+    NULL, NULL, NULL, { 0 }, DIFFUSION_TRAIN_DENOISE, 0, 0, FALSE, 16, 64, 1e-3, 0, 0, 5, NULL, NULL, NULL, NULL       \
   }
 
 /* Trains to the end, then writes the averaged weights to OUT.  Cancelling writes a checkpoint and fails with

@@ -399,6 +399,168 @@ test_style (Fixture *f, gconstpointer data)
   g_unlink (stripes);
 }
 
+/* ---- several ranks ---- */
+
+#define RANKS 2
+
+/* Ranks that are threads of this process: each sum is one meeting of all. */
+typedef struct
+{
+  GMutex   mutex;
+  GCond    cond;
+  int      present;
+  gboolean complete; /* all have come, not all have gone */
+  double  *sums;
+  gsize    count;
+} Meeting;
+
+/* Of two values the sum is the same whoever comes first. */
+static void
+meet (Meeting *meeting, double *values, gsize count)
+{
+  g_mutex_lock (&meeting->mutex);
+  while (meeting->complete)
+    g_cond_wait (&meeting->cond, &meeting->mutex);
+  if (meeting->present++ == 0)
+    {
+      meeting->sums = g_new0 (double, count);
+      meeting->count = count;
+    }
+  g_assert_cmpint (count, ==, meeting->count); /* all ask for the same sums in the same order */
+  for (gsize i = 0; i < count; i++)
+    meeting->sums[i] += values[i];
+  meeting->complete = meeting->present == RANKS;
+  g_cond_broadcast (&meeting->cond);
+  while (! meeting->complete)
+    g_cond_wait (&meeting->cond, &meeting->mutex);
+  memcpy (values, meeting->sums, count * sizeof (double));
+  if (--meeting->present == 0)
+    {
+      g_clear_pointer (&meeting->sums, g_free);
+      meeting->complete = FALSE;
+      g_cond_broadcast (&meeting->cond);
+    }
+  g_mutex_unlock (&meeting->mutex);
+}
+
+static gboolean
+sum_doubles (double *values, gsize count, gpointer data, GError **error)
+{
+  meet (data, values, count);
+  return TRUE;
+}
+
+static gboolean
+sum_floats (float *values, gsize count, gpointer data, GError **error)
+{
+  g_autofree double *wide = g_new (double, count);
+
+  for (gsize i = 0; i < count; i++)
+    wide[i] = (double) values[i];
+  meet (data, wide, count);
+  for (gsize i = 0; i < count; i++)
+    values[i] = (float) wide[i];
+  return TRUE;
+}
+
+typedef struct
+{
+  DiffusionTrainOptions options;
+  GCancellable         *cancellable; /* NULL: not to be cancelled */
+  gboolean              stopped;
+} Rank;
+
+static gpointer
+train_rank (gpointer data)
+{
+  Rank *rank = data;
+  g_autoptr (GError) error = NULL;
+
+  rank->stopped = ! diffusion_train (&rank->options, rank->cancellable, &error);
+  if (rank->stopped)
+    g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  return NULL;
+}
+
+/* The weights in full precision; the model has halves, in which two that hardly differ can be far apart. */
+static float *
+load_weights (const Fixture *f, const DiffusionTrainOptions *options, gsize *count)
+{
+  g_autoptr (NetLayout) layout = net_layout_new (&options->architecture, NULL);
+  gsize    n = *count = layout->n_parameters;
+  float   *weights = g_new (float, n * 4);
+  Adam     adam = { n, weights, weights + n, weights + 2 * n, weights + 3 * n, 0 };
+  Progress progress;
+
+  g_assert_true (checkpoint_load (f->checkpoint, layout, &adam, &progress, NULL));
+  return weights;
+}
+
+/* Runs all ranks; watch->cancel_at: rank 0 is cancelled there, which must end the others too. */
+static void
+run_ranks (const DiffusionTrainOptions *alone, Watch *watching)
+{
+  Meeting  meeting = { 0 };
+  Rank     ranks[RANKS];
+  GThread *threads[RANKS];
+
+  for (int i = 0; i < RANKS; i++)
+    {
+      ranks[i] = (Rank){ *alone, i ? NULL : watching->cancellable, FALSE };
+      ranks[i].options.batch /= RANKS;
+      ranks[i].options.progress_data = i ? NULL : watching; /* only rank 0 reports */
+      if (i)
+        ranks[i].options.out = "/nowhere/at all.safetensors"; /* where no checkpoint is, and none is written */
+      ranks[i].options.team = (DiffusionTeam){ i, RANKS, sum_floats, sum_doubles, &meeting };
+      threads[i] = g_thread_new ("rank", train_rank, &ranks[i]);
+    }
+  for (int i = 0; i < RANKS; i++)
+    {
+      g_thread_join (threads[i]);
+      g_assert_cmpint (ranks[i].stopped, ==, watching->cancel_at > 0);
+    }
+}
+
+/* Two ranks reach what one with twice the batch reaches: the same loss, and the same weights to the rounding of sums;
+ * also when they are interrupted and go on from a checkpoint that only rank 0 has. */
+static void
+test_team (Fixture *f, gconstpointer data)
+{
+  DiffusionTrainOptions alone = get_options (f, 320);
+  Watch                 one = { 0 }, half = { g_cancellable_new (), 160, 0, 0, 0 }, two = { 0 };
+  g_autofree float     *wanted = NULL, *weights = NULL;
+  double                difference = 0, length = 0;
+  gsize                 count;
+
+  g_setenv ("DIFFUSION_COMPUTE", "blas", TRUE);
+  alone.progress = watch;
+  alone.progress_data = &one;
+  g_assert_true (diffusion_train (&alone, NULL, NULL));
+  wanted = load_weights (f, &alone, &count);
+  g_unlink (f->model);
+  g_unlink (f->checkpoint);
+
+  if (GPOINTER_TO_INT (data))
+    {
+      run_ranks (&alone, &half);
+      g_assert_cmpint (half.samples, ==, 160);
+      g_assert_false (g_file_test (f->model, G_FILE_TEST_EXISTS));
+    }
+  run_ranks (&alone, &two);
+  g_unsetenv ("DIFFUSION_COMPUTE");
+  weights = load_weights (f, &alone, &count);
+  for (gsize i = 0; i < count; i++)
+    {
+      difference += pow ((double) weights[i] - (double) wanted[i], 2);
+      length += (double) wanted[i] * (double) wanted[i];
+    }
+  g_test_message ("loss %.7f and %.7f, weights differ by %.2g", one.last, two.last, sqrt (difference / length));
+  g_assert_cmpint (two.samples, ==, 320);
+  g_assert_cmpfloat_with_epsilon (two.last, one.last, 1e-6);
+  g_assert_cmpfloat (sqrt (difference / length), <, 1e-5);
+  g_object_unref (half.cancellable);
+}
+
 static void
 test_refuses (Fixture *f, gconstpointer data)
 {
@@ -451,6 +613,8 @@ main (int argc, char **argv)
   g_test_add ("/train/resume", Fixture, NULL, set_up, test_resume, tear_down);
   g_test_add ("/train/from", Fixture, NULL, set_up, test_from, tear_down);
   g_test_add ("/train/style", Fixture, NULL, set_up, test_style, tear_down);
+  g_test_add ("/train/team/whole", Fixture, GINT_TO_POINTER (FALSE), set_up, test_team, tear_down);
+  g_test_add ("/train/team/resumed", Fixture, GINT_TO_POINTER (TRUE), set_up, test_team, tear_down);
   g_test_add ("/train/refuses", Fixture, NULL, set_up, test_refuses, tear_down);
   return g_test_run ();
 }

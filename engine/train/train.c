@@ -50,6 +50,7 @@ typedef struct
   Progress                     progress;
 
   int         tasks, per_task; /* batch = tasks * per_task */
+  double      weights;         /* of this step's samples, of all ranks */
   TrainPass **passes;          /* per task */
   float     **gradients;       /* per thread */
   float     **d_outputs;       /* per task */
@@ -194,8 +195,9 @@ load_batches (gpointer data)
 
       if (! batch)
         continue;
-      batch_draw (batch, trainer->options->batch, trainer, FALSE, trainer->options->seed, sample, &drawer);
-      sample += trainer->options->batch;
+      batch_draw (batch, trainer->options->batch, trainer, FALSE, trainer->options->seed,
+                  sample + trainer->options->team.rank * trainer->options->batch, &drawer);
+      sample += team_batch (trainer->options);
       g_async_queue_push (trainer->ready, batch);
     }
   drawer_clear (&drawer);
@@ -239,7 +241,7 @@ run_task (int task, int thread, gpointer data)
     return;
   trainer->losses[task]
       = measure (output, batch->target + first * NET_CHANNELS_OUT, batch->weight + first * NET_CHANNELS_OUT, count,
-                 1 / MAX (batch->weights, 1), d_output);
+                 1 / MAX (trainer->weights, 1), d_output);
   train_pass_backward (trainer->passes[task], d_output, trainer->gradients[thread], &trainer->errors[task]);
 }
 
@@ -284,8 +286,9 @@ update_weights (Trainer *trainer, double norm)
 static gboolean
 train_step (Trainer *trainer, GError **error)
 {
-  Progress *p = &trainer->progress;
-  double    loss = 0, norm;
+  const DiffusionTeam *team = &trainer->options->team;
+  Progress            *p = &trainer->progress;
+  double               loss = 0, norm;
 
   trainer->current = g_async_queue_pop (trainer->ready);
   if (trainer->current->weights == 0)
@@ -294,18 +297,24 @@ train_step (Trainer *trainer, GError **error)
                            "There is not enough memory for the training samples.");
       return FALSE;
     }
+  trainer->weights = trainer->current->weights;
+  if (! team_sum (team, &trainer->weights, 1, error))
+    return FALSE;
   pool_run (trainer->pool, trainer->tasks, run_task, trainer);
   if (! core_take_first_error (trainer->errors, trainer->tasks, error))
     return FALSE;
   for (int i = 0; i < trainer->tasks; i++)
-    loss += trainer->losses[i] / trainer->current->weights;
+    loss += trainer->losses[i] / trainer->weights;
   g_async_queue_push (trainer->empty, trainer->current);
 
   norm = adam_reduce (&trainer->adam, trainer->pool, trainer->gradients, pool_get_threads (trainer->pool));
+  if (! team_reduce (team, &trainer->adam, trainer->pool, trainer->gradients[0], &norm, error)
+      || ! team_sum (team, &loss, 1, error))
+    return FALSE;
   update_weights (trainer, isfinite (loss) ? norm : NAN);
   if (! net_plan_set_weights (trainer->plan, trainer->adam.weights, trainer->pool, error))
     return FALSE;
-  p->samples += trainer->options->batch;
+  p->samples += team_batch (trainer->options);
   p->seconds = trainer->seconds_before + (double) (g_get_monotonic_time () - trainer->started) * 1e-6;
   if (isfinite (loss))
     p->loss = trainer->adam.steps <= 1 ? loss : SMOOTHING * p->loss + (1 - SMOOTHING) * loss;
@@ -388,7 +397,9 @@ set_start (Trainer *trainer, const char *checkpoint, GError **error)
   const DiffusionTrainOptions *o = trainer->options;
   Adam                        *adam = &trainer->adam;
 
-  if (o->resume && g_file_test (checkpoint, G_FILE_TEST_EXISTS))
+  if (o->team.rank > 0)
+    ; /* comes from rank 0 */
+  else if (o->resume && g_file_test (checkpoint, G_FILE_TEST_EXISTS))
     {
       if (! checkpoint_load (checkpoint, trainer->layout, adam, &trainer->progress, error))
         return FALSE;
@@ -407,6 +418,8 @@ set_start (Trainer *trainer, const char *checkpoint, GError **error)
       net_layout_init_weights (trainer->layout, o->seed, adam->weights);
       memcpy (adam->average, adam->weights, adam->count * sizeof (float));
     }
+  if (! team_share_start (&o->team, adam, &trainer->progress, error))
+    return FALSE;
   trainer->seconds_before = trainer->progress.seconds;
   trainer->samples_before = trainer->progress.samples;
   return net_plan_set_weights (trainer->plan, adam->weights, trainer->pool, error);
@@ -440,6 +453,8 @@ check_options (const DiffusionTrainOptions *o, DiffusionArchitecture *architectu
     wrong = "crops of 16 to 1024 pixels, a multiple of 2 to the number of levels";
   else if (! (o->learning_rate > 0) || o->learning_rate > 1)
     wrong = "a learning rate above 0 and at most 1";
+  else if (o->team.ranks > 1 && (o->team.rank < 0 || o->team.rank >= o->team.ranks))
+    wrong = "a rank below the number of ranks";
   else if (! (o->minutes > 0) && o->samples <= 0)
     wrong = "a length, in minutes or samples";
   if (wrong)
@@ -603,35 +618,60 @@ save_checkpoint (const Trainer *trainer, const char *path, GError **error)
   return checkpoint_save (path, trainer->layout, &trainer->adam, &trainer->progress, error);
 }
 
+/* What all ranks must see alike before each step: whether one of them is to stop, and the time by rank 0's clock. */
+static gboolean
+agree (Trainer *trainer, GCancellable *cancellable, gboolean *stop, GError **error)
+{
+  const DiffusionTeam *team = &trainer->options->team;
+  double values[] = { g_cancellable_is_cancelled (cancellable), team->rank ? 0 : trainer->progress.seconds };
+
+  if (! team_sum (team, values, G_N_ELEMENTS (values), error))
+    return FALSE;
+  *stop = values[0] > 0;
+  trainer->progress.seconds = values[1];
+  return TRUE;
+}
+
+/* Saves and measures: rank 0's work. */
+static gboolean
+pause_to_save (Trainer *trainer, const char *checkpoint, GError **error)
+{
+  g_autoptr (DiffusionModel) model = save_checkpoint (trainer, checkpoint, error) ? take_stock (trainer, error) : NULL;
+
+  return model != NULL;
+}
+
 /* From here to the end of the training. */
 static gboolean
 run (Trainer *trainer, const char *checkpoint, GCancellable *cancellable, GError **error)
 {
-  gint64 saved = g_get_monotonic_time ();
-  gint64 interval = (gint64) (MAX (trainer->options->checkpoint_minutes, 0.1) * 60e6);
+  gboolean first = trainer->options->team.rank == 0, stop;
+  gint64   saved = g_get_monotonic_time ();
+  gint64   interval = (gint64) (MAX (trainer->options->checkpoint_minutes, 0.1) * 60e6);
 
-  while (get_fraction (trainer) < 1)
+  for (;;)
     {
-      if (g_cancellable_is_cancelled (cancellable))
+      if (! agree (trainer, cancellable, &stop, error))
+        return FALSE;
+      if (get_fraction (trainer) >= 1)
+        return TRUE;
+      if (stop)
         {
-          if (save_checkpoint (trainer, checkpoint, error))
-            g_cancellable_set_error_if_cancelled (cancellable, error);
+          if (! first || save_checkpoint (trainer, checkpoint, error))
+            g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_CANCELLED, "The training was stopped.");
           return FALSE;
         }
       if (! train_step (trainer, error))
         return FALSE;
-      if (g_get_monotonic_time () - saved > interval)
+      if (first && g_get_monotonic_time () - saved > interval)
         {
-          g_autoptr (DiffusionModel) model
-              = save_checkpoint (trainer, checkpoint, error) ? take_stock (trainer, error) : NULL;
-
-          if (! model)
+          if (! pause_to_save (trainer, checkpoint, error))
             return FALSE;
           saved = g_get_monotonic_time ();
         }
-      report (trainer);
+      if (first)
+        report (trainer);
     }
-  return TRUE;
 }
 
 gboolean
@@ -639,10 +679,14 @@ diffusion_train (const DiffusionTrainOptions *options, GCancellable *cancellable
 {
   g_autofree char *checkpoint = g_strconcat (options->out ? options->out : "", ".checkpoint", NULL);
   g_autoptr (Trainer) trainer = trainer_new (options, checkpoint, error);
-  g_autoptr (DiffusionModel) start = trainer ? take_stock (trainer, error) : NULL, model = NULL;
+  g_autoptr (DiffusionModel) start = NULL, model = NULL;
+  gboolean first = options->team.rank == 0;
 
-  if (! start || ! run (trainer, checkpoint, cancellable, error))
+  if (! trainer || (first && ! (start = take_stock (trainer, error)))
+      || ! run (trainer, checkpoint, cancellable, error))
     return FALSE;
+  if (! first)
+    return TRUE;
   model = take_stock (trainer, error);
   if (! model || ! save_checkpoint (trainer, checkpoint, error))
     return FALSE;

@@ -82,3 +82,15 @@ gboolean checkpoint_save (const char *path, const NetLayout *layout, const Adam 
                           GError **error);
 /* Fails when the file is of another architecture. */
 gboolean checkpoint_load (const char *path, const NetLayout *layout, Adam *adam, Progress *progress, GError **error);
+
+/* ---- team.c: several processes, one training; without others all of these do nothing ---- */
+
+/* Samples per step, of all ranks. */
+int team_batch (const DiffusionTrainOptions *options);
+/* The sums over all ranks. */
+gboolean team_sum (const DiffusionTeam *team, double *values, gsize count, GError **error);
+/* Adds up the ranks' gradients; norm: of the sum. */
+gboolean team_reduce (const DiffusionTeam *team, const Adam *adam, Pool *pool, float *gradient, double *norm,
+                      GError **error);
+/* Gives rank 0's state to all others, whose own is lost. */
+gboolean team_share_start (const DiffusionTeam *team, Adam *adam, Progress *progress, GError **error);
