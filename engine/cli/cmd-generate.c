@@ -9,7 +9,7 @@
 gboolean
 command_generate (const Command *self, char **argv, GError **error)
 {
-  g_auto (RunOptions) run = { .steps = 50 };
+  g_auto (RunOptions) run = RUN_OPTIONS_PAINT (50);
   g_auto (GStrv) files = NULL;
   g_autoptr (DiffusionModel) model = NULL;
   g_autoptr (Photo) photo = NULL;
@@ -21,6 +21,7 @@ command_generate (const Command *self, char **argv, GError **error)
         { "width", OPTION_INT, &width, "PIXELS", "the picture's width, needed", 1, SIZE_MOST },
         { "height", OPTION_INT, &height, "PIXELS", "the picture's height, needed", 1, SIZE_MOST },
         RUN_OPTIONS (run, "50", "dpm++2m"),
+        PROMPT_OPTIONS (run),
   };
 
   if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))

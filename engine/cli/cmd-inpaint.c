@@ -61,7 +61,7 @@ make_variants (const DiffusionModel *model, Photo *photo, const DiffusionPicture
 gboolean
 command_inpaint (const Command *self, char **argv, GError **error)
 {
-  g_auto (RunOptions) run = { .steps = DIFFUSION_INPAINT_STEPS };
+  g_auto (RunOptions) run = RUN_OPTIONS_PAINT (DIFFUSION_INPAINT_STEPS);
   g_auto (GStrv) files = NULL;
   g_autofree char *texture = NULL, *noise = NULL;
   g_autoptr (DiffusionModel) model = NULL;
@@ -72,6 +72,7 @@ command_inpaint (const Command *self, char **argv, GError **error)
   int                     variants = 1;
   const Option            table[] = {
                RUN_OPTIONS (run, G_STRINGIFY (DIFFUSION_INPAINT_STEPS), "ddpm"),
+               PROMPT_OPTIONS (run),
                { "context", OPTION_INT, &inpaint.context, "PX",
                  "pixels around each hole that are looked at; 0, the default: by the hole's size", 0, CONTEXT_MOST },
                { "grow", OPTION_INT, &inpaint.grow, "PX",
@@ -103,7 +104,7 @@ command_inpaint (const Command *self, char **argv, GError **error)
 gboolean
 command_regenerate (const Command *self, char **argv, GError **error)
 {
-  g_auto (RunOptions) run = { .steps = DIFFUSION_REGENERATE_STEPS };
+  g_auto (RunOptions) run = RUN_OPTIONS_PAINT (DIFFUSION_REGENERATE_STEPS);
   g_auto (GStrv) files = NULL;
   g_autofree char *mask_path = NULL;
   g_autoptr (DiffusionModel) model = NULL;
@@ -115,6 +116,7 @@ command_regenerate (const Command *self, char **argv, GError **error)
   gboolean         done;
   const Option     table[] = {
         RUN_OPTIONS (run, G_STRINGIFY (DIFFUSION_REGENERATE_STEPS), "ddpm"),
+        PROMPT_OPTIONS (run),
         { "strength", OPTION_REAL, &strength, "X", "0: leave the picture alone ... 1: make everything up; needed", 0, 1 },
         { "structure", OPTION_REAL, &structure, "X", "how firmly the composition is held, 0: free ... 1: firm; default 0.5",
           0, 1 },

@@ -6,6 +6,7 @@
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 void
@@ -13,6 +14,9 @@ run_options_clear (RunOptions *run)
 {
   g_clear_pointer (&run->model, g_free);
   g_clear_pointer (&run->sampler, g_free);
+  g_clear_pointer (&run->prompt, g_free);
+  g_clear_pointer (&run->negative, g_free);
+  g_clear_pointer (&run->prediction, g_free);
 }
 
 /* ---- progress ---------------------------------------------------------------------------------------------------- */
@@ -45,19 +49,53 @@ run_print_time (gint64 elapsed, const DiffusionPicture *picture)
           megapixels / MAX (seconds, 1e-6));
 }
 
+/* Prompts and the like, and a checkpoint's own defaults for what was not given. */
+static gboolean
+apply_checkpoint (const RunOptions *run, DiffusionModel *model, DiffusionOptions *options, GError **error)
+{
+  const DiffusionCheckpoint *checkpoint = diffusion_model_get_checkpoint (model);
+
+  if (! checkpoint && (run->prompt || run->negative || run->prediction))
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   "--prompt, --negative and --prediction need a Stable Diffusion checkpoint: name one with --model");
+      return FALSE;
+    }
+  if (run->prediction && strcmp (run->prediction, "v") != 0 && strcmp (run->prediction, "epsilon") != 0)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "--prediction takes epsilon or v, not \"%s\"",
+                   run->prediction);
+      return FALSE;
+    }
+  if (run->prediction)
+    diffusion_model_set_prediction (model,
+                                    *run->prediction == 'v' ? DIFFUSION_PREDICTION_V : DIFFUSION_PREDICTION_EPSILON);
+  if (checkpoint && ! run->steps)
+    options->steps = checkpoint->steps;
+  if (checkpoint && ! run->sampler)
+    options->sampler = checkpoint->sampler;
+  options->prompt = run->prompt;
+  options->negative = run->negative;
+  options->guidance = run->guidance;
+  options->size = run->size;
+  return TRUE;
+}
+
 DiffusionModel *
 run_options_apply (const RunOptions *run, DiffusionOptions *options, GError **error)
 {
   g_autofree char *path = NULL;
+  g_autoptr (DiffusionModel) model = NULL;
 
-  options->steps = run->steps;
+  options->steps = run->steps ? run->steps : run->default_steps;
   options->seed = run->seed;
   options->threads = run->threads;
   options->progress = isatty (STDERR_FILENO) ? on_progress : NULL;
   if (run->sampler && ! diffusion_sampler_parse (run->sampler, &options->sampler, error))
     return NULL;
   path = diffusion_model_find (run->model ? run->model : "default", error);
-  return path ? diffusion_model_load (path, error) : NULL;
+  model = path ? diffusion_model_load (path, error) : NULL;
+  return model && apply_checkpoint (run, model, options, error) ? g_steal_pointer (&model) : NULL;
 }
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */

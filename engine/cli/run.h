@@ -7,15 +7,26 @@
 
 G_BEGIN_DECLS
 
-/* What the user asked for; steps and sampler hold the command's defaults before parsing. */
+/* What the user asked for; sampler holds the command's default before parsing, and so does steps, or it is 0: then
+ * default_steps count, or a checkpoint's own number. */
 typedef struct
 {
   char   *model;
-  int     steps;
+  int     steps, default_steps;
   char   *sampler;
   guint64 seed;
   int     threads;
+
+  /* For Stable Diffusion checkpoints. */
+  char  *prompt, *negative, *prediction;
+  double guidance;
+  int    size;
 } RunOptions;
+
+#define RUN_OPTIONS_PAINT(steps)                                                                                       \
+  {                                                                                                                    \
+    .default_steps = (steps), .guidance = -1                                                                           \
+  }
 
 void run_options_clear (RunOptions *run);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (RunOptions, run_options_clear)
@@ -33,8 +44,21 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (RunOptions, run_options_clear)
   { "model", OPTION_FILE, &(run).model, "FILE", "model file, or the name of an installed model; default: default" }, \
   { "steps", OPTION_INT, &(run).steps, "N", "network calls per pixel, 1 to 1000, default " default_steps, 1, \
     DIFFUSION_MAX_STEPS }, \
-  { "sampler", OPTION_TEXT, &(run).sampler, "NAME", "ddpm, ddim or dpm++2m, default " default_sampler }, \
+  { "sampler", OPTION_TEXT, &(run).sampler, "NAME", "ddpm, ddim, dpm++2m, euler, euler-a or lcm, default " \
+    default_sampler }, \
   OPTION_SEED_OF (&(run).seed), OPTION_THREADS (&(run).threads)
+
+/* After these, where Stable Diffusion checkpoints serve too. */
+#define PROMPT_OPTIONS(run) \
+  { "prompt", OPTION_TEXT, &(run).prompt, "TEXT", \
+    "what is to be seen; (words:1.3) gives words more weight.  This and what follows: for Stable Diffusion checkpoints" }, \
+  { "negative", OPTION_TEXT, &(run).negative, "TEXT", "what is not to be seen" }, \
+  { "guidance", OPTION_REAL, &(run).guidance, "X", \
+    "how strongly the prompt counts, 0 to 100; 1: no negative prompt, half the time; default: by the checkpoint", 0, 100 }, \
+  { "size", OPTION_INT, &(run).size, "PIXELS", \
+    "edge of what the network sees at once, a multiple of 64; default: the checkpoint's own; less is faster", 64, 2048 }, \
+  { "prediction", OPTION_TEXT, &(run).prediction, "TYPE", \
+    "what the checkpoint's network predicts, epsilon or v; default: found out" }
 /* clang-format on */
 
 /* Finds and loads the model and fills the engine's options, with a progress display if a person is watching. */

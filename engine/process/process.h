@@ -87,3 +87,7 @@ gboolean process_reverse (const DiffusionModel *model, DiffusionPicture *picture
 
 /* Blurs a picture in place with a Gaussian of standard deviation sigma, in pixels (nearly: three boxes). */
 gboolean process_blur (DiffusionPicture *picture, double sigma, GError **error);
+
+/* A picture at another size: cubic, with a kernel as wide as a pixel of the smaller of both; edges are mirrored.  May
+ * go a little beyond the range of its values. */
+DiffusionPicture *process_resize (const DiffusionPicture *picture, int width, int height, GError **error);

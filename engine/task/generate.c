@@ -1,5 +1,6 @@
 /* Generating: all noise, no picture.  SPDX-License-Identifier: GPL-3.0-or-later */
-#include "process/process.h"
+#include "checkpoint.h"
+#include "net/model.h"
 
 static void
 get_level_row (int x, int y, int width, float *level, gpointer data)
@@ -12,10 +13,13 @@ gboolean
 diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionOptions *options,
                     GCancellable *cancellable, GError **error)
 {
-  g_autoptr (DiffusionPicture) level = diffusion_picture_new (picture->width, picture->height, 1, error);
+  g_autoptr (DiffusionPicture) level = NULL;
   gsize      pixels = (gsize) picture->width * (gsize) picture->height;
   ReverseJob job = { get_level_row, DIFFUSION_LEVEL_MOST, NULL, NULL };
 
+  if (model_get_checkpoint (model))
+    return checkpoint_generate (model_get_checkpoint (model), picture, options, cancellable, error);
+  level = diffusion_picture_new (picture->width, picture->height, 1, error);
   if (! level)
     return FALSE;
   for (gsize i = 0; i < pixels; i++)

@@ -1,7 +1,8 @@
 /* Inpainting: a hole is a region at a high level among pixels that are known.  SPDX-License-Identifier:
  * GPL-3.0-or-later */
+#include "checkpoint.h"
+#include "net/model.h"
 #include "region.h"
-#include "process/process.h"
 
 #include <math.h>
 #include <string.h>
@@ -154,6 +155,12 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
   guint                labels = 0;
   gboolean success = check_arguments (picture, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error);
 
+  if (success && model_get_checkpoint (model))
+    {
+      success = checkpoint_inpaint (model_get_checkpoint (model), picture, mask, &regions, options, cancellable, error);
+      regions_clear (&regions);
+      return success;
+    }
   for (int i = 0; i < regions.count; i++)
     labels = MAX (labels, regions.regions[i].group);
   filled = g_new0 (gboolean, (gsize) labels + 1);

@@ -1,6 +1,7 @@
 /* Regenerating: some way up the forward process and back (SDEdit: Meng et al. 2022), while the composition is held
  * (ILVR: Choi et al. 2021).  SPDX-License-Identifier: GPL-3.0-or-later */
-#include "process/process.h"
+#include "checkpoint.h"
+#include "net/model.h"
 
 #include <math.h>
 #include <string.h>
@@ -91,8 +92,11 @@ diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *picture, co
   ReverseJob job = { get_level_row, 0, pull, &hold };
   gsize      pixels;
 
-  if (! check_arguments (picture, mask, strength, structure, error)
-      || ! (level = diffusion_picture_new (picture->width, picture->height, 1, error)))
+  if (! check_arguments (picture, mask, strength, structure, error))
+    return FALSE;
+  if (model_get_checkpoint (model))
+    return checkpoint_regenerate (model_get_checkpoint (model), picture, mask, strength, options, cancellable, error);
+  if (! (level = diffusion_picture_new (picture->width, picture->height, 1, error)))
     return FALSE;
   pixels = (gsize) picture->width * (gsize) picture->height;
   for (gsize i = 0; i < pixels; i++)

@@ -1,0 +1,403 @@
+/* From a layer to a checkpoint's own size and back.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "checkpoint.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Surroundings: this share of the region's longer side on each side, at least so many pixels. */
+#define CONTEXT_SHARE 0.25
+#define CONTEXT_LEAST 32
+/* Small regions are enlarged at most so much: then there are more surroundings instead. */
+#define ENLARGE_MOST 2.0
+/* Large ones are worked on in tiles; beyond so many times the network's size they are reduced before. */
+#define TILES_MOST 4.0
+/* A hole up to so many times the network's size is filled in one view; larger ones are filled reduced, and then worked
+ * over in tiles from this strength. */
+#define ONE_VIEW        2.0
+#define REFINE_STRENGTH 0.45
+/* The same for generating. */
+#define GENERATE_ONE_VIEW 1.5
+/* Where a soft mask lets through as much of the result as there is: below, the old and the new are mixed, since the
+ * autoencoder alone changes pixels a little. */
+#define SOFT_EDGE 0.25f
+/* Colours at the rim: differences are averaged over some pixels, and none is believed to be larger than this. */
+#define RIM_BLUR 6.0
+#define RIM_MOST 0.15f
+
+typedef struct
+{
+  DiffusionBox box;                     /* in the picture */
+  int          width, height;           /* of the box at the network's scale */
+  int          work_width, work_height; /* padded */
+} Plan;
+
+static int
+round_up (int value, int multiple)
+{
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/* The box around a region and its surroundings. */
+static DiffusionBox
+choose_box (const DiffusionPicture *picture, DiffusionBox region, int size)
+{
+  int longer = MAX (region.width, region.height);
+  int context = MAX (CONTEXT_LEAST, (int) (longer * CONTEXT_SHARE));
+  int least = MAX (longer + 2 * context, (int) (size / ENLARGE_MOST));
+  int across = (MAX (least, region.width + 2 * context) - region.width + 1) / 2;
+  int down = (MAX (least, region.height + 2 * context) - region.height + 1) / 2;
+  int x0 = MAX (region.x - across, 0), x1 = MIN (region.x + region.width + across, picture->width);
+  int y0 = MAX (region.y - down, 0), y1 = MIN (region.y + region.height + down, picture->height);
+
+  return (DiffusionBox){ x0, y0, x1 - x0, y1 - y0 };
+}
+
+static Plan
+make_plan (DiffusionBox box, double scale)
+{
+  Plan plan = { box, MAX (1, (int) (box.width * scale + 0.5)), MAX (1, (int) (box.height * scale + 0.5)), 0, 0 };
+
+  plan.work_width = round_up (plan.width, CROP_MULTIPLE);
+  plan.work_height = round_up (plan.height, CROP_MULTIPLE);
+  return plan;
+}
+
+static double
+longer_side (DiffusionBox box)
+{
+  return MAX (box.width, box.height);
+}
+
+/* Enlarged to the network's size where it is smaller, else as large as it is, within reason. */
+static double
+scale_for_tiles (DiffusionBox box, int size)
+{
+  double longer = longer_side (box);
+
+  return longer < size ? size / longer : MIN (1, TILES_MOST * size / longer);
+}
+
+/* ---- pixels in and out ---- */
+
+static DiffusionPicture *
+cut (const DiffusionPicture *picture, DiffusionBox box, GError **error)
+{
+  DiffusionPicture *crop = diffusion_picture_new (box.width, box.height, picture->channels, error);
+  gsize             channels = (gsize) picture->channels;
+
+  for (gsize y = 0; crop && y < (gsize) box.height; y++)
+    memcpy (crop->data + y * (gsize) box.width * channels,
+            picture->data + (((gsize) box.y + y) * (gsize) picture->width + (gsize) box.x) * channels,
+            (gsize) box.width * channels * sizeof (float));
+  return crop;
+}
+
+static inline int
+mirror (int i, int size)
+{
+  i %= 2 * size;
+  return i < size ? i : 2 * size - 1 - i;
+}
+
+/* A crop at the network's scale, mirrored to the padded size. */
+static DiffusionPicture *
+make_work (const DiffusionPicture *crop, const Plan *plan, GError **error)
+{
+  g_autoptr (DiffusionPicture) scaled = process_resize (crop, plan->width, plan->height, error);
+  DiffusionPicture *work = scaled ? diffusion_picture_new (plan->work_width, plan->work_height, 3, error) : NULL;
+
+  for (int y = 0; work && y < work->height; y++)
+    for (int x = 0; x < work->width; x++)
+      memcpy (work->data + ((gsize) y * (gsize) work->width + (gsize) x) * 3,
+              scaled->data
+                  + ((gsize) mirror (y, scaled->height) * (gsize) scaled->width + (gsize) mirror (x, scaled->width))
+                        * 3,
+              3 * sizeof (float));
+  return work;
+}
+
+/* The largest value of the cover within each latent. */
+static float *
+make_share (const DiffusionPicture *cover, const Plan *plan)
+{
+  int    width = plan->work_width / LATENT_PIXELS, height = plan->work_height / LATENT_PIXELS;
+  double x_scale = (double) plan->width / cover->width / LATENT_PIXELS;
+  double y_scale = (double) plan->height / cover->height / LATENT_PIXELS;
+  float *share = g_new0 (float, (gsize) width *(gsize) height);
+
+  for (int y = 0; y < cover->height; y++)
+    for (int x = 0; x < cover->width; x++)
+      {
+        float value = MIN (cover->data[(gsize) y * (gsize) cover->width + (gsize) x], 1.0f);
+        int   u0 = (int) (x * x_scale), u1 = MIN ((int) ((x + 1) * x_scale - 1e-6), width - 1);
+        int   v0 = (int) (y * y_scale), v1 = MIN ((int) ((y + 1) * y_scale - 1e-6), height - 1);
+
+        for (int v = v0; v <= v1 && value > 0; v++)
+          for (int u = u0; u <= u1; u++)
+            share[v * width + u] = MAX (share[v * width + u], value);
+      }
+  return share;
+}
+
+static gboolean
+is_all_covered (const DiffusionPicture *cover)
+{
+  gsize count = (gsize) cover->width * (gsize) cover->height;
+
+  for (gsize i = 0; i < count; i++)
+    if (cover->data[i] <= 0)
+      return FALSE;
+  return TRUE;
+}
+
+/* Shifts the result's colours so that they agree with the known pixels' around: the difference there, smooth, continued
+ * into the hole. */
+static gboolean
+match_colours (const DiffusionPicture *original, const DiffusionPicture *cover, DiffusionPicture *result,
+               GError **error)
+{
+  g_autoptr (DiffusionPicture) difference = NULL;
+  gsize count = (gsize) original->width * (gsize) original->height;
+
+  if (is_all_covered (cover))
+    return TRUE;
+  difference = diffusion_picture_new (original->width, original->height, 3, error);
+  if (! difference)
+    return FALSE;
+  for (gsize i = 0; i < count * 3; i++)
+    difference->data[i]
+        = cover->data[i / 3] > 0 ? NAN : CLAMP (original->data[i] - result->data[i], -RIM_MOST, RIM_MOST);
+  if (! diffusion_fill_smooth (difference, error) || ! process_blur (difference, RIM_BLUR, error))
+    return FALSE;
+  for (gsize i = 0; i < count * 3; i++)
+    result->data[i] += difference->data[i];
+  return TRUE;
+}
+
+/* Pixels that the cover does not touch are not touched. */
+static void
+put_back (const DiffusionPicture *result, const DiffusionPicture *cover, gboolean soft, DiffusionBox box,
+          DiffusionPicture *picture)
+{
+  for (int y = 0; y < box.height; y++)
+    for (int x = 0; x < box.width; x++)
+      {
+        gsize        i = (gsize) y * (gsize) box.width + (gsize) x;
+        float        share = cover ? cover->data[i] : 1;
+        const float *from = result->data + i * 3;
+        float *to = picture->data + (((gsize) box.y + (gsize) y) * (gsize) picture->width + (gsize) (box.x + x)) * 3;
+
+        if (soft)
+          share = MIN (share / SOFT_EDGE, 1.0f);
+        for (int c = 0; c < 3 && share > 0; c++)
+          to[c] = share < 1 ? to[c] + share * (from[c] - to[c]) : from[c];
+      }
+}
+
+/* ---- one region ---- */
+
+typedef struct
+{
+  const DiffusionPicture *cover; /* of the whole picture; NULL: 1 everywhere */
+  double                  strength;
+  gboolean                hole; /* what is covered is to play no part, and the cover is how much of the fill shows */
+  gboolean                fresh;
+} Edit;
+
+static gboolean
+fill_hole (DiffusionPicture *crop, const DiffusionPicture *cover, GError **error)
+{
+  gsize count = (gsize) crop->width * (gsize) crop->height;
+
+  for (gsize i = 0; i < count; i++)
+    for (int c = 0; c < 3 && cover->data[i] > 0; c++)
+      crop->data[i * 3 + (gsize) c] = NAN;
+  return diffusion_fill_smooth (crop, error);
+}
+
+static gboolean
+edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edit, DiffusionBox box, double scale,
+          GError **error)
+{
+  Plan              plan = make_plan (box, scale);
+  g_autofree float *share = NULL;
+  g_autoptr (DiffusionPicture) crop = cut (picture, box, error);
+  g_autoptr (DiffusionPicture) cover = NULL, seen = NULL, work = NULL, content = NULL, result = NULL;
+  CheckpointJob job = { .strength = edit->strength, .fresh = edit->fresh };
+
+  if (! crop || (edit->cover && ! (cover = cut (edit->cover, box, error))))
+    return FALSE;
+  if (edit->hole && (! (seen = diffusion_picture_copy (crop, error)) || ! fill_hole (seen, cover, error)))
+    return FALSE;
+  work = make_work (seen ? seen : crop, &plan, error);
+  if (! work)
+    return FALSE;
+  share = cover ? make_share (cover, &plan) : NULL;
+  job.picture = work;
+  job.share = share;
+  job.origin_x = (int) floor ((session->options->origin_x + box.x) * scale / LATENT_PIXELS);
+  job.origin_y = (int) floor ((session->options->origin_y + box.y) * scale / LATENT_PIXELS);
+  if (! checkpoint_run (session, &job, error)
+      || ! (content = cut (work, (DiffusionBox){ 0, 0, plan.width, plan.height }, error))
+      || ! (result = process_resize (content, box.width, box.height, error)))
+    return FALSE;
+  if (cover && ! match_colours (crop, cover, result, error))
+    return FALSE;
+  put_back (result, cover, ! edit->hole, box, picture);
+  return TRUE;
+}
+
+static double
+count_tiles (const CheckpointSession *session, DiffusionBox box, double scale)
+{
+  Plan plan = make_plan (box, scale);
+
+  return latent_count_tiles (plan.work_width / LATENT_PIXELS, plan.work_height / LATENT_PIXELS,
+                             session->size / LATENT_PIXELS);
+}
+
+/* In one view, reduced if need be; what is far too large for that is then worked over in tiles. */
+static gboolean
+edit_in_views (CheckpointSession *session, DiffusionPicture *picture, const Edit *edit, DiffusionBox box,
+               double one_view, GError **error)
+{
+  double longer = longer_side (box), whole = session->size / longer, from = session->from, share = session->share;
+  double fine = scale_for_tiles (box, session->size), tiles;
+  Edit   refine = { edit->cover, REFINE_STRENGTH, FALSE, FALSE };
+
+  if (longer <= one_view * session->size)
+    return edit_box (session, picture, edit, box, edit->fresh ? fine : whole, error);
+  tiles = count_tiles (session, box, fine);
+  session->share = share / (1 + tiles);
+  if (! edit_box (session, picture, edit, box, whole, error))
+    return FALSE;
+  session->from = from + session->share;
+  session->share = share * tiles / (1 + tiles);
+  return edit_box (session, picture, &refine, box, fine, error);
+}
+
+/* ---- tasks ---- */
+
+gboolean
+checkpoint_generate (SdCheckpoint *checkpoint, DiffusionPicture *picture, const DiffusionOptions *options,
+                     GCancellable *cancellable, GError **error)
+{
+  CheckpointSession session;
+  DiffusionBox      box = { 0, 0, picture->width, picture->height };
+  Edit              edit = { NULL, 1, FALSE, TRUE };
+  gboolean          success = checkpoint_session_open (&session, checkpoint, options, cancellable, error)
+                     && edit_in_views (&session, picture, &edit, box, GENERATE_ONE_VIEW, error);
+
+  checkpoint_session_close (&session);
+  return success;
+}
+
+/* The box around all that is covered; FALSE: nothing is. */
+static gboolean
+find_covered (const DiffusionPicture *cover, DiffusionBox *box)
+{
+  int x0 = cover->width, x1 = -1, y0 = cover->height, y1 = -1;
+
+  for (int y = 0; y < cover->height; y++)
+    for (int x = 0; x < cover->width; x++)
+      if (cover->data[(gsize) y * (gsize) cover->width + (gsize) x] > 0)
+        {
+          x0 = MIN (x0, x);
+          x1 = MAX (x1, x);
+          y0 = MIN (y0, y);
+          y1 = MAX (y1, y);
+        }
+  *box = (DiffusionBox){ x0, y0, x1 - x0 + 1, y1 - y0 + 1 };
+  return x1 >= 0;
+}
+
+gboolean
+checkpoint_regenerate (SdCheckpoint *checkpoint, DiffusionPicture *picture, const DiffusionPicture *mask,
+                       double strength, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+{
+  CheckpointSession session;
+  DiffusionBox      box = { 0, 0, picture->width, picture->height };
+  Edit              edit = { mask, strength, FALSE, FALSE };
+  gboolean          success;
+
+  /* Nothing is to change: the picture is what it is. */
+  if (strength == 0 || (mask && ! find_covered (mask, &box)))
+    return TRUE;
+  success = checkpoint_session_open (&session, checkpoint, options, cancellable, error);
+  if (success)
+    {
+      box = mask ? choose_box (picture, box, session.size) : box;
+      success = edit_box (&session, picture, &edit, box, scale_for_tiles (box, session.size), error);
+    }
+  checkpoint_session_close (&session);
+  return success;
+}
+
+/* What is covered in the whole picture, and the boxes around its parts. */
+static DiffusionPicture *
+make_cover (const DiffusionPicture *mask, const Regions *regions, DiffusionBox *boxes, GError **error)
+{
+  g_autoptr (DiffusionPicture) whole = diffusion_picture_new (mask->width, mask->height, 1, error);
+
+  for (int i = 0; whole && i < regions->count; i++)
+    {
+      Region region = regions->regions[i];
+      g_autoptr (DiffusionPicture) cover = NULL;
+
+      region.crop = boxes[i] = region_grow_box (region.box, region.grow + region.soften, mask);
+      cover = region_make_cover (&region, regions, mask, error);
+      if (! cover)
+        return NULL;
+      for (int y = 0; y < cover->height; y++)
+        for (int x = 0; x < cover->width; x++)
+          {
+            float *to = whole->data + (gsize) (region.crop.y + y) * (gsize) whole->width + (gsize) (region.crop.x + x);
+
+            *to = MAX (*to, cover->data[(gsize) y * (gsize) cover->width + (gsize) x]);
+          }
+    }
+  return g_steal_pointer (&whole);
+}
+
+/* Regions that fit into one view together are worked on together; returns how many views are left. */
+static int
+join_views (const DiffusionPicture *picture, int size, DiffusionBox *views, int count)
+{
+  for (int i = 0; i < count; i++)
+    for (int j = i + 1; j < count; j++)
+      {
+        DiffusionBox joined = region_join_boxes (views[i], views[j]);
+
+        if (longer_side (choose_box (picture, joined, size)) > size)
+          continue;
+        views[i] = joined;
+        views[j] = views[--count];
+        j = i;
+      }
+  return count;
+}
+
+gboolean
+checkpoint_inpaint (SdCheckpoint *checkpoint, DiffusionPicture *picture, const DiffusionPicture *mask,
+                    const Regions *regions, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+{
+  CheckpointSession        session;
+  g_autofree DiffusionBox *views = g_new (DiffusionBox, (gsize) regions->count);
+  g_autoptr (DiffusionPicture) cover = make_cover (mask, regions, views, error);
+  Edit     edit = { cover, 1, TRUE, FALSE };
+  int      count;
+  gboolean success;
+
+  if (! cover)
+    return FALSE;
+  success = checkpoint_session_open (&session, checkpoint, options, cancellable, error);
+  count = success ? join_views (picture, session.size, views, regions->count) : 0;
+  for (int i = 0; i < count && success; i++)
+    {
+      session.from = (double) i / count;
+      session.share = 1.0 / count;
+      success = edit_in_views (&session, picture, &edit, choose_box (picture, views[i], session.size), ONE_VIEW, error);
+    }
+  checkpoint_session_close (&session);
+  return success;
+}

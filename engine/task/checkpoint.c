@@ -1,0 +1,436 @@
+/* One piece of work with a checkpoint: encode, reverse, decode.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "checkpoint.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The autoencoder works on pieces of this many pixels on a side at most, which overlap and are blended: whole pictures
+ * would need some 3 kB of memory for each pixel. */
+#define PIECE         512
+#define PIECE_MOST    640
+#define PIECE_OVERLAP 128
+
+/* What decoding a piece costs, in network calls on a tile of its size, about. */
+#define DECODE_COST 3.5
+
+/* ---- session ---- */
+
+static void
+report (CheckpointSession *session)
+{
+  double fraction = session->from + session->share * MIN (session->done / MAX (session->units, 1), 1);
+
+  if (session->options->progress && fraction > session->reported)
+    session->options->progress (session->reported = fraction, session->options->progress_data);
+}
+
+static void
+on_layer (gpointer data)
+{
+  CheckpointSession *session = data;
+
+  session->done++;
+  report (session);
+}
+
+/* The prompt, and the negative one where there is guidance. */
+static gboolean
+encode_prompts (CheckpointSession *session, GError **error)
+{
+  const SdText           *text = sd_checkpoint_get_text (session->checkpoint);
+  const Tokenizer        *tokenizer = sd_checkpoint_get_tokenizer (session->checkpoint);
+  const DiffusionOptions *options = session->options;
+  Prompt                  prompts[2];
+
+  prompt_parse (tokenizer, options->prompt, sd_text_get_padding (text), &prompts[0]);
+  prompt_parse (tokenizer, options->negative, sd_text_get_padding (text), &prompts[1]);
+  session->context = sd_text_encode (session->run, text, prompts, session->guidance == 1 ? 1 : 2);
+  return sd_run_finish (session->run, error);
+}
+
+/* Colours of latents, for previews: the best linear guess (least squares) on a chart that is encoded for this. */
+static gboolean
+fit_preview (CheckpointSession *session, GError **error)
+{
+  enum
+  {
+    SIDE = 128,
+    N = LATENT_CHANNELS + 1
+  };
+  SdRun   *run = session->run;
+  SdTensor chart = sd_tensor_new (run, 1, SIDE, SIDE, 3), moments;
+  double   a[N][N + 3] = { { 0 } };
+
+  for (int i = 0; i < SIDE * SIDE && ! run->error; i++)
+    {
+      /* Patches of 16 pixels, each of one colour. */
+      float noise[4];
+
+      random_gaussian4 (0, 0, i % SIDE / 16, i / SIDE / 16, noise);
+      for (int c = 0; c < 3; c++)
+        chart.data[i * 3 + c] = tanhf (noise[3] * 0.5f + noise[c] * 0.5f);
+    }
+  moments = sd_vae_encode (run, sd_checkpoint_get_vae (session->checkpoint), &chart);
+  for (int i = 0; i < (SIDE / 8) * (SIDE / 8) && ! run->error; i++)
+    {
+      const float *pixel
+          = chart.data + ((gsize) (i / (SIDE / 8) * 8 + 4) * SIDE + (gsize) (i % (SIDE / 8) * 8 + 4)) * 3;
+      double row[N + 3];
+
+      for (int c = 0; c < LATENT_CHANNELS; c++)
+        row[c] = (double) (moments.data[i * 8 + c] * SD_LATENT_FACTOR);
+      row[LATENT_CHANNELS] = 1;
+      for (int c = 0; c < 3; c++)
+        row[N + c] = 0.5 + 0.5 * (double) pixel[c];
+      for (int j = 0; j < N; j++)
+        for (int k = 0; k < N + 3; k++)
+          a[j][k] += row[j] * row[k];
+    }
+  for (int j = 0; j < N; j++)
+    a[j][j] += 1e-6;
+  /* Gauss and Jordan; the matrix is positive definite. */
+  for (int j = 0; j < N; j++)
+    for (int i = 0; i < N; i++)
+      {
+        double factor = a[i][j] / a[j][j];
+
+        for (int k = j; k < N + 3 && i != j; k++)
+          a[i][k] -= factor * a[j][k];
+      }
+  for (int j = 0; j < N; j++)
+    for (int c = 0; c < 3; c++)
+      session->preview[j][c] = (float) (a[j][N + c] / a[j][j]);
+  sd_tensor_free (run, &chart);
+  sd_tensor_free (run, &moments);
+  return sd_run_finish (run, error);
+}
+
+static gboolean
+check_options (const DiffusionOptions *options, GError **error)
+{
+  const char *wrong = NULL;
+
+  if (options->steps < 1 || options->steps > DIFFUSION_MAX_STEPS)
+    wrong = "1 to 1000 steps";
+  else if (! diffusion_sampler_get_name (options->sampler))
+    wrong = "one of the samplers that there are";
+  else if (! (options->guidance <= 100))
+    wrong = "a guidance of at most 100";
+  else if (options->size && (options->size < 64 || options->size > 2048 || options->size % CROP_MULTIPLE != 0))
+    wrong = "a size that is a multiple of 64, up to 2048";
+  else if (options->threads < 0)
+    wrong = "threads of 0 or more";
+  if (wrong)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "A Stable Diffusion checkpoint takes %s.", wrong);
+  return ! wrong;
+}
+
+gboolean
+checkpoint_session_open (CheckpointSession *session, SdCheckpoint *checkpoint, const DiffusionOptions *options,
+                         GCancellable *cancellable, GError **error)
+{
+  const DiffusionCheckpoint *info = sd_checkpoint_get_info (checkpoint);
+
+  *session = (CheckpointSession){ .checkpoint = checkpoint, .options = options, .share = 1 };
+  if (! check_options (options, error) || ! tensor_file_check (sd_checkpoint_get_file (checkpoint), error))
+    return FALSE;
+  session->guidance = options->guidance < 0 ? info->guidance : options->guidance;
+  session->size = options->size ? options->size : info->native_size;
+  session->run = sd_run_new (options->threads, cancellable, error);
+  if (! session->run || ! encode_prompts (session, error))
+    return FALSE;
+  session->v = sd_checkpoint_get_prediction (checkpoint, session->run) == DIFFUSION_PREDICTION_V;
+  return sd_run_finish (session->run, error) && (! options->on_step || fit_preview (session, error));
+}
+
+void
+checkpoint_session_close (CheckpointSession *session)
+{
+  sd_run_free (session->run);
+  session->run = NULL;
+}
+
+/* ---- the autoencoder, in pieces ---- */
+
+typedef struct
+{
+  int first, size; /* pixels, multiples of CROP_MULTIPLE but for the last */
+} Span;
+
+static int
+count_spans (int size)
+{
+  return size <= PIECE_MOST ? 1 : 1 + (size - PIECE + PIECE - PIECE_OVERLAP - 1) / (PIECE - PIECE_OVERLAP);
+}
+
+static Span
+get_span (int size, int index)
+{
+  int count = count_spans (size);
+
+  if (count == 1)
+    return (Span){ 0, size };
+  return (Span){ (int) ((gint64) index * (size - PIECE) / (count - 1)) / CROP_MULTIPLE * CROP_MULTIPLE, PIECE };
+}
+
+/* Full inside, falling over the overlap towards another piece. */
+static float
+weigh (int at, Span span, int whole)
+{
+  float low = span.first == 0 ? 1.0f : ((float) at + 0.5f) / (PIECE_OVERLAP / 2);
+  float high = span.first + span.size == whole ? 1.0f : ((float) (span.size - at) - 0.5f) / (PIECE_OVERLAP / 2);
+
+  return CLAMP (MIN (low, high), 1e-3f, 1.0f);
+}
+
+static void
+blend (const SdTensor *piece, int channels, Span across, Span down, int scale, int width, int height, float *values,
+       float *weights)
+{
+  for (int y = 0; y < piece->h; y++)
+    for (int x = 0; x < piece->w; x++)
+      {
+        gsize at = (gsize) (down.first / scale + y) * (gsize) (width / scale) + (gsize) (across.first / scale + x);
+        const float *from = piece->data + ((gsize) y * (gsize) piece->w + (gsize) x) * (gsize) piece->c;
+        float        weight = weigh (x * scale, across, width) * weigh (y * scale, down, height);
+
+        for (gsize c = 0; c < (gsize) channels; c++)
+          values[at * (gsize) channels + c] += weight * from[c];
+        weights[at] += weight;
+      }
+}
+
+static void
+cut_picture (const DiffusionPicture *picture, Span across, Span down, SdTensor *piece)
+{
+  float *to = piece->data;
+
+  for (int y = down.first; y < down.first + down.size; y++)
+    {
+      const float *row = picture->data + ((gsize) y * (gsize) picture->width + (gsize) across.first) * 3;
+
+      for (int i = 0; i < across.size * 3; i++)
+        *to++ = 2 * CLAMP (row[i], 0.0f, 1.0f) - 1;
+    }
+}
+
+static void
+cut_latent (const float *latent, int width, Span across, Span down, SdTensor *piece)
+{
+  float *to = piece->data;
+
+  for (int y = down.first / LATENT_PIXELS; y < (down.first + down.size) / LATENT_PIXELS; y++)
+    {
+      const float *row
+          = latent
+            + ((gsize) y * (gsize) (width / LATENT_PIXELS) + (gsize) (across.first / LATENT_PIXELS)) * LATENT_CHANNELS;
+
+      for (int i = 0; i < across.size / LATENT_PIXELS * LATENT_CHANNELS; i++)
+        *to++ = row[i] / SD_LATENT_FACTOR;
+    }
+}
+
+/* picture -> latent, or latent -> picture: the same but for what a piece is. */
+static gboolean
+run_autoencoder (CheckpointSession *session, gboolean encode, DiffusionPicture *picture, float *latent, GError **error)
+{
+  SdRun            *run = session->run;
+  const SdVae      *vae = sd_checkpoint_get_vae (session->checkpoint);
+  int               width = picture->width, height = picture->height, across = count_spans (width);
+  int               scale = encode ? LATENT_PIXELS : 1, channels = encode ? LATENT_CHANNELS : 3;
+  gsize             count = (gsize) (width / scale) * (gsize) (height / scale);
+  float            *values = encode ? latent : picture->data;
+  g_autofree float *weights = g_new0 (float, count);
+
+  if (! encode)
+    memset (picture->data, 0, count * 3 * sizeof (float));
+  for (int i = 0; i < across * count_spans (height) && ! run->error; i++)
+    {
+      Span     x = get_span (width, i % across), y = get_span (height, i / across);
+      int      in = encode ? 1 : LATENT_PIXELS;
+      SdTensor piece = sd_tensor_new (run, 1, y.size / in, x.size / in, encode ? 3 : LATENT_CHANNELS), out;
+
+      if (run->error)
+        break;
+      if (encode)
+        cut_picture (picture, x, y, &piece);
+      else
+        cut_latent (latent, width, x, y, &piece);
+      out = encode ? sd_vae_encode (run, vae, &piece) : sd_vae_decode (run, vae, &piece);
+      if (! run->error)
+        blend (&out, channels, x, y, scale, width, height, values, weights);
+      sd_tensor_free (run, &piece);
+      sd_tensor_free (run, &out);
+    }
+  for (gsize i = 0; i < count && ! run->error; i++)
+    for (gsize c = 0; c < (gsize) channels; c++)
+      {
+        float *value = values + i * (gsize) channels + c;
+
+        *value /= weights[i];
+        *value = encode ? *value * SD_LATENT_FACTOR : 0.5f + 0.5f * CLAMP (*value, -1.0f, 1.0f);
+      }
+  /* Its buffers are of other sizes than the U-Net's. */
+  sd_run_trim (run);
+  return sd_run_finish (run, error);
+}
+
+/* ---- previews ---- */
+
+typedef struct
+{
+  CheckpointSession *session;
+  int                width, height; /* latents */
+} Preview;
+
+/* A latent's colours, each pixel of it 8x8 ones. */
+static void
+paint_latent (const Preview *preview, const float *latent, DiffusionPicture *picture)
+{
+  float (*map)[3] = preview->session->preview;
+
+  for (int y = 0; y < picture->height; y++)
+    for (int x = 0; x < picture->width; x++)
+      {
+        const float *z
+            = latent
+              + ((gsize) (y / LATENT_PIXELS) * (gsize) preview->width + (gsize) (x / LATENT_PIXELS)) * LATENT_CHANNELS;
+        float *pixel = picture->data + ((gsize) y * (gsize) picture->width + (gsize) x) * 3;
+
+        for (int c = 0; c < 3; c++)
+          {
+            float value = map[LATENT_CHANNELS][c];
+
+            for (int k = 0; k < LATENT_CHANNELS; k++)
+              value += map[k][c] * z[k];
+            pixel[c] = CLAMP (value, 0.0f, 1.0f);
+          }
+      }
+}
+
+static void
+on_latent_step (int step, const LatentSchedule *schedule, const float *clean, const float *x, gpointer data)
+{
+  /* Latents have a standard deviation of 1, pictures on [0, 1] of about 1/4. */
+  const double            to_level = SIGMA_DATA / (double) LEVEL_TO_SIGMA;
+  Preview                *preview = data;
+  const DiffusionOptions *options = preview->session->options;
+  int                     width = preview->width * LATENT_PIXELS, height = preview->height * LATENT_PIXELS;
+  g_autoptr (DiffusionPicture) prediction = diffusion_picture_new (width, height, 3, NULL);
+  g_autoptr (DiffusionPicture) state = diffusion_picture_new (width, height, 3, NULL);
+  DiffusionStep shown = {
+    step + 1, schedule->steps, schedule->sigmas[step] * to_level, schedule->sigmas[step + 1] * to_level, prediction,
+    state
+  };
+
+  /* No memory, no preview. */
+  if (! prediction || ! state)
+    return;
+  paint_latent (preview, clean, prediction);
+  paint_latent (preview, x, state);
+  options->on_step (&shown, options->step_data);
+}
+
+/* ---- the work ---- */
+
+/* What files for inpainting are told besides: where the hole is, and the latent of the picture with grey in it. */
+static gboolean
+make_hole (CheckpointSession *session, const CheckpointJob *job, float *hole, GError **error)
+{
+  int               width = job->picture->width / LATENT_PIXELS, height = job->picture->height / LATENT_PIXELS;
+  gsize             count = (gsize) width * (gsize) height;
+  g_autofree float *latent = g_new0 (float, count *LATENT_CHANNELS);
+  g_autoptr (DiffusionPicture) known = diffusion_picture_copy (job->picture, error);
+
+  if (! known)
+    return FALSE;
+  for (int y = 0; y < known->height; y++)
+    for (int x = 0; x < known->width; x++)
+      {
+        gsize at = (gsize) (y / LATENT_PIXELS) * (gsize) width + (gsize) (x / LATENT_PIXELS);
+
+        for (int c = 0; c < 3 && (! job->share || job->share[at] > 0); c++)
+          known->data[((gsize) y * (gsize) known->width + (gsize) x) * 3 + (gsize) c] = 0.5f;
+      }
+  if (! run_autoencoder (session, TRUE, known, latent, error))
+    return FALSE;
+  for (gsize i = 0; i < count; i++)
+    {
+      hole[i * 5] = ! job->share || job->share[i] > 0 ? 1 : 0;
+      memcpy (hole + i * 5 + 1, latent + i * LATENT_CHANNELS, LATENT_CHANNELS * sizeof (float));
+    }
+  return TRUE;
+}
+
+static gboolean
+check_result (const CheckpointSession *session, const float *latent, gsize count, GError **error)
+{
+  double sum = 0;
+
+  for (gsize i = 0; i < count; i++)
+    sum += (double) latent[i];
+  if (isfinite (sum))
+    return TRUE;
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+               "%s gives no picture: its network's result is no number.  The file is damaged, or no Stable Diffusion "
+               "checkpoint.",
+               tensor_file_get_path (sd_checkpoint_get_file (session->checkpoint)));
+  return FALSE;
+}
+
+gboolean
+checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **error)
+{
+  const SdUnet  *unet = sd_checkpoint_get_unet (session->checkpoint);
+  int            width = job->picture->width / LATENT_PIXELS, height = job->picture->height / LATENT_PIXELS;
+  gsize          count = (gsize) width * (gsize) height;
+  float         *memory = core_alloc0 (count, (2 * LATENT_CHANNELS + 5) * sizeof (float), error);
+  float         *original = memory, *x = memory + count * LATENT_CHANNELS, *hole = x + count * LATENT_CHANNELS;
+  gboolean       inpainting = sd_unet_get_channels (unet) > LATENT_CHANNELS, success = memory != NULL;
+  LatentSchedule schedule = { 0 };
+  LatentDenoiser denoiser
+      = { session->run, unet, session->v, &session->context, session->guidance, NULL, session->size / LATENT_PIXELS };
+  Preview           preview = { session, width, height };
+  g_autofree float *strength = job->share ? g_new (float, count) : NULL;
+  double            layers = sd_unet_count_layers (unet), tiles;
+  LatentJob         latent = { width,
+                               height,
+                       job->fresh ? NULL : original,
+                               strength,
+                               session->options->seed,
+                               job->origin_x,
+                               job->origin_y,
+                       session->options->on_step ? on_latent_step : NULL,
+                               &preview };
+
+  for (gsize i = 0; i < count && strength; i++)
+    strength[i] = (float) job->strength * job->share[i];
+  tiles = latent_count_tiles (width, height, denoiser.tile);
+  session->units = (session->options->steps * tiles + DECODE_COST) * layers;
+  session->done = 0;
+  session->run->after_layer = on_layer;
+  session->run->after_layer_data = session;
+  if (success && ! job->fresh)
+    success = run_autoencoder (session, TRUE, job->picture, original, error);
+  if (success && inpainting)
+    success = make_hole (session, job, hole, error);
+  denoiser.hole = inpainting ? hole : NULL;
+  if (success)
+    {
+      session->done = 0;
+      latent_schedule_init (&schedule, sd_checkpoint_get_alphas (session->checkpoint), job->strength,
+                            session->options->steps);
+      success = latent_reverse (&denoiser, &latent, &schedule, session->options->sampler, x, error)
+                && check_result (session, x, count * LATENT_CHANNELS, error);
+      latent_schedule_clear (&schedule);
+      /* The U-Net is done with: its weights need not stay in memory beside the decoder's large tensors. */
+      sd_run_trim (session->run);
+      tensor_file_release (sd_checkpoint_get_file (session->checkpoint));
+    }
+  success = success && run_autoencoder (session, FALSE, job->picture, x, error);
+  session->done = session->units;
+  if (success)
+    report (session);
+  core_free (memory);
+  return success;
+}

@@ -1,0 +1,56 @@
+/* Tasks with a Stable Diffusion checkpoint.  SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+#include "process/latent.h"
+#include "region.h"
+
+/* Pixels of a latent, and what crops are multiples of. */
+#define LATENT_PIXELS 8
+#define CROP_MULTIPLE 64
+
+/* ---- one piece of work at the checkpoint's own size ---- */
+
+/* A checkpoint with the user's prompts, ready to work. */
+typedef struct
+{
+  SdCheckpoint           *checkpoint;
+  const DiffusionOptions *options;
+  SdRun                  *run;
+  SdTensor                context;
+  double                  guidance;
+  gboolean                v;
+  int                     size; /* edge of what the network sees at once, pixels */
+
+  double from, share; /* of the progress, for the work that goes on */
+  double units, done; /* of that work, in layers of the network */
+  double reported;
+  float  preview[LATENT_CHANNELS + 1][3]; /* from a latent to R'G'B', for options->on_step */
+} CheckpointSession;
+
+gboolean checkpoint_session_open (CheckpointSession *session, SdCheckpoint *checkpoint, const DiffusionOptions *options,
+                                  GCancellable *cancellable, GError **error);
+void     checkpoint_session_close (CheckpointSession *session);
+
+typedef struct
+{
+  DiffusionPicture *picture; /* R'G'B', both sides multiples of CROP_MULTIPLE; becomes the result */
+  float            *share;   /* [height / 8][width / 8], of the strength for each latent; NULL: 1 */
+  double            strength;
+  gboolean          fresh;              /* nothing of the picture plays a part, where the strength is 1 */
+  int               origin_x, origin_y; /* in the field of random numbers, latents */
+} CheckpointJob;
+
+/* Encodes the picture, goes up to the strength and back, decodes. */
+gboolean checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **error);
+
+/* ---- tasks ---- */
+
+/* What diffusion_generate (), _inpaint () and _regenerate () do with a checkpoint. */
+gboolean checkpoint_generate (SdCheckpoint *checkpoint, DiffusionPicture *picture, const DiffusionOptions *options,
+                              GCancellable *cancellable, GError **error);
+gboolean checkpoint_regenerate (SdCheckpoint *checkpoint, DiffusionPicture *picture, const DiffusionPicture *mask,
+                                double strength, const DiffusionOptions *options, GCancellable *cancellable,
+                                GError **error);
+gboolean checkpoint_inpaint (SdCheckpoint *checkpoint, DiffusionPicture *picture, const DiffusionPicture *mask,
+                             const Regions *regions, const DiffusionOptions *options, GCancellable *cancellable,
+                             GError **error);
