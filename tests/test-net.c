@@ -5,6 +5,7 @@
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const DiffusionArchitecture small = { 3, { 16, 16, 32 }, { 1, 1, 2 } };
 static const DiffusionArchitecture odd = { 2, { 8, 24 }, { 2, 1 } };
@@ -346,6 +347,37 @@ test_lies (Fixture *f, gconstpointer data)
   }
 }
 
+/* A header that is small enough, of more values than any model has. */
+static void
+test_many_values (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GString) many = g_string_new ("{\"a\":[0");
+  guint64 length;
+
+  for (int i = 0; i < 4000000; i++)
+    g_string_append (many, ",0");
+  g_string_append (many, "]}");
+  length = GUINT64_TO_LE (many->len);
+  g_string_prepend_len (many, (const char *) &length, 8);
+  assert_refused (f->path, many->str, many->len);
+}
+
+/* Opening a named pipe must not wait for somebody to write into it. */
+static void
+test_pipe (Fixture *f, gconstpointer data)
+{
+  DiffusionCheckpoint checkpoint;
+  GError             *error = NULL;
+
+  g_assert_cmpint (mkfifo (f->path, 0600), ==, 0);
+  g_assert_null (diffusion_model_load (f->path, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_clear_error (&error);
+  g_assert_false (diffusion_checkpoint_look (f->path, &checkpoint, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_clear_error (&error);
+}
+
 static void
 test_not_finite (Fixture *f, gconstpointer data)
 {
@@ -439,6 +471,8 @@ main (int argc, char **argv)
   g_test_add ("/net/model/save-load", Fixture, NULL, set_up, test_save_load, tear_down);
   g_test_add ("/net/model/truncated", Fixture, NULL, set_up, test_truncated, tear_down);
   g_test_add ("/net/model/lies", Fixture, NULL, set_up, test_lies, tear_down);
+  g_test_add ("/net/model/many-values", Fixture, NULL, set_up, test_many_values, tear_down);
+  g_test_add ("/net/model/pipe", Fixture, NULL, set_up, test_pipe, tear_down);
   g_test_add ("/net/model/not-finite", Fixture, NULL, set_up, test_not_finite, tear_down);
   g_test_add ("/net/model/missing", Fixture, NULL, set_up, test_missing, tear_down);
   g_test_add ("/net/model/save-fails", Fixture, NULL, set_up, test_save_fails, tear_down);

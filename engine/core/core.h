@@ -29,7 +29,8 @@ void     scratch_clear (Scratch *scratch);
 typedef struct _Pool Pool;
 typedef void (*PoolFunc) (int task, int thread, gpointer user_data);
 
-/* threads: workers including the caller; 0: the physical cores that this process may use. */
+/* threads: workers including the caller; 0: the physical cores that this process may use.  Fewer where the system gives
+ * no more. */
 Pool *pool_new (int threads, GError **error);
 void  pool_free (Pool *pool);
 int   pool_get_threads (const Pool *pool);

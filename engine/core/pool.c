@@ -159,12 +159,12 @@ pool_new (int threads, GError **error)
       Worker *worker = g_new (Worker, 1);
 
       *worker = (Worker){ pool, i };
-      pool->workers[i] = g_thread_try_new ("diffusion", work, worker, error);
+      pool->workers[i] = g_thread_try_new ("diffusion", work, worker, NULL);
       if (! pool->workers[i])
         {
+          /* Little memory, or a limit on threads: those that there are do the work. */
           g_free (worker);
-          pool_free (pool);
-          return NULL;
+          pool->threads = i;
         }
     }
   return pool;

@@ -71,7 +71,7 @@ model_parse_architecture (GHashTable *metadata, const char *path, DiffusionArchi
                "%s is not a model of this program, or one of another version: its metadata names the format \"%s\" "
                "instead of \"%s\", or no "
                "architecture.",
-               path, format ? format : "", FORMAT);
+               path, format && strlen (format) < 100 ? format : "", FORMAT);
   return FALSE;
 }
 
@@ -133,6 +133,21 @@ diffusion_model_new (const DiffusionArchitecture *architecture, guint64 seed, GE
   return model;
 }
 
+/* Before memory is taken for them: metadata of a few bytes can speak of a network of ten gigabytes. */
+static gboolean
+check_parameters (const TensorFile *file, const DiffusionArchitecture *architecture, GError **error)
+{
+  g_autoptr (NetLayout) layout = net_layout_new (architecture, error);
+
+  if (! layout)
+    return FALSE;
+  for (int i = 0; i < layout->n_tensors; i++)
+    if (! tensor_file_check_shape (file, layout->tensors[i].name, layout->tensors[i].dims, layout->tensors[i].n_dims,
+                                   error))
+      return FALSE;
+  return TRUE;
+}
+
 static DiffusionModel *
 load_own (const char *path, GError **error)
 {
@@ -142,7 +157,8 @@ load_own (const char *path, GError **error)
   GHashTableIter        iter;
   gpointer              key, value;
 
-  if (! file || ! model_parse_architecture (tensor_file_get_metadata (file), path, &architecture, error))
+  if (! file || ! model_parse_architecture (tensor_file_get_metadata (file), path, &architecture, error)
+      || ! check_parameters (file, &architecture, error))
     return NULL;
   model = new_with_zeros (&architecture, error);
   if (! model || ! model_read_parameters (file, model->layout, "", model->weights, error))

@@ -10,12 +10,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Our headers are some 10 kB; those of merged checkpoints, with all that they say of their making, some megabytes.  The
- * bounds keep a lying file from costing memory or stack. */
-#define HEADER_MAX (32 * 1024 * 1024)
-#define DEPTH_MAX  8
-#define FILE_MAX   ((goffset) 1 << 32)
-#define DIMS_MAX   8
+/* Our headers are some 10 kB and 1,000 values; those of merged checkpoints, with all that they say of their making,
+ * some megabytes and 50,000 values.  The bounds keep a lying file from costing memory (a parsed value takes some 100
+ * bytes) or stack. */
+#define HEADER_MAX      (32 * 1024 * 1024)
+#define VALUES_MAX      1000000
+#define DEPTH_MAX       8
+#define FILE_MAX        ((goffset) 1 << 32)
+#define DIMS_MAX        8
+#define NAME_LENGTH_MAX 500
 
 /* ---- half precision ---- */
 
@@ -260,11 +263,12 @@ refuse (GError **error, const char *path, const char *reason)
   return FALSE;
 }
 
-/* JSON parsers recurse: a header of a million brackets must not reach one. */
+/* JSON parsers recurse, and keep each value in memory: a header of a million brackets, or many millions of numbers,
+ * must not reach one. */
 static gboolean
-is_shallow (const char *json, gsize length)
+is_modest (const char *json, gsize length)
 {
-  int      depth = 0;
+  int      depth = 0, values = 0;
   gboolean quoted = FALSE;
 
   for (gsize i = 0; i < length; i++)
@@ -275,7 +279,12 @@ is_shallow (const char *json, gsize length)
         quoted = ! quoted;
       else if (! quoted && (json[i] == '{' || json[i] == '['))
         {
-          if (++depth > DEPTH_MAX)
+          if (++depth > DEPTH_MAX || ++values > VALUES_MAX)
+            return FALSE;
+        }
+      else if (! quoted && json[i] == ',')
+        {
+          if (++values > VALUES_MAX)
             return FALSE;
         }
       else if (! quoted && (json[i] == '}' || json[i] == ']'))
@@ -370,6 +379,33 @@ overlap (GHashTable *tensors)
   return FALSE;
 }
 
+/* Names get into messages.  (A parser makes half a character of an escape like \\ud800.) */
+static gboolean
+is_good_name (const char *name)
+{
+  gboolean good = strlen (name) <= NAME_LENGTH_MAX && g_utf8_validate (name, -1, NULL);
+
+  for (const char *p = name; good && *p; p = g_utf8_next_char (p))
+    good = ! g_unichar_iscntrl (g_utf8_get_char (p));
+  return good;
+}
+
+static void
+parse_metadata (TensorFile *file, JsonNode *node)
+{
+  JsonObject *object = JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
+  g_autoptr (GList) keys = object ? json_object_get_members (object) : NULL;
+
+  for (GList *k = keys; k; k = k->next)
+    {
+      JsonNode *value = json_object_get_member (object, k->data);
+
+      if (JSON_NODE_HOLDS_VALUE (value) && json_node_get_value_type (value) == G_TYPE_STRING && is_good_name (k->data)
+          && g_utf8_validate (json_node_get_string (value), -1, NULL))
+        g_hash_table_insert (file->metadata, g_strdup (k->data), g_strdup (json_node_get_string (value)));
+    }
+}
+
 static gboolean
 parse_header (TensorFile *file, const char *json, gsize length, GError **error)
 {
@@ -378,7 +414,7 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
   JsonNode   *root;
   JsonObject *object;
 
-  if (! g_utf8_validate_len (json, length, NULL) || ! is_shallow (json, length)
+  if (! g_utf8_validate_len (json, length, NULL) || ! is_modest (json, length)
       || ! json_parser_load_from_data (parser, json, (gssize) length, NULL))
     return refuse (error, file->path, "its header is damaged");
   root = json_parser_get_root (parser);
@@ -391,21 +427,10 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
       JsonNode *node = json_object_get_member (object, l->data);
 
       if (strcmp (l->data, "__metadata__") == 0)
-        {
-          g_autoptr (GList) keys
-              = JSON_NODE_HOLDS_OBJECT (node) ? json_object_get_members (json_node_get_object (node)) : NULL;
-
-          for (GList *k = keys; k; k = k->next)
-            {
-              JsonNode *value = json_object_get_member (json_node_get_object (node), k->data);
-
-              if (JSON_NODE_HOLDS_VALUE (value) && json_node_get_value_type (value) == G_TYPE_STRING)
-                g_hash_table_insert (file->metadata, g_strdup (k->data), g_strdup (json_node_get_string (value)));
-            }
-        }
+        parse_metadata (file, node);
       else
         {
-          TensorInfo *info = parse_tensor (node, file->data_size, file->fd >= 0);
+          TensorInfo *info = is_good_name (l->data) ? parse_tensor (node, file->data_size, file->fd >= 0) : NULL;
 
           if (! info)
             return refuse (error, file->path,
@@ -441,21 +466,29 @@ read_file (const char *path, gsize *size, GError **error)
   return g_steal_pointer (&contents);
 }
 
-/* The header of file->contents, `size` bytes in all. */
+/* The header's length, from the first bytes of a file of `size`. */
 static gboolean
-parse_contents (TensorFile *file, gsize size, GError **error)
+get_header_length (const TensorFile *file, const char *head, gsize size, gsize *length, GError **error)
 {
-  guint64 length;
+  guint64 value;
 
-  if (size < sizeof length)
+  if (size < sizeof value)
     return refuse (error, file->path, "it is too short");
-  memcpy (&length, file->contents, sizeof length);
-  length = GUINT64_FROM_LE (length);
-  if (length > HEADER_MAX || length > size - sizeof length)
+  memcpy (&value, head, sizeof value);
+  value = GUINT64_FROM_LE (value);
+  if (value > HEADER_MAX || value > size - sizeof value)
     return refuse (error, file->path, "it is truncated, or no safetensors file");
-  file->data = file->contents + sizeof length + length;
-  file->data_size = size - sizeof length - (gsize) length;
-  return parse_header (file, file->contents + sizeof length, (gsize) length, error);
+  *length = (gsize) value;
+  return TRUE;
+}
+
+/* `json`: the header, behind the first 8 bytes of file->contents, `size` bytes in all. */
+static gboolean
+parse_contents (TensorFile *file, const char *json, gsize length, gsize size, GError **error)
+{
+  file->data = file->contents + sizeof (guint64) + length;
+  file->data_size = size - sizeof (guint64) - length;
+  return parse_header (file, json, length, error);
 }
 
 static TensorFile *
@@ -474,12 +507,55 @@ TensorFile *
 tensor_file_open (const char *path, GError **error)
 {
   g_autoptr (TensorFile) file = tensor_file_new (path);
-  gsize size;
+  gsize size, length;
 
   file->contents = read_file (path, &size, error);
-  if (! file->contents || ! parse_contents (file, size, error))
+  if (! file->contents || ! get_header_length (file, file->contents, size, &length, error)
+      || ! parse_contents (file, file->contents + sizeof (guint64), length, size, error))
     return NULL;
   return g_steal_pointer (&file);
+}
+
+/* FALSE also when the file ends before. */
+static gboolean
+read_fully (int fd, goffset offset, gsize size, char *to)
+{
+  while (size > 0)
+    {
+      gssize got = pread (fd, to, size, offset);
+
+      if (got < 0 && errno == EINTR)
+        continue;
+      if (got <= 0)
+        return FALSE;
+      to += got;
+      offset += got;
+      size -= (gsize) got;
+    }
+  return TRUE;
+}
+
+/* Read, not mapped: it is looked at long enough for the file to shrink meanwhile. */
+static char *
+read_header (const TensorFile *file, gsize size, gsize *length, GError **error)
+{
+  char *json;
+  char  head[sizeof (guint64)];
+
+  if (! read_fully (file->fd, 0, sizeof head, head))
+    {
+      refuse (error, file->path, "it is too short");
+      return NULL;
+    }
+  if (! get_header_length (file, head, size, length, error))
+    return NULL;
+  json = core_alloc (*length, 1, error);
+  if (json && ! read_fully (file->fd, sizeof head, *length, json))
+    {
+      g_clear_pointer (&json, core_free);
+      refuse (error, file->path, "it is truncated, or no safetensors file");
+    }
+  return json;
 }
 
 TensorFile *
@@ -487,8 +563,12 @@ tensor_file_map (const char *path, GError **error)
 {
   g_autoptr (TensorFile) file = tensor_file_new (path);
   struct stat info;
+  gsize       length;
+  char       *json;
+  gboolean    parsed;
 
-  file->fd = g_open (path, O_RDONLY | O_CLOEXEC, 0);
+  /* Without waiting: a named pipe would block for ever, and is refused below. */
+  file->fd = g_open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
   if (file->fd < 0 || fstat (file->fd, &info) != 0)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "The model file %s could not be read: %s.", path,
@@ -501,15 +581,21 @@ tensor_file_map (const char *path, GError **error)
       return NULL;
     }
   file->mapped_size = (gsize) info.st_size;
+  json = read_header (file, file->mapped_size, &length, error);
+  if (! json)
+    return NULL;
   file->contents = mmap (NULL, file->mapped_size, PROT_READ, MAP_PRIVATE, file->fd, 0);
   if (file->contents == MAP_FAILED)
     {
       file->contents = NULL;
+      core_free (json);
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "The model file %s could not be mapped: %s.", path,
                    g_strerror (errno));
       return NULL;
     }
-  if (! parse_contents (file, file->mapped_size, error))
+  parsed = parse_contents (file, json, length, file->mapped_size, error);
+  core_free (json);
+  if (! parsed)
     return NULL;
   return g_steal_pointer (&file);
 }
@@ -627,20 +713,29 @@ tensor_file_get_path (const TensorFile *file)
 }
 
 gboolean
-tensor_file_read (const TensorFile *file, const char *name, const int *dims, int n_dims, float *values, GError **error)
+tensor_file_check_shape (const TensorFile *file, const char *name, const int *dims, int n_dims, GError **error)
 {
   const TensorInfo *info = g_hash_table_lookup (file->tensors, name);
   gboolean          same = info && info->n_dims == n_dims && info->type != TENSOR_OTHER;
   g_autofree char  *reason = NULL;
-  const char       *data;
 
   for (int d = 0; same && d < n_dims; d++)
     same = info->dims[d] == dims[d];
-  if (! same)
-    {
-      reason = g_strdup_printf ("its tensor %s is %s", name, info ? "of another shape" : "missing");
-      return refuse (error, file->path, reason);
-    }
+  if (same)
+    return TRUE;
+  reason = g_strdup_printf ("its tensor %s is %s", name, info ? "of another shape" : "missing");
+  return refuse (error, file->path, reason);
+}
+
+gboolean
+tensor_file_read (const TensorFile *file, const char *name, const int *dims, int n_dims, float *values, GError **error)
+{
+  const TensorInfo *info = g_hash_table_lookup (file->tensors, name);
+  g_autofree char  *reason = NULL;
+  const char       *data;
+
+  if (! tensor_file_check_shape (file, name, dims, n_dims, error))
+    return FALSE;
   data = file->data + info->begin;
   for (gsize i = 0; i < info->count; i++)
     {

@@ -52,6 +52,9 @@ const char *tensor_file_get_path (const TensorFile *file);
 GHashTable *tensor_file_get_metadata (TensorFile *file); /* string -> string, owned by the file */
 int         tensor_file_count (const TensorFile *file);
 gboolean    tensor_file_has (const TensorFile *file, const char *name);
+/* Fails when a tensor is missing, of another shape, or of a type that is not read. */
+gboolean tensor_file_check_shape (const TensorFile *file, const char *name, const int *dims, int n_dims,
+                                  GError **error);
 /* Converts a tensor of exactly this shape to f32; fails when it is missing, of another shape or not finite. */
 gboolean tensor_file_read (const TensorFile *file, const char *name, const int *dims, int n_dims, float *values,
                            GError **error);

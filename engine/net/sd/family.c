@@ -23,7 +23,7 @@ gboolean
 sd_family_check_format (const char *path, GError **error)
 {
   guint8   head[4] = { 0 };
-  int      fd = g_open (path, O_RDONLY | O_CLOEXEC, 0);
+  int      fd = g_open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
   gssize   size = fd >= 0 ? read (fd, head, sizeof head) : 0;
   gboolean pickle = (size == 4 && memcmp (head, "PK\3\4", 4) == 0) || (size >= 2 && head[0] == 0x80 && head[1] <= 5);
 
