@@ -29,7 +29,7 @@ limit_file_size (gpointer bytes)
 }
 
 GSubprocess *
-start_with (const char *const *arguments, gsize file_size_most)
+start_under (const char *const *before, const char *const *arguments, gsize file_size_most)
 {
   g_autoptr (GSubprocessLauncher) launcher
       = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE);
@@ -37,6 +37,8 @@ start_with (const char *const *arguments, gsize file_size_most)
   g_autoptr (GError) error = NULL;
   GSubprocess *process;
 
+  for (; before && *before; before++)
+    g_ptr_array_add (argv, (gpointer) *before);
   g_ptr_array_add (argv, (gpointer) program);
   for (; *arguments; arguments++)
     g_ptr_array_add (argv, (gpointer) *arguments);
@@ -50,10 +52,15 @@ start_with (const char *const *arguments, gsize file_size_most)
   return process;
 }
 
-Result
-run_with (const char *const *arguments, gsize file_size_most)
+GSubprocess *
+start_with (const char *const *arguments, gsize file_size_most)
 {
-  g_autoptr (GSubprocess) process = start_with (arguments, file_size_most);
+  return start_under (NULL, arguments, file_size_most);
+}
+
+static Result
+finish (GSubprocess *process)
+{
   g_autoptr (GError) error = NULL;
   Result result = { 0 };
 
@@ -62,6 +69,22 @@ run_with (const char *const *arguments, gsize file_size_most)
   g_assert_true (g_subprocess_get_if_exited (process));
   result.status = g_subprocess_get_exit_status (process);
   return result;
+}
+
+Result
+run_under (const char *const *before, const char *const *arguments)
+{
+  g_autoptr (GSubprocess) process = start_under (before, arguments, 0);
+
+  return finish (process);
+}
+
+Result
+run_with (const char *const *arguments, gsize file_size_most)
+{
+  g_autoptr (GSubprocess) process = start_with (arguments, file_size_most);
+
+  return finish (process);
 }
 
 /* Runs what must succeed; returns what it printed. */

@@ -19,6 +19,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Result, result_clear)
 
 /* Starts the program; file_size_most: the largest file that it may write, 0: any. */
 GSubprocess *start_with (const char *const *arguments, gsize file_size_most);
+/* The same with words before the program's name: a launcher. */
+GSubprocess *start_under (const char *const *before, const char *const *arguments, gsize file_size_most);
+Result       run_under (const char *const *before, const char *const *arguments);
 Result       run_with (const char *const *arguments, gsize file_size_most);
 /* Runs what must succeed; returns what it printed. */
 char *run_fine (const char *const *arguments);

@@ -6,6 +6,7 @@
 #include "picture-io.h"
 #include "run.h"
 #include "target.h"
+#include "team.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -200,7 +201,7 @@ apply_texts (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
                    "--data DIR is needed, and --style NAME or --out FILE");
       return FALSE;
     }
-  if (! target_check (texts->out, error)) /* not only after hours of work */
+  if (options->team.rank == 0 && ! target_check (texts->out, error)) /* not only after hours of work */
     return FALSE;
   if (options->minutes > 0 && options->samples > 0)
     {
@@ -276,18 +277,44 @@ run_training (const DiffusionTrainOptions *options, Journal *journal, GCancellab
   return done;
 }
 
+/* The corpus file; of several processes on one machine the first packs it, and the others find it in the cache. */
+static char *
+find_corpus (const TrainTexts *texts, const DiffusionTrainOptions *options, GCancellable *cancellable, GError **error)
+{
+  gboolean         packed = g_file_test (texts->data, G_FILE_TEST_IS_REGULAR), first = options->team.rank == 0;
+  g_autofree char *path = NULL;
+
+  if (packed)
+    return g_strdup (texts->data);
+  if (first && ! (path = pack_folder_cached (texts->data, options->crop, cancellable, error)))
+    return NULL;
+  if (! team_wait (&options->team, error))
+    return NULL;
+  return first ? g_steal_pointer (&path) : pack_folder_cached (texts->data, options->crop, cancellable, error);
+}
+
 static gboolean
 train (const TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
 {
   GCancellable    *cancellable = run_get_cancellable ();
-  g_autofree char *packed = NULL;
+  g_autofree char *corpus = find_corpus (texts, options, cancellable, error);
   g_auto (Journal) journal = { 0 };
 
-  if (g_file_test (texts->data, G_FILE_TEST_IS_REGULAR))
-    options->corpus = texts->data;
-  else
-    options->corpus = packed = pack_folder_cached (texts->data, options->crop, cancellable, error);
-  if (! options->corpus || ! prepare_journal (&journal, texts, options, cancellable, error))
+  if (! corpus)
+    return FALSE;
+  options->corpus = corpus;
+  if (options->team.rank > 0)
+    {
+      g_autoptr (GError) reason = NULL;
+      /* What stops all is told once. */
+      gboolean done = diffusion_train (options, cancellable, &reason)
+                      || g_error_matches (reason, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+
+      if (! done)
+        g_propagate_error (error, g_steal_pointer (&reason));
+      return done;
+    }
+  if (! prepare_journal (&journal, texts, options, cancellable, error))
     return FALSE;
   options->progress = journal_report;
   options->progress_data = &journal;
@@ -302,40 +329,49 @@ command_train (const Command *self, char **argv, GError **error)
   g_auto (GStrv) files = NULL;
   g_auto (TrainTexts) texts = { 0 };
   DiffusionTrainOptions options = DIFFUSION_TRAIN_OPTIONS_INIT;
-  const Option          table[] = {
-             { "data", OPTION_FILE, &texts.data, "DIR",
-               "a folder of pictures (packed into the cache first), or a corpus file; needed" },
-             { "style", OPTION_TEXT, &texts.style, "NAME",
-               "fine-tune a style: --from default, --mix style, --crop 128, --batch 8, --rate 0.0002, and the model NAME in "
-                        "your "
-                        "own models folder, unless these are given" },
-             { "out", OPTION_FILE, &texts.out, "FILE",
-               "the model to write; FILE.checkpoint and the folder FILE.progress are kept beside it; needed without --style" },
-             { "minutes", OPTION_REAL, &options.minutes, "M", "length of the training, earlier runs included, default 60", 0.01,
-               1e6 },
-             { "samples", OPTION_LONG, &options.samples, "N", "the same, in samples", 1, SAMPLES_MOST },
-             { "resume", OPTION_FLAG, &options.resume, NULL, "go on from FILE.checkpoint if there is one" },
-             { "every", OPTION_REAL, &options.checkpoint_minutes, "M",
-               "minutes between checkpoints, points of the curve and sample pictures, default 5, or a twelfth of --minutes", 0.1,
-               1e6 },
-             { "try", OPTION_FILE, &texts.try, "FILE",
-               "the picture to redraw in the sample pictures, default: the first of DIR" },
-             { "from", OPTION_FILE, &texts.from, "MODEL", "fine-tune this model instead of starting afresh" },
-             { "mix", OPTION_TEXT, &texts.mix, "MIX", "what to train for: denoise, the default, inpaint or style" },
-             { "batch", OPTION_INT, &options.batch, "N", "samples per step, default 16", 1, 1024 },
-             { "crop", OPTION_INT, &options.crop, "PX", "edge of a sample in pixels, default 64", CROP_LEAST, CROP_MOST },
-             { "rate", OPTION_REAL, &options.learning_rate, "X", "highest learning rate, default 0.001", 1e-7, 1 },
-             { "widths", OPTION_TEXT, &texts.widths, "LIST", "channels per level, default 64,128,256" },
-             { "blocks", OPTION_TEXT, &texts.blocks, "LIST", "residual blocks per level, default 2,2,4" },
-             OPTION_SEED_OF (&options.seed),
-             OPTION_THREADS (&options.threads),
-             { "license", OPTION_TEXT, &texts.license, "TEXT", "the licence to note in the model" },
-             { "data-note", OPTION_TEXT, &texts.note, "TEXT", "the origin of the pictures to note in the model" },
+  g_autoptr (GError) reason = NULL;
+  gboolean     done;
+  const Option table[] = {
+    { "data", OPTION_FILE, &texts.data, "DIR",
+      "a folder of pictures (packed into the cache first), or a corpus file; needed" },
+    { "style", OPTION_TEXT, &texts.style, "NAME",
+      "fine-tune a style: --from default, --mix style, --crop 128, --batch 8, --rate 0.0002, and the model NAME in "
+      "your "
+      "own models folder, unless these are given" },
+    { "out", OPTION_FILE, &texts.out, "FILE",
+      "the model to write; FILE.checkpoint and the folder FILE.progress are kept beside it; needed without --style" },
+    { "minutes", OPTION_REAL, &options.minutes, "M", "length of the training, earlier runs included, default 60", 0.01,
+      1e6 },
+    { "samples", OPTION_LONG, &options.samples, "N", "the same, in samples", 1, SAMPLES_MOST },
+    { "resume", OPTION_FLAG, &options.resume, NULL, "go on from FILE.checkpoint if there is one" },
+    { "every", OPTION_REAL, &options.checkpoint_minutes, "M",
+      "minutes between checkpoints, points of the curve and sample pictures, default 5, or a twelfth of --minutes", 0.1,
+      1e6 },
+    { "try", OPTION_FILE, &texts.try, "FILE",
+      "the picture to redraw in the sample pictures, default: the first of DIR" },
+    { "from", OPTION_FILE, &texts.from, "MODEL", "fine-tune this model instead of starting afresh" },
+    { "mix", OPTION_TEXT, &texts.mix, "MIX", "what to train for: denoise, the default, inpaint or style" },
+    { "batch", OPTION_INT, &options.batch, "N", "samples per step, default 16", 1, 1024 },
+    { "crop", OPTION_INT, &options.crop, "PX", "edge of a sample in pixels, default 64", CROP_LEAST, CROP_MOST },
+    { "rate", OPTION_REAL, &options.learning_rate, "X", "highest learning rate, default 0.001", 1e-7, 1 },
+    { "widths", OPTION_TEXT, &texts.widths, "LIST", "channels per level, default 64,128,256" },
+    { "blocks", OPTION_TEXT, &texts.blocks, "LIST", "residual blocks per level, default 2,2,4" },
+    OPTION_SEED_OF (&options.seed),
+    OPTION_THREADS (&options.threads),
+    { "license", OPTION_TEXT, &texts.license, "TEXT", "the licence to note in the model" },
+    { "data-note", OPTION_TEXT, &texts.note, "TEXT", "the origin of the pictures to note in the model" },
   };
 
   /* 0: not given, so that --style knows what it may set. */
   options.batch = options.crop = 0;
   options.learning_rate = options.checkpoint_minutes = 0;
-  return command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error) && apply_texts (&texts, &options, error)
-         && train (&texts, &options, error);
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error) || ! team_join (&options.team, error)
+      || ! apply_texts (&texts, &options, error))
+    return FALSE;
+  done = train (&texts, &options, &reason);
+  if (done || g_error_matches (reason, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+    team_leave (&options.team);
+  if (! done)
+    g_propagate_error (error, g_steal_pointer (&reason));
+  return done;
 }
