@@ -93,6 +93,10 @@ typedef struct _DiffusionModel DiffusionModel;
  * that says where it looked. */
 char *diffusion_model_find (const char *name, GError **error);
 
+/* The model files in all these folders: paths, sorted by name, NULL-terminated, g_strfreev ().  Files that cannot be
+ * loaded are among them, so that a list can say why; of two of one name the one that diffusion_model_find () finds. */
+char **diffusion_model_list (void);
+
 /* Maps a safetensors file and checks it: header, architecture, every tensor's shape and that all weights are finite. */
 DiffusionModel *diffusion_model_load (const char *path, GError **error);
 /* An untrained model, its weights drawn from the seed: by construction it predicts the optimal linear guess of a

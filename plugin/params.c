@@ -26,7 +26,7 @@ static const Param denoise_params[] = {
     .value = 1,
     .field = { UI_FIELD_SCALE, .slider_max = 2, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "detail",
-    .nick = N_ ("_Keep detail"),
+    .nick = N_ ("Keep detai_l"),
     .blurb
     = N_ ("How much of the fine detail stays as it was, grain included: 0 none, 1 all, so that only colour noise "
           "goes"),
@@ -46,14 +46,14 @@ static const Param denoise_params[] = {
     .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "steps",
     .nick = N_ ("St_eps"),
-    .blurb = N_ ("How many steps the noise is removed in; the time grows with them"),
+    .blurb
+    = N_ ("1 step is fastest and cleanest. More steps look sharper, but part of the fine texture is then invented; "
+          "the time grows with them, and the seed decides which texture"),
     .type = PARAM_INT,
     .min = 1,
     .max = DIFFUSION_MAX_STEPS,
     .value = 1,
-    .field = { UI_FIELD_SCALE, .slider_max = 50, .step = 1, .page = 5,
-               .hint = N_ ("1 step stays closest to the photograph. More steps look sharper, but part of the "
-                           "fine texture is then invented; the seed decides which.") } },
+    .field = { UI_FIELD_SCALE, .slider_max = 50, .step = 1, .page = 5 } },
   { .name = "seed",
     .nick = N_ ("See_d"),
     .blurb = N_ ("Start of the random numbers: the same seed gives the same picture; it has no effect at 1 step"),
@@ -67,7 +67,19 @@ static const Param denoise_params[] = {
     .blurb = N_ ("Name or path of the model file; empty for the default one"),
     .type = PARAM_STRING,
     .text = "",
-    .field = { UI_FIELD_NONE } },
+    .field = { UI_FIELD_MODEL } },
+};
+
+static const UiPreset denoise_presets[] = {
+  /* Translators: presets of denoising: how noisy the photograph is, or where it comes from. */
+  { NC_ ("preset", "Light"),
+    { { "noise", 0 }, { "strength", 0.7 }, { "detail", 0.3 }, { "colour", 1 }, { "steps", 1 } } },
+  { NC_ ("preset", "Photo"), { { "noise", 0 }, { "strength", 1 }, { "detail", 0 }, { "colour", 1 }, { "steps", 1 } } },
+  { NC_ ("preset", "High ISO"),
+    { { "noise", 0 }, { "strength", 1.25 }, { "detail", 0 }, { "colour", 1 }, { "steps", 1 } } },
+  { NC_ ("preset", "Scan or old photo"),
+    { { "noise", 0 }, { "strength", 1.1 }, { "detail", 0.25 }, { "colour", 1 }, { "steps", 1 } } },
+  { NULL }
 };
 
 const Filter filters[] = {
@@ -82,7 +94,8 @@ const Filter filters[] = {
                 "take that much noise away. Works on the selection, soft ones too, in the precision of the image; "
                 "transparency stays as it is."),
     .params = denoise_params,
-    .n_params = G_N_ELEMENTS (denoise_params) },
+    .n_params = G_N_ELEMENTS (denoise_params),
+    .presets = denoise_presets },
 };
 
 const guint n_filters = G_N_ELEMENTS (filters);

@@ -40,16 +40,17 @@ typedef enum
 
 typedef struct
 {
-  FilterKind   kind;
-  const char  *procedure;
-  const char  *label;    /* menu entry, translatable, as are all texts below */
-  const char  *menu;     /* path, not translatable */
-  const char  *title;    /* of the dialog */
-  const char  *progress; /* what the progress bar says */
-  const char  *blurb;
-  const char  *help;
-  const Param *params;
-  guint        n_params;
+  FilterKind      kind;
+  const char     *procedure;
+  const char     *label;    /* menu entry, translatable, as are all texts below */
+  const char     *menu;     /* path, not translatable */
+  const char     *title;    /* of the dialog */
+  const char     *progress; /* what the progress bar says */
+  const char     *blurb;
+  const char     *help;
+  const Param    *params;
+  guint           n_params;
+  const UiPreset *presets; /* NULL: none */
 } Filter;
 
 #define FILTER_IMAGE_TYPES "RGB*, GRAY*"

@@ -9,6 +9,7 @@
 
 #include <glib/gi18n.h>
 
+#include "cost.h"
 #include "process.h"
 #include "session.h"
 #include "ui/dialog.h"
@@ -27,57 +28,105 @@ typedef struct
 
   Region        *region; /* whose noise is being estimated */
   guint          reader; /* idle source */
-  gboolean       estimating;
+  gboolean       preparing;
+  gboolean       prepared; /* the rest is known */
   gboolean       estimated;
   DiffusionNoise noise;
-  double         pixel_seconds; /* of one step of the engine for one pixel, as the preview saw it; 0: unknown */
+  Pace           pace;
+
+  char    *model_name; /* that model was loaded for, or failed to */
+  gboolean loading;
+  gboolean unusable; /* that model */
 
   GCancellable *cancellable;
   gint64        start;
 } Session;
 
-static const double EIGHT_BIT = 255.0;
+static const double EIGHT_BIT = 255.0, MEGABYTE = 1e6;
 
 /* What the preview is painted from. */
 static const char SHOWN_FORMAT[] = "R'G'B'A u8";
 
 enum
 {
+  TELLING_PIXELS = 100000,
   WINDOW_WIDTH = 1000,
   WINDOW_HEIGHT = 620
 };
 
-static void
-set_time_status (Session *session, const char *format, double seconds)
+static char *
+format_time (double seconds)
 {
-  const int        rounded = (int) ceil (seconds);
-  g_autofree char *time = g_strdup_printf ("%d:%02d", rounded / 60, rounded % 60);
-  g_autofree char *text = g_strdup_printf (format, time);
+  const int rounded = (int) ceil (seconds);
 
+  return g_strdup_printf ("%d:%02d", rounded / 60, rounded % 60);
+}
+
+/* ---- what it will cost ------------------------------------------------------------------------------------ */
+
+static gboolean
+get_cost (Session *session, Cost *cost)
+{
+  const Settings *settings = &session->settings;
+  const int       margin = diffusion_model_get_margin (session->model);
+  GeglRectangle   rect;
+  gboolean        blended = settings->strength < 1 || settings->detail > 0 || settings->colour < 1;
+
+  if (! session->prepared
+      || ! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
+    return FALSE;
+
+  const GeglRectangle layer
+      = { 0, 0, gimp_drawable_get_width (session->drawable), gimp_drawable_get_height (session->drawable) };
+  GeglRectangle outer = { rect.x - margin, rect.y - margin, rect.width + 2 * margin, rect.height + 2 * margin };
+
+  gegl_rectangle_intersect (&outer, &outer, &layer);
+  cost_estimate (cost, &session->pace, outer.width, outer.height, settings->steps, blended ? 2 : 1);
+  return TRUE;
+}
+
+static void
+show_cost (Session *session)
+{
+  g_autofree char *time = NULL;
+  g_autofree char *size = NULL;
+  g_autofree char *text = NULL;
+  Cost             cost;
+
+  if (! get_cost (session, &cost))
+    return;
+  time = format_time (cost.seconds);
+  size = g_format_size ((guint64) cost.bytes);
+  /* Translators: what the filter will need, as in "About 1:05 (minutes:seconds) and 310.2 MB of memory for all that is
+   * selected". */
+  text = g_strdup_printf (_ ("About %s (minutes:seconds) and %s of memory for all that is selected."), time, size);
   ui_dialog_set_status (session->dialog, text);
 }
 
-/* ---- the estimate ----------------------------------------------------------------------------------------- */
+/* ---- before the first preview ----------------------------------------------------------------------------- */
 
 static void
-estimate_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+prepare_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
   Session *session = data;
   GError  *error = NULL;
 
   region_warm_up (session->region, babl_format (SHOWN_FORMAT));
-  if (process_estimate (session->region, &session->noise, &error))
+  if (process_estimate (session->region, &session->noise, &error)
+      && pace_measure (&session->pace, session->model, cancellable, &error))
     g_task_return_boolean (task, TRUE);
   else
     g_task_return_error (task, error);
 }
 
 static void
-estimate_finish (Session *session, GError *error)
+prepare_finish (Session *session, GError *error)
 {
   g_clear_pointer (&session->region, region_free);
-  session->estimating = FALSE;
-  session->estimated = ! error;
+  session->preparing = FALSE;
+  session->prepared = session->estimated = ! error;
+  if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+    return;
   ui_dialog_set_status (session->dialog, error ? error->message : NULL);
   if (session->estimated)
     ui_dialog_set_estimate (session->dialog, session->noise.sigma * EIGHT_BIT);
@@ -85,16 +134,16 @@ estimate_finish (Session *session, GError *error)
 }
 
 static void
-estimate_done (GObject *source, GAsyncResult *result, gpointer data)
+prepare_done (GObject *source, GAsyncResult *result, gpointer data)
 {
   g_autoptr (GError) error = NULL;
 
   g_task_propagate_boolean (G_TASK (result), &error);
-  estimate_finish (data, error);
+  prepare_finish (data, error);
 }
 
 static gboolean
-estimate_read (gpointer data)
+prepare_read (gpointer data)
 {
   Session *session = data;
   g_autoptr (GError) error = NULL;
@@ -106,44 +155,129 @@ estimate_read (gpointer data)
   session->reader = 0;
   if (error)
     {
-      estimate_finish (session, error);
+      prepare_finish (session, error);
     }
   else
     {
-      GTask *task = g_task_new (NULL, NULL, estimate_done, session);
+      GTask *task = g_task_new (NULL, session->cancellable, prepare_done, session);
 
       g_task_set_task_data (task, session, NULL);
-      g_task_run_in_thread (task, estimate_work);
+      g_task_run_in_thread (task, prepare_work);
       g_object_unref (task);
     }
   return G_SOURCE_REMOVE;
 }
 
 static gboolean
-estimate_start (Session *session, GError **error)
+prepare_start (Session *session, GError **error)
 {
   session->region = region_new_selected (session->drawable, diffusion_model_get_margin (session->model), TRUE, error);
   if (! session->region)
     return FALSE;
-  session->estimating = TRUE;
-  session->reader = g_idle_add (estimate_read, session);
+  session->preparing = TRUE;
+  session->reader = g_idle_add (prepare_read, session);
   ui_dialog_set_status (session->dialog, _ ("Estimating the noise..."));
   return TRUE;
 }
 
-/* Either stops the reading or waits for the thread, which has at most a few seconds of work left. */
+/* Either stops the reading or waits for the threads, which have at most a few seconds of work left. */
 static void
-estimate_stop (Session *session)
+prepare_stop (Session *session)
 {
   if (session->reader)
     {
       g_source_remove (session->reader);
       session->reader = 0;
       g_clear_pointer (&session->region, region_free);
-      session->estimating = FALSE;
+      session->preparing = FALSE;
     }
-  while (session->estimating)
+  while (session->preparing || session->loading)
     g_main_context_iteration (NULL, TRUE);
+}
+
+/* ---- another model ---------------------------------------------------------------------------------------- */
+
+typedef struct
+{
+  char           *name;
+  DiffusionModel *model;
+  Pace            pace;
+} Load;
+
+static void
+load_free (gpointer data)
+{
+  Load *load = data;
+
+  g_free (load->name);
+  diffusion_model_unref (load->model);
+  g_free (load);
+}
+
+static void
+load_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  Load            *load = data;
+  GError          *error = NULL;
+  g_autofree char *path = diffusion_model_find (load->name, &error);
+
+  load->model = path ? diffusion_model_load (path, &error) : NULL;
+  if (load->model && pace_measure (&load->pace, load->model, cancellable, &error))
+    g_task_return_boolean (task, TRUE);
+  else
+    g_task_return_error (task, error);
+}
+
+static void load_start (Session *session);
+
+static void
+load_done (GObject *source, GAsyncResult *result, gpointer data)
+{
+  Session *session = data;
+  Load    *load = g_task_get_task_data (G_TASK (result));
+  g_autoptr (GError) error = NULL;
+
+  session->loading = FALSE;
+  g_task_propagate_boolean (G_TASK (result), &error);
+  session->unusable = error != NULL;
+  if (error)
+    {
+      ui_dialog_set_status (session->dialog, error->message);
+    }
+  else
+    {
+      diffusion_model_unref (session->model);
+      session->model = diffusion_model_ref (load->model);
+      session->pace = load->pace;
+      ui_preview_invalidate (session->preview, UI_PREVIEW_COMPUTE);
+    }
+  gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, ! error);
+  load_start (session);
+}
+
+/* Loads the model that the configuration names now, if it is another one; one at a time. */
+static void
+load_start (Session *session)
+{
+  g_autofree char *name = NULL;
+  Load            *load;
+  GTask           *task;
+
+  g_object_get (session->config, "model", &name, NULL);
+  if (session->loading || g_strcmp0 (name ? name : "", session->model_name) == 0)
+    return;
+  g_free (session->model_name);
+  session->model_name = g_strdup (name ? name : "");
+  session->loading = TRUE;
+  gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, FALSE);
+  ui_dialog_set_status (session->dialog, _ ("Loading the model..."));
+
+  load = g_new0 (Load, 1);
+  load->name = g_strdup (session->model_name);
+  task = g_task_new (NULL, session->cancellable, load_done, session);
+  g_task_set_task_data (task, load, load_free);
+  g_task_run_in_thread (task, load_work);
+  g_object_unref (task);
 }
 
 /* ---- the preview ------------------------------------------------------------------------------------------ */
@@ -153,7 +287,8 @@ typedef struct
 {
   Job                    *job;
   DiffusionPicture       *step;
-  const DiffusionPicture *seen; /* NULL: nothing yet */
+  const DiffusionPicture *seen;            /* NULL: nothing yet */
+  double                  seconds, pixels; /* that the engine took, and worked on */
 } Crop;
 
 static gpointer
@@ -164,7 +299,7 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
   Region             *region;
   Crop               *crop;
 
-  if (session->settings.noise == 0 && ! session->estimated)
+  if (! session->prepared || session->unusable)
     return NULL;
 
   region = region_new_view (session->drawable, &rect, diffusion_model_get_margin (session->model), error);
@@ -185,7 +320,14 @@ preview_read (gpointer data, gboolean *done, GError **error)
 static gboolean
 preview_compute (gpointer data, GCancellable *cancellable, GError **error)
 {
-  return job_compute (((Crop *) data)->job, cancellable, error);
+  Crop                *crop = data;
+  const GeglRectangle *outer = &crop->job->region->outer;
+  const gint64         start = g_get_monotonic_time ();
+  const gboolean       success = job_compute (crop->job, cancellable, error);
+
+  crop->seconds = (g_get_monotonic_time () - start) / (double) G_USEC_PER_SEC;
+  crop->pixels = (double) outer->width * outer->height;
+  return success;
 }
 
 static void
@@ -251,25 +393,21 @@ preview_free (gpointer data)
   g_free (crop);
 }
 
-/* A preview that was computed says how long the whole will take. */
+/* A preview of some size tells how fast the machine is at this moment. */
 static void
 preview_notify (gpointer data, double seconds, const GError *error, gpointer session_data)
 {
-  Session             *session = session_data;
-  const Crop          *crop = data;
-  const GeglRectangle *outer;
-  int                  x, y, width, height;
+  Session    *session = session_data;
+  const Crop *crop = data;
 
   if (error || seconds < 0)
     {
       ui_dialog_set_status (session->dialog, error ? error->message : _ ("Computing the preview..."));
       return;
     }
-  outer = &crop->job->region->outer;
-  session->pixel_seconds = seconds / ((double) outer->width * outer->height * crop->job->settings.steps);
-  if (gimp_drawable_mask_intersect (session->drawable, &x, &y, &width, &height))
-    set_time_status (session, _ ("The whole takes about %s (minutes:seconds)."),
-                     session->pixel_seconds * width * height * crop->job->settings.steps);
+  if (crop->pixels >= TELLING_PIXELS)
+    session->pace.pixel = crop->seconds / (crop->pixels * crop->job->settings.steps);
+  show_cost (session);
 }
 
 static const UiPreviewFilter preview_filter
@@ -282,6 +420,8 @@ config_changed (GObject *config, GParamSpec *pspec, Session *session)
   Settings     now;
   SettingsDiff diff;
 
+  if (g_str_equal (pspec->name, "model"))
+    load_start (session);
   settings_read (&now, config);
   diff = settings_compare (&session->settings, &now);
   session->settings = now;
@@ -302,7 +442,12 @@ run_progress (double fraction, gpointer data)
   if (g_cancellable_is_cancelled (session->cancellable))
     ui_dialog_set_status (session->dialog, _ ("Stopping..."));
   else if (fraction > 0.07 && seconds > 1)
-    set_time_status (session, _ ("About %s left (minutes:seconds)."), seconds * (1 - fraction) / fraction);
+    {
+      g_autofree char *left = format_time (seconds * (1 - fraction) / fraction);
+      g_autofree char *text = g_strdup_printf (_ ("About %s left (minutes:seconds)."), left);
+
+      ui_dialog_set_status (session->dialog, text);
+    }
 }
 
 static void
@@ -324,7 +469,11 @@ run (Session *session, double *noise_used, GError **error)
 {
   gulong   response, delete_event;
   gboolean success;
+  Cost     cost;
 
+  if (get_cost (session, &cost))
+    g_debug ("run: expected %.2f s, %.1f MB", cost.seconds, cost.bytes / MEGABYTE);
+  cost_reset_peak ();
   session->start = g_get_monotonic_time ();
   ui_dialog_set_busy (session->dialog, TRUE);
   ui_dialog_set_status (session->dialog, gettext (session->filter->progress));
@@ -336,6 +485,8 @@ run (Session *session, double *noise_used, GError **error)
                          session->estimated ? &session->noise : NULL, run_progress, session, session->cancellable,
                          noise_used, error);
 
+  g_debug ("run: took %.2f s, %.1f MB", (g_get_monotonic_time () - session->start) / (double) G_USEC_PER_SEC,
+           cost_get_peak () / MEGABYTE);
   g_signal_handler_disconnect (session->window, response);
   g_signal_handler_disconnect (session->window, delete_event);
   return success;
@@ -349,23 +500,26 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   GdkRectangle focus;
   gboolean     success = FALSE;
 
+  diffusion_model_ref (model);
+  g_object_get (config, "model", &session.model_name, NULL);
   session.cancellable = g_cancellable_new ();
   if (! gimp_drawable_mask_intersect (drawable, &focus.x, &focus.y, &focus.width, &focus.height))
     focus = (GdkRectangle){ 0, 0, 1, 1 };
   session.preview = ui_preview_new (gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable), &focus,
                                     &preview_filter, &session);
-  session.dialog = ui_dialog_new (config, ui_preview_get_widget (session.preview));
+  session.dialog = ui_dialog_new (config, filter->procedure, filter->presets, ui_preview_get_widget (session.preview));
   for (guint i = 0; i < filter->n_params; i++)
     {
       const Param *param = &filter->params[i];
 
       ui_dialog_add_field (session.dialog, param->name, &param->field, param->choices);
     }
+  ui_dialog_complete (session.dialog);
   settings_read (&session.settings, config);
   g_signal_connect (config, "notify", G_CALLBACK (config_changed), &session);
   session.window = host_dialog_new (filter, context, config, ui_dialog_get_body (session.dialog));
 
-  if (estimate_start (&session, error))
+  if (prepare_start (&session, error))
     {
       /* The preview takes what is left of the window. */
       gtk_window_set_default_size (GTK_WINDOW (session.window), WINDOW_WIDTH, WINDOW_HEIGHT);
@@ -374,8 +528,11 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
       const gboolean accepted = host_dialog_run (session.window, config);
 
       if (! accepted)
-        gtk_widget_hide (session.window);
-      estimate_stop (&session);
+        {
+          gtk_widget_hide (session.window);
+          g_cancellable_cancel (session.cancellable);
+        }
+      prepare_stop (&session);
       ui_preview_stop (session.preview);
       if (accepted)
         success = run (&session, noise_used, error);
@@ -389,6 +546,8 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   ui_dialog_free (session.dialog);
   region_free (session.region);
   g_object_unref (session.cancellable);
+  diffusion_model_unref (session.model);
+  g_free (session.model_name);
   return success;
 }
 

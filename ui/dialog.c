@@ -7,6 +7,8 @@
 #include <glib/gi18n.h>
 
 #include "dialog.h"
+#include "models.h"
+#include "presets.h"
 #include "toolkit.h"
 
 enum
@@ -14,8 +16,8 @@ enum
   SPACING = 6,
   BORDER = 12,
   SLIDER_WIDTH = 120,
-  NOTE_WIDTH = 40, /* characters */
-  RESERVED = 220   /* height of all but the fields */
+  SEED_WIDTH = 7, /* characters */
+  RESERVED = 220  /* height of all but the fields */
 };
 
 struct _UiDialog
@@ -24,10 +26,15 @@ struct _UiDialog
   GtkWidget    *body;
   GtkWidget    *content; /* what is insensitive while busy */
   GtkWidget    *fields;
+  GtkWidget    *target; /* where the next field goes: fields or expert */
   GtkWidget    *scroll; /* around the fields */
   GtkWidget    *progress;
   GtkWidget    *status;
   GtkSizeGroup *labels;
+  GtkWidget    *expert; /* fields that are shown only when asked for; NULL: none yet */
+  GtkWidget    *expander;
+  UiPresets    *presets;
+  UiModels     *models; /* NULL: there is no such field */
 
   const char *noise_property; /* NULL: there is no such field */
   GtkWidget  *noise_level;    /* slider and number */
@@ -51,21 +58,61 @@ label_new (const char *text)
   return label;
 }
 
+static void
+add_labelled (UiDialog *dialog, GtkWidget *fields, const char *text, const char *tip, GtkWidget *widget,
+              GtkWidget *target)
+{
+  GtkWidget *row = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkWidget *label = gtk_label_new_with_mnemonic (text);
+
+  gtk_label_set_xalign (GTK_LABEL (label), 0);
+  gtk_label_set_mnemonic_widget (GTK_LABEL (label), target);
+  gtk_size_group_add_widget (dialog->labels, label);
+  gtk_widget_set_tooltip_text (target, tip);
+  gtk_widget_set_tooltip_text (label, tip);
+  ui_toolkit_set_name (target, gtk_label_get_text (GTK_LABEL (label)), tip);
+  gtk_box_pack_start (GTK_BOX (row), label, FALSE, FALSE, 0);
+  gtk_box_pack_start (GTK_BOX (row), widget, TRUE, TRUE, 0);
+  gtk_box_pack_start (GTK_BOX (fields), row, FALSE, FALSE, 0);
+}
+
 /* A row with the property's nick in front of the widget; the mnemonic leads to target. */
 static void
 add_row (UiDialog *dialog, const char *property, GtkWidget *widget, GtkWidget *target)
 {
   GParamSpec *pspec = find_property (dialog, property);
-  GtkWidget  *row = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
-  GtkWidget  *label = gtk_label_new_with_mnemonic (g_param_spec_get_nick (pspec));
 
-  gtk_label_set_xalign (GTK_LABEL (label), 0);
-  gtk_label_set_mnemonic_widget (GTK_LABEL (label), target);
-  gtk_size_group_add_widget (dialog->labels, label);
-  gimp_help_set_help_data (target, g_param_spec_get_blurb (pspec), NULL);
-  gtk_box_pack_start (GTK_BOX (row), label, FALSE, FALSE, 0);
-  gtk_box_pack_start (GTK_BOX (row), widget, TRUE, TRUE, 0);
-  gtk_box_pack_start (GTK_BOX (dialog->fields), row, FALSE, FALSE, 0);
+  add_labelled (dialog, dialog->target, g_param_spec_get_nick (pspec), g_param_spec_get_blurb (pspec), widget, target);
+}
+
+/* ---- sliders ---------------------------------------------------------------------------------------------- */
+
+/* The lower limit of such a number, and all that is negative, mean "automatic". */
+static gboolean
+is_automatic (GtkSpinButton *number)
+{
+  const double value = gtk_spin_button_get_value (number);
+
+  return value < 0 || value <= gtk_adjustment_get_lower (gtk_spin_button_get_adjustment (number));
+}
+
+static gboolean
+automatic_output (GtkSpinButton *number, gpointer data)
+{
+  if (! is_automatic (number))
+    return FALSE;
+  /* Translators: stands in the place of a number that the program chooses. */
+  gtk_entry_set_text (GTK_ENTRY (number), C_ ("number", "auto"));
+  return TRUE;
+}
+
+static int
+automatic_input (GtkSpinButton *number, double *value, gpointer data)
+{
+  if (g_strcmp0 (gtk_entry_get_text (GTK_ENTRY (number)), C_ ("number", "auto")) != 0)
+    return FALSE;
+  *value = gtk_adjustment_get_lower (gtk_spin_button_get_adjustment (number));
+  return TRUE;
 }
 
 /* A slider and a number; the slider may cover only the useful part of the range, and then shows its end for what is
@@ -73,18 +120,33 @@ add_row (UiDialog *dialog, const char *property, GtkWidget *widget, GtkWidget *t
 static GtkWidget *
 scale_new (UiDialog *dialog, const char *property, const UiField *field, GtkWidget **number)
 {
-  GtkWidget     *box = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
-  GtkAdjustment *range, *adjustment;
-  GtkWidget     *scale;
+  GtkWidget       *box = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GParamSpec      *pspec = find_property (dialog, property);
+  g_autofree char *name = NULL;
+  GtkAdjustment   *range, *adjustment;
+  GtkWidget       *scale;
+  double           lower;
 
   *number = gimp_prop_spin_button_new (dialog->config, property, field->step, field->page, field->digits);
   range = gtk_spin_button_get_adjustment (GTK_SPIN_BUTTON (*number));
-  adjustment = GTK_ADJUSTMENT (gtk_adjustment_new (gtk_adjustment_get_value (range), gtk_adjustment_get_lower (range),
-                                                   field->slider_max, field->step, field->page, 0));
+  lower = gtk_adjustment_get_lower (range);
+  if (field->automatic)
+    {
+      /* One step of the slider is enough for all that is negative. */
+      lower = MAX (lower, -field->page);
+      g_signal_connect (*number, "output", G_CALLBACK (automatic_output), NULL);
+      g_signal_connect (*number, "input", G_CALLBACK (automatic_input), NULL);
+      gtk_spin_button_update (GTK_SPIN_BUTTON (*number));
+    }
+  adjustment = GTK_ADJUSTMENT (
+      gtk_adjustment_new (gtk_adjustment_get_value (range), lower, field->slider_max, field->step, field->page, 0));
   scale = gtk_scale_new (GTK_ORIENTATION_HORIZONTAL, adjustment);
   gtk_scale_set_digits (GTK_SCALE (scale), field->digits);
   gtk_scale_set_draw_value (GTK_SCALE (scale), FALSE);
   gtk_widget_set_size_request (scale, SLIDER_WIDTH, -1);
+  name = gimp_strip_uline (g_param_spec_get_nick (pspec));
+  ui_toolkit_set_name (scale, name, g_param_spec_get_blurb (pspec));
+  gtk_widget_set_tooltip_text (scale, g_param_spec_get_blurb (pspec));
   g_object_bind_property (dialog->config, property, adjustment, "value",
                           G_BINDING_BIDIRECTIONAL | G_BINDING_SYNC_CREATE);
 
@@ -141,7 +203,7 @@ add_noise (UiDialog *dialog, const char *property, const UiField *field)
   gtk_box_pack_start (GTK_BOX (box), dialog->noise_estimate, FALSE, FALSE, 0);
 
   add_row (dialog, property, level, dialog->noise_level);
-  gtk_box_pack_start (GTK_BOX (dialog->fields), box, FALSE, FALSE, 0);
+  gtk_box_pack_start (GTK_BOX (dialog->target), box, FALSE, FALSE, 0);
 
   ui_dialog_set_estimate (dialog, -1);
   noise_changed (dialog->config, NULL, dialog);
@@ -173,18 +235,38 @@ seed_clicked (GtkButton *button, UiDialog *dialog)
   g_object_set (dialog->config, property, g_random_int_range (0, G_PARAM_SPEC_INT (pspec)->maximum), NULL);
 }
 
+static const char KEEP_SEED[] = "keep-seed";
+
+static void
+keep_toggled (GtkToggleButton *button, UiDialog *dialog)
+{
+  ui_presets_set_switch (dialog->presets, KEEP_SEED, gtk_toggle_button_get_active (button));
+}
+
 static void
 add_seed (UiDialog *dialog, const char *property, const UiField *field)
 {
   GtkWidget *box = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
   GtkWidget *number = gimp_prop_spin_button_new (dialog->config, property, field->step, field->page, 0);
-  GtkWidget *button = gtk_button_new_with_mnemonic (_ ("Ne_w Seed"));
+  /* Translators: a button that draws a new seed; the sign is a die. */
+  GtkWidget *button = gtk_button_new_with_mnemonic (C_ ("seed", "\342\232\204 Ne_w"));
+  /* Translators: a switch: the seed stays the same the next time that the dialog is opened. */
+  GtkWidget *keep = gtk_check_button_new_with_mnemonic (C_ ("seed", "_Keep"));
 
+  gtk_entry_set_width_chars (GTK_ENTRY (number), SEED_WIDTH);
+  gtk_widget_set_tooltip_text (button, _ ("Draw a new seed, for another result"));
+  ui_toolkit_set_name (button, C_ ("seed", "New seed"), _ ("Draw a new seed, for another result"));
+  gtk_widget_set_tooltip_text (keep, _ ("Keep this seed for the next time; off draws a new one each time"));
+  gtk_toggle_button_set_active (GTK_TOGGLE_BUTTON (keep), ui_presets_get_switch (dialog->presets, KEEP_SEED, TRUE));
   g_object_set_data (G_OBJECT (button), "property", (gpointer) property);
   g_signal_connect (button, "clicked", G_CALLBACK (seed_clicked), dialog);
+  g_signal_connect (keep, "toggled", G_CALLBACK (keep_toggled), dialog);
   gtk_box_pack_start (GTK_BOX (box), number, TRUE, TRUE, 0);
   gtk_box_pack_start (GTK_BOX (box), button, FALSE, FALSE, 0);
+  gtk_box_pack_start (GTK_BOX (box), keep, FALSE, FALSE, 0);
   add_row (dialog, property, box, number);
+  if (! gtk_toggle_button_get_active (GTK_TOGGLE_BUTTON (keep)))
+    seed_clicked (GTK_BUTTON (button), dialog);
 }
 
 static void
@@ -194,10 +276,34 @@ add_choice (UiDialog *dialog, const char *property, const UiChoice *choices)
   GtkWidget    *combo;
 
   for (const UiChoice *choice = choices; choice->name; choice++)
-    gtk_list_store_insert_with_values (store, NULL, -1, 0, choice->name, 1, gettext (choice->label), -1);
+    gtk_list_store_insert_with_values (store, NULL, -1, 0, choice->name, 1,
+                                       g_dpgettext2 (NULL, "choice", choice->label), -1);
   combo = gimp_prop_string_combo_box_new (dialog->config, property, GTK_TREE_MODEL (store), 0, 1);
   g_object_unref (store);
   add_row (dialog, property, combo, combo);
+}
+
+static void
+add_model (UiDialog *dialog, const char *property)
+{
+  GtkWidget *list;
+
+  dialog->models = ui_models_new (dialog->config, property);
+  list = ui_models_get_list (dialog->models);
+  add_row (dialog, property, list, list);
+  gtk_box_pack_start (GTK_BOX (dialog->target), ui_models_get_card (dialog->models), FALSE, FALSE, 0);
+}
+
+static void
+choose_target (UiDialog *dialog, gboolean expert)
+{
+  dialog->target = expert ? dialog->expert : dialog->fields;
+  if (dialog->target)
+    return;
+  dialog->target = dialog->expert = gtk_box_new (GTK_ORIENTATION_VERTICAL, SPACING);
+  dialog->expander = gtk_expander_new_with_mnemonic (_ ("Adva_nced"));
+  gtk_expander_set_spacing (GTK_EXPANDER (dialog->expander), SPACING);
+  gtk_container_add (GTK_CONTAINER (dialog->expander), dialog->expert);
 }
 
 void
@@ -205,10 +311,15 @@ ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *fiel
 {
   GtkWidget *box, *number;
 
+  if (field->kind == UI_FIELD_NONE)
+    return;
+  choose_target (dialog, field->expert);
+  if (field->kind != UI_FIELD_SEED && field->kind != UI_FIELD_MODEL)
+    ui_presets_add_property (dialog->presets, property);
   switch (field->kind)
     {
     case UI_FIELD_NONE:
-      return;
+      break;
     case UI_FIELD_SCALE:
       box = scale_new (dialog, property, field, &number);
       add_row (dialog, property, box, number);
@@ -222,10 +333,24 @@ ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *fiel
     case UI_FIELD_CHOICE:
       add_choice (dialog, property, choices);
       break;
+    case UI_FIELD_MODEL:
+      add_model (dialog, property);
+      break;
     }
-  if (field->hint)
-    gtk_box_pack_start (GTK_BOX (dialog->fields), ui_toolkit_note_new (gettext (field->hint), NOTE_WIDTH), FALSE, FALSE,
-                        0);
+}
+
+void
+ui_dialog_complete (UiDialog *dialog)
+{
+  GtkWidget *target;
+  GtkWidget *list = ui_presets_get_widget (dialog->presets, &target);
+
+  /* Translators: label of the list of presets: "Best for: photo, high ISO, ...". */
+  add_labelled (dialog, dialog->fields, _ ("_Best for"), _ ("Settings that belong together, and those that you saved"),
+                list, target);
+  gtk_box_reorder_child (GTK_BOX (dialog->fields), gtk_widget_get_parent (list), 0);
+  if (dialog->expander)
+    gtk_box_pack_start (GTK_BOX (dialog->fields), dialog->expander, FALSE, FALSE, 0);
   gtk_widget_show_all (dialog->fields);
 }
 
@@ -239,11 +364,12 @@ fit_fields (GtkWidget *body, UiDialog *dialog)
 }
 
 UiDialog *
-ui_dialog_new (GObject *config, GtkWidget *preview)
+ui_dialog_new (GObject *config, const char *group, const UiPreset *presets, GtkWidget *preview)
 {
   UiDialog *dialog = g_new0 (UiDialog, 1);
 
   dialog->config = config;
+  dialog->presets = ui_presets_new (config, group, presets);
   dialog->labels = gtk_size_group_new (GTK_SIZE_GROUP_HORIZONTAL);
   dialog->body = gtk_box_new (GTK_ORIENTATION_VERTICAL, BORDER);
   dialog->content = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, BORDER);
@@ -268,6 +394,9 @@ void
 ui_dialog_free (UiDialog *dialog)
 {
   g_signal_handlers_disconnect_by_data (dialog->config, dialog);
+  ui_presets_free (dialog->presets);
+  if (dialog->models)
+    ui_models_free (dialog->models);
   g_object_unref (dialog->labels);
   g_free (dialog);
 }

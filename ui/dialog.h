@@ -15,17 +15,22 @@ G_BEGIN_DECLS
 
 typedef struct _UiDialog UiDialog;
 
-/* config: an object with the properties that the fields will name. */
-UiDialog *ui_dialog_new (GObject *config, GtkWidget *preview);
+/* config: an object with the properties that the fields will name.  group: names the filter in the user's presets.
+ * presets: the filter's own, or NULL. */
+UiDialog *ui_dialog_new (GObject *config, const char *group, const UiPreset *presets, GtkWidget *preview);
 void      ui_dialog_free (UiDialog *dialog); /* after its widgets are gone */
 
-/* Shows a property; its label and tooltip are the property's nick and blurb. */
+/* Shows a property, with one of the list's choices if it is one; its label and tooltip are the property's nick and
+ * blurb. */
 void ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *field, const UiChoice *choices);
 
 GtkWidget *ui_dialog_get_body (UiDialog *dialog);
 
 /* The level that the noise field shows as the estimate, in the property's units; negative: not known yet. */
 void ui_dialog_set_estimate (UiDialog *dialog, double level);
+
+/* Call after the last field. */
+void ui_dialog_complete (UiDialog *dialog);
 
 /* One line below the fields; NULL for none. */
 void ui_dialog_set_status (UiDialog *dialog, const char *text);

@@ -1,7 +1,7 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * How the dialog shows one property of a filter's configuration.
+ * How the dialog shows one property of a filter's configuration, and presets of several.
  */
 #pragma once
 
@@ -11,14 +11,15 @@ G_BEGIN_DECLS
 
 typedef enum
 {
-  UI_FIELD_NONE,  /* not in the dialog */
-  UI_FIELD_SCALE, /* a slider and a number */
-  UI_FIELD_NOISE, /* the same, with a switch for "estimate it", which is the property's value 0 */
-  UI_FIELD_SEED,  /* a number and a button that draws a new one */
-  UI_FIELD_CHOICE /* a list of the property's choices */
+  UI_FIELD_NONE,   /* not in the dialog */
+  UI_FIELD_SCALE,  /* a slider and a number */
+  UI_FIELD_NOISE,  /* the same, with a switch for "estimate it", which is the property's value 0 */
+  UI_FIELD_SEED,   /* a number, a button that draws a new one, and whether it is kept for the next time */
+  UI_FIELD_CHOICE, /* a list of the property's choices */
+  UI_FIELD_MODEL   /* a list of model files with their cards */
 } UiFieldKind;
 
-/* One name and its label; a list of choices ends with a NULL name. */
+/* One name and its label (context "choice"); a list of choices ends with a NULL name. */
 typedef struct
 {
   const char *name;
@@ -31,7 +32,21 @@ typedef struct
   double      slider_max; /* the slider may end before the number's own limit */
   double      step, page;
   int         digits;
-  const char *hint; /* a line below the field, or NULL */
+  gboolean    automatic; /* the number's lower limit, and all that is negative, reads "auto" */
+  gboolean    expert;    /* shown only when asked for */
 } UiField;
+
+/* A set of values with a name (context "preset"); a list of values ends with a NULL property, one of presets with a
+ * NULL label. */
+#define UI_PRESET_VALUES 7
+typedef struct
+{
+  const char *label;
+  struct
+  {
+    const char *property;
+    double      value;
+  } values[UI_PRESET_VALUES];
+} UiPreset;
 
 G_END_DECLS

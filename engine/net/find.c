@@ -3,13 +3,13 @@
 
 #include <string.h>
 
-char *
-find_model_file (const char *file, GError **error)
+/* In the order in which they are searched. */
+static GPtrArray *
+list_folders (void)
 {
   const char *const *system = g_get_system_data_dirs ();
   const char        *folder = g_getenv ("DIFFUSION_MODELS");
-  g_autoptr (GPtrArray) folders = g_ptr_array_new_with_free_func (g_free);
-  g_autofree char *looked = NULL;
+  GPtrArray         *folders = g_ptr_array_new_with_free_func (g_free);
 
   if (folder && *folder)
     g_ptr_array_add (folders, g_strdup (folder));
@@ -17,6 +17,15 @@ find_model_file (const char *file, GError **error)
   g_ptr_array_add (folders, g_strdup (MODELS_DIR));
   for (gsize i = 0; system[i]; i++)
     g_ptr_array_add (folders, g_build_filename (system[i], "gimp-diffusion", "models", NULL));
+  return folders;
+}
+
+char *
+find_model_file (const char *file, GError **error)
+{
+  g_autoptr (GPtrArray) folders = list_folders ();
+  g_autofree char *looked = NULL;
+
   for (guint i = 0; i < folders->len; i++)
     {
       g_autofree char *path = g_build_filename (folders->pdata[i], file, NULL);
@@ -40,4 +49,36 @@ diffusion_model_find (const char *name, GError **error)
     return g_strdup (name);
   file = g_strdup_printf ("%s.safetensors", name && *name ? name : "default");
   return find_model_file (file, error);
+}
+
+static int
+compare_names (gconstpointer a, gconstpointer b, gpointer data)
+{
+  return g_utf8_collate (*(char *const *) a, *(char *const *) b);
+}
+
+char **
+diffusion_model_list (void)
+{
+  g_autoptr (GPtrArray) folders = list_folders ();
+  g_autoptr (GHashTable) found = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  g_autofree gpointer *names = NULL;
+  guint                n;
+  char               **paths;
+
+  for (guint i = 0; i < folders->len; i++)
+    {
+      g_autoptr (GDir) dir = g_dir_open (folders->pdata[i], 0, NULL);
+      const char *name;
+
+      while (dir && (name = g_dir_read_name (dir)))
+        if (g_str_has_suffix (name, ".safetensors") && ! g_hash_table_contains (found, name))
+          g_hash_table_insert (found, g_strdup (name), g_build_filename (folders->pdata[i], name, NULL));
+    }
+  names = g_hash_table_get_keys_as_array (found, &n);
+  g_qsort_with_data (names, (int) n, sizeof *names, compare_names, NULL);
+  paths = g_new0 (char *, n + 1);
+  for (guint i = 0; i < n; i++)
+    paths[i] = g_strdup (g_hash_table_lookup (found, names[i]));
+  return paths;
 }

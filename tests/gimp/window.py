@@ -105,6 +105,7 @@ class Session:
     def __init__(self, options, tap, model):
         self.tap, self.options = tap, options
         self.process = None
+        self.large = os.path.getsize(model) > 1e6
         self.gimp = gimptest.Gimp(options, stock=('script-fu',))
         shutil.copy(model, os.path.join(self.gimp.models, 'default.safetensors'))
         os.mkdir(self.gimp.path('screen'))
@@ -237,7 +238,7 @@ def check_dialog(session):
     # Without the preview the original is shown at once; the result comes when it is ready.
     screen.keys(dialog, 'alt+i', 'alt+p')
     wait_until(lambda: find_layer(screen.picture(dialog), session.read('in-colour.raw')))
-    original = screen.settle(dialog)
+    original = session.last_original = screen.settle(dialog)
     screen.keys(dialog, 'alt+p')
     shown = wait_until(lambda: pictures.different_pixels(original, screen.picture(dialog)) > CHANGED)
     full = screen.settle(dialog)
@@ -254,9 +255,10 @@ def check_dialog(session):
         return last
 
     check_split(session, dialog, original, full)
+    check_presets(session, dialog, full)
+    check_models(session, dialog, full)
     follows('0.4')
     session.last_preview = follows('1.5')
-    session.last_original = original
     screen.keys(dialog, 'alt+o')
     return True
 
@@ -292,6 +294,76 @@ def check_split(session, dialog, original, full):
               and band(shot, full, line + 5, x + WIDTH - 5) else 'the line is elsewhere')
     screen.keys(dialog, 'alt+i')
     screen.settle(dialog)
+
+
+def shows(session, dialog, wanted):
+    """Whether the preview is like the one in a picture of the window; its focus frame is not looked at."""
+    x, y = find_layer(session.last_original, session.read('in-colour.raw'))
+    inner = lambda picture: pictures.crop(picture, x + 4, y + 4, WIDTH - 8, HEIGHT - 8)
+    return inner(session.screen.picture(dialog)) == inner(wanted)
+
+
+def becomes(session, dialog, wanted):
+    return wait_until(lambda: shows(session, dialog, wanted), 60)
+
+
+def check_presets(session, dialog, full):
+    """Presets change several settings at once; the user's own are kept in a file."""
+    tap, screen = session.tap, session.screen
+    screen.keys(dialog, 'alt+b', 'Up')
+    light = wait_until(lambda: not shows(session, dialog, full), 60) and screen.settle(dialog)
+    screen.keys(dialog, 'alt+b', 'Down')
+    tap.check('presets are followed', None if light and becomes(session, dialog, full) else 'the preview is another')
+    screen.enter(dialog, 'alt+t', '0.3')
+    mine = screen.settle(dialog)
+    screen.keys(dialog, 'alt+b', 'Tab', 'space')
+    window = session.dialog('Save as a Preset')
+    if window:
+        screen.settle(window, 0.3)
+        screen.tool('type', 'Mine')
+        screen.keys(window, 'Return')
+    path = session.file('.config/gimp-diffusion/presets.ini')
+    saved = wait_until(lambda: os.path.exists(path) and '/Mine]' in open(path).read(), 10)
+    tap.check('a preset of one\'s own is saved', None if saved else 'it is not in the file')
+    screen.keys(dialog, 'alt+b', 'Home', 'Down', 'Down')
+    again = becomes(session, dialog, full)
+    screen.keys(dialog, 'alt+b', 'End')
+    tap.check('and chosen again', None if again and becomes(session, dialog, mine) else 'the preview is another')
+    session.screenshot('dialog-presets', dialog)
+    screen.keys(dialog, 'alt+b', 'Home', 'Down', 'Down')
+    becomes(session, dialog, full)
+
+
+def check_models(session, dialog, full):
+    """A broken file is listed with its reason and cannot be applied; then the good one again."""
+    tap, screen = session.tap, session.screen
+    before = screen.settle(dialog)
+    screen.keys(dialog, 'alt+m', 'Up')
+    shot = screen.settle(dialog)
+    session.screenshot('dialog-broken-model', dialog)
+    screen.keys(dialog, 'alt+o')
+    time.sleep(0.5)
+    still = screen.find('^%s$' % TITLE) and not os.path.exists(session.file('stage-accept'))
+    tap.check('a broken model is shown with its reason and not applied',
+              None if still and pictures.different_pixels(before, shot) > CHANGED // 2 else 'it was taken')
+    screen.keys(dialog, 'alt+m', 'Down')
+    tap.check('the preview goes on with another model', None if becomes(session, dialog, full) else 'it does not')
+
+
+def check_cost(session):
+    """What the plug-in itself logged: time and memory, as foretold and as they were, of the runs that took a while."""
+    text = session.gimp.output
+    told = re.findall(r'run: expected ([\d.]+) s, ([\d.]+) MB', text)
+    took = re.findall(r'run: took ([\d.]+) s, ([\d.]+) MB', text)
+    pairs = [(tuple(map(float, a)), tuple(map(float, b))) for a, b in zip(told, took) if float(b[0]) > 1]
+    # The one that was cancelled has not taken what it would have.
+    pairs = [pair for pair in pairs if pair[0][0] < 100]
+    for number, what, unit in ((0, 'time', 's'), (1, 'memory', 'MB')):
+        ratios = ['%g %s were foretold, it took %g' % (a[number], unit, b[number]) for a, b in pairs
+                  if not 1 / 1.5 < a[number] / b[number] < 1.5]
+        session.tap.check('the estimate of %s is right within a factor of 1.5' % what,
+                          'no run took long enough' if not pairs else '\n'.join(ratios))
+    print('# estimates and what it took: %s' % pairs)
 
 
 def check_view(session, dialog):
@@ -429,6 +501,9 @@ def check_english(session):
     session.screen.settle(dialog)
     session.screenshot('dialog-grey', dialog)
     check_view(session, dialog)
+    # Long enough for the estimate to be held against it.
+    session.screen.enter(dialog, 'alt+e', '4' if session.large else '40')
+    session.screen.settle(dialog, 2)
     session.screen.keys(dialog, 'alt+o')
     result = session.result('grey')
     tap.check('grey with alpha, float', None if result and 'OK' in result and session.result('grey-dumped')
@@ -437,6 +512,8 @@ def check_english(session):
 
 def run_english(options, tap, model):
     session = Session(options, tap, model)
+    with open(model, 'rb') as good, open(os.path.join(session.gimp.models, 'broken.safetensors'), 'wb') as broken:
+        broken.write(good.read(5000))
     try:
         script_english(session)
         session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
@@ -447,6 +524,7 @@ def run_english(options, tap, model):
     finally:
         session.end()
     check_pace(session)
+    check_cost(session)
 
 
 def run_german(options, tap, model):

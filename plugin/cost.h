@@ -1,0 +1,39 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * What a run will take, said before it starts.
+ */
+#pragma once
+
+#include "engine/diffusion.h"
+
+G_BEGIN_DECLS
+
+/* How fast this machine is with a model now. */
+typedef struct
+{
+  double pixel; /* seconds for a pixel and step */
+  double copy;  /* seconds for a pixel that is read and written */
+} Pace;
+
+typedef struct
+{
+  double seconds;
+  double bytes; /* of the whole process at its peak */
+} Cost;
+
+/* Measures, on any thread, in a fraction of a second; the first work of a model, which prepares its weights, is not
+ * counted. */
+gboolean pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *cancellable, GError **error);
+
+/* steps: network calls for each of width x height pixels.  pictures: how many of that size are kept in floats.  What
+ * the process has in memory now stays there, the model's prepared weights included. */
+void cost_estimate (Cost *cost, const Pace *pace, int width, int height, double steps, int pictures);
+
+/* What the process has in memory now, and has had at most since cost_reset_peak (), in bytes; 0 if the system does not
+ * tell. */
+double cost_get_memory (void);
+double cost_get_peak (void);
+void   cost_reset_peak (void);
+
+G_END_DECLS

@@ -1,0 +1,300 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#include <glib/gi18n.h>
+#include <glib/gstdio.h>
+
+#include "engine/diffusion.h"
+#include "models.h"
+#include "toolkit.h"
+
+enum
+{
+  CARD_WIDTH = 44 /* characters */
+};
+
+static const char SUFFIX[] = ".safetensors";
+
+typedef struct
+{
+  char *value; /* of the property */
+  char *title;
+  char *card; /* what it is, or why it cannot be used */
+  char *data; /* what it was made from; NULL: unknown */
+} Entry;
+
+struct _UiModels
+{
+  GObject      *config;
+  char         *property;
+  GPtrArray    *entries;
+  GCancellable *cancellable; /* of the listing */
+  GtkWidget    *list, *card;
+  gboolean      filling;
+};
+
+static void
+entry_free (gpointer data)
+{
+  Entry *entry = data;
+
+  g_free (entry->value);
+  g_free (entry->title);
+  g_free (entry->card);
+  g_free (entry->data);
+  g_free (entry);
+}
+
+/* ---- cards ------------------------------------------------------------------------------------------------ */
+
+static const char *
+get_purpose (const DiffusionModel *model)
+{
+  const char *mix = diffusion_model_get_metadata (model, "mix");
+
+  if (diffusion_model_get_checkpoint (model))
+    return C_ ("model", "fills and regenerates, by words");
+  if (g_strcmp0 (mix, "inpaint") == 0)
+    return C_ ("model", "fills selections and regenerates");
+  if (g_strcmp0 (mix, "style") == 0)
+    return C_ ("model", "regenerates in a style");
+  if (g_strcmp0 (mix, "denoise") == 0)
+    return C_ ("model", "denoises photographs");
+  return C_ ("model", "purpose not stated");
+}
+
+static char *
+make_card (const char *path, const DiffusionModel *model)
+{
+  const char      *license = diffusion_model_get_metadata (model, "license");
+  GStatBuf         status = { 0 };
+  g_autofree char *size = NULL;
+
+  g_stat (path, &status);
+  size = g_format_size ((guint64) status.st_size);
+  /* Translators: a model's card: what it is for, its licence, its size as in "13.1 MB". */
+  return g_strdup_printf (_ ("%s; licence: %s; %s"), get_purpose (model),
+                          license ? license : C_ ("licence", "not stated"), size);
+}
+
+/* value: as it will be in the configuration; NULL: the name if the file is found by it, else the path. */
+static Entry *
+entry_new (const char *path, const char *value)
+{
+  Entry           *entry = g_new0 (Entry, 1);
+  g_autofree char *base = g_path_get_basename (path);
+  g_autofree char *found = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (DiffusionModel) model = diffusion_model_load (path, &error);
+
+  if (g_str_has_suffix (base, SUFFIX))
+    base[strlen (base) - strlen (SUFFIX)] = '\0';
+  found = diffusion_model_find (base, NULL);
+  if (value)
+    entry->value = g_strdup (value);
+  else if (g_strcmp0 (found, path) != 0)
+    entry->value = g_strdup (path);
+  else
+    entry->value = g_strdup (g_strcmp0 (base, "default") == 0 ? "" : base);
+
+  if (model)
+    {
+      entry->title = g_strdup (base);
+      entry->card = make_card (path, model);
+      entry->data = g_strdup (diffusion_model_get_metadata (model, "data"));
+    }
+  else
+    {
+      /* Translators: the name of a model file in the list of models. */
+      entry->title = g_strdup_printf (_ ("%s (cannot be used)"), base);
+      entry->card = g_strdup (error->message);
+    }
+  return entry;
+}
+
+/* ---- the list --------------------------------------------------------------------------------------------- */
+
+static char *
+get_value (UiModels *models)
+{
+  char *value = NULL;
+
+  g_object_get (models->config, models->property, &value, NULL);
+  return value ? value : g_strdup ("");
+}
+
+static void
+show_card (UiModels *models)
+{
+  const int    row = gtk_combo_box_get_active (GTK_COMBO_BOX (models->list));
+  const Entry *entry = row >= 0 && row < (int) models->entries->len ? models->entries->pdata[row] : NULL;
+
+  gtk_label_set_text (GTK_LABEL (models->card), entry ? entry->card : _ ("Looking for models..."));
+  gtk_widget_set_tooltip_text (models->card, entry ? entry->data : NULL);
+}
+
+static void
+select_current (UiModels *models)
+{
+  g_autofree char *value = get_value (models);
+
+  models->filling = TRUE;
+  for (guint i = 0; i < models->entries->len; i++)
+    if (g_str_equal (((Entry *) models->entries->pdata[i])->value, value))
+      gtk_combo_box_set_active (GTK_COMBO_BOX (models->list), (int) i);
+  models->filling = FALSE;
+  show_card (models);
+}
+
+static void
+fill_list (UiModels *models)
+{
+  GtkComboBoxText *list = GTK_COMBO_BOX_TEXT (models->list);
+
+  models->filling = TRUE;
+  gtk_list_store_clear (GTK_LIST_STORE (gtk_combo_box_get_model (GTK_COMBO_BOX (list))));
+  for (guint i = 0; i < models->entries->len; i++)
+    gtk_combo_box_text_append_text (list, ((Entry *) models->entries->pdata[i])->title);
+  gtk_combo_box_text_append_text (list, _ ("Other File..."));
+  models->filling = FALSE;
+  select_current (models);
+}
+
+static void
+add_entry (UiModels *models, Entry *entry)
+{
+  for (guint i = 0; i < models->entries->len; i++)
+    if (g_str_equal (((Entry *) models->entries->pdata[i])->value, entry->value))
+      {
+        entry_free (entry);
+        return;
+      }
+  g_ptr_array_add (models->entries, entry);
+}
+
+/* Files are loaded to find out whether they can be used, and that takes its time: on a thread. */
+static void
+look_for_models (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  GPtrArray *entries = g_ptr_array_new_with_free_func (entry_free);
+  g_auto (GStrv) paths = diffusion_model_list ();
+  const char *current = data;
+
+  for (int i = 0; paths[i] && ! g_cancellable_is_cancelled (cancellable); i++)
+    g_ptr_array_add (entries, entry_new (paths[i], NULL));
+  if (strchr (current, G_DIR_SEPARATOR))
+    g_ptr_array_add (entries, entry_new (current, current));
+  g_task_return_pointer (task, entries, (GDestroyNotify) g_ptr_array_unref);
+}
+
+static void
+models_found (GObject *source, GAsyncResult *result, gpointer data)
+{
+  UiModels  *models = data;
+  GPtrArray *entries = g_task_propagate_pointer (G_TASK (result), NULL);
+
+  /* Cancelled: the list is not there any more. */
+  if (! entries)
+    return;
+  g_ptr_array_set_free_func (entries, NULL);
+  for (guint i = 0; i < entries->len; i++)
+    add_entry (models, entries->pdata[i]);
+  g_ptr_array_unref (entries);
+  fill_list (models);
+}
+
+static void
+choose_file (UiModels *models)
+{
+  GtkWidget *window = gtk_file_chooser_dialog_new (
+      _ ("Choose a Model File"), GTK_WINDOW (gtk_widget_get_toplevel (models->list)), GTK_FILE_CHOOSER_ACTION_OPEN,
+      _ ("_Cancel"), GTK_RESPONSE_CANCEL, _ ("_OK"), GTK_RESPONSE_OK, NULL);
+  GtkFileFilter   *filter = gtk_file_filter_new ();
+  g_autofree char *path = NULL;
+
+  gtk_file_filter_set_name (filter, _ ("Model files"));
+  gtk_file_filter_add_pattern (filter, "*.safetensors");
+  gtk_file_chooser_add_filter (GTK_FILE_CHOOSER (window), filter);
+  if (gtk_dialog_run (GTK_DIALOG (window)) == GTK_RESPONSE_OK)
+    path = gtk_file_chooser_get_filename (GTK_FILE_CHOOSER (window));
+  gtk_widget_destroy (window);
+  if (path)
+    {
+      add_entry (models, entry_new (path, path));
+      g_object_set (models->config, models->property, path, NULL);
+    }
+  fill_list (models);
+}
+
+static void
+list_changed (GtkComboBox *list, UiModels *models)
+{
+  const int row = gtk_combo_box_get_active (list);
+
+  if (models->filling || row < 0)
+    return;
+  if (row == (int) models->entries->len)
+    choose_file (models);
+  else
+    g_object_set (models->config, models->property, ((Entry *) models->entries->pdata[row])->value, NULL);
+}
+
+static void
+config_changed (GObject *config, GParamSpec *pspec, UiModels *models)
+{
+  select_current (models);
+}
+
+static void
+start (UiModels *models)
+{
+  g_autofree char *signal = g_strdup_printf ("notify::%s", models->property);
+  GTask           *task;
+
+  models->list = gtk_combo_box_text_new ();
+  models->card = ui_toolkit_note_new (NULL, CARD_WIDTH);
+  show_card (models);
+  g_signal_connect (models->list, "changed", G_CALLBACK (list_changed), models);
+  g_signal_connect (models->config, signal, G_CALLBACK (config_changed), models);
+
+  models->cancellable = g_cancellable_new ();
+  task = g_task_new (NULL, models->cancellable, models_found, models);
+  g_task_set_task_data (task, get_value (models), g_free);
+  g_task_run_in_thread (task, look_for_models);
+  g_object_unref (task);
+}
+
+GtkWidget *
+ui_models_get_list (UiModels *models)
+{
+  return models->list;
+}
+
+GtkWidget *
+ui_models_get_card (UiModels *models)
+{
+  return models->card;
+}
+
+UiModels *
+ui_models_new (GObject *config, const char *property)
+{
+  UiModels *models = g_new0 (UiModels, 1);
+
+  models->config = config;
+  models->property = g_strdup (property);
+  models->entries = g_ptr_array_new_with_free_func (entry_free);
+  start (models);
+  return models;
+}
+
+void
+ui_models_free (UiModels *models)
+{
+  g_signal_handlers_disconnect_by_data (models->config, models);
+  g_cancellable_cancel (models->cancellable);
+  g_clear_object (&models->cancellable);
+  g_ptr_array_unref (models->entries);
+  g_free (models->property);
+  g_free (models);
+}
