@@ -97,7 +97,8 @@ char *diffusion_model_find (const char *name, GError **error);
  * loaded are among them, so that a list can say why; of two of one name the one that diffusion_model_find () finds. */
 char **diffusion_model_list (void);
 
-/* Maps a safetensors file and checks it: header, architecture, every tensor's shape and that all weights are finite. */
+/* Reads a safetensors file and checks it: header, architecture, every tensor's shape and that all weights are finite.
+ */
 DiffusionModel *diffusion_model_load (const char *path, GError **error);
 /* An untrained model, its weights drawn from the seed: by construction it predicts the optimal linear guess of a
  * picture. */
@@ -193,7 +194,7 @@ typedef struct
 /* ---- checkpoints of Stable Diffusion
  * ------------------------------------------------------------------------------------ */
 
-/* diffusion_model_load () also takes a Stable Diffusion 1.x or 2.x checkpoint in one safetensors file, mapped, and
+/* diffusion_model_load () also takes a Stable Diffusion 1.x or 2.x checkpoint in one safetensors file, and
  * refuses others with a sentence that says what they are, or names the first missing tensor.  Such a model serves
  * diffusion_generate (), diffusion_inpaint () and diffusion_regenerate (), with the prompts of DiffusionOptions; the
  * other operations fail with DIFFUSION_ERROR_MODEL.  Its noise level is one for a whole latent, so a map is honoured
@@ -231,8 +232,8 @@ const DiffusionCheckpoint *diffusion_model_get_checkpoint (const DiffusionModel 
 void diffusion_model_set_prediction (DiffusionModel *model, DiffusionPrediction prediction);
 /* Looks at a file's header only.  FALSE when it is no checkpoint that can be used: the error says why. */
 gboolean diffusion_checkpoint_look (const char *path, DiffusionCheckpoint *checkpoint, GError **error);
-/* What an operation on a crop of so many pixels needs, beyond the picture: bytes of memory at the peak, the mapped file
- * included, and seconds on this machine (from a short measurement, made once). */
+/* What an operation on a crop of so many pixels needs, beyond the picture: bytes of memory at the peak, and seconds on
+ * this machine (from a short measurement, made once). */
 void diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionOptions *options,
                                     double *bytes, double *seconds);
 /* Checkpoints in the user's model folder and in the folders where other programs keep theirs, which are only looked at:
@@ -285,10 +286,10 @@ gboolean diffusion_estimate_noise (const DiffusionPicture *picture, const Diffus
                                    GError **error);
 
 /* Denoises a photograph in place.  The map is the noise's curve at each pixel's (smoothed) brightness x mask.
- * mask: 1 channel in [0, 1] or NULL for 1 everywhere.  strength: 0 (picture unchanged) ... 1 (the network's result; less
- * is a blend of the two, as by diffusion_denoise_blend ()) ... 2 (a further call on the result takes more, wherever that
- * makes it smoother).  More strength never leaves more noise in flat areas.  Costs options->steps network calls, and one
- * more above a strength of 1. */
+ * mask: 1 channel in [0, 1] or NULL for 1 everywhere.  strength: 0 (picture unchanged) ... 1 (the network's result;
+ * less is a blend of the two, as by diffusion_denoise_blend ()) ... 2 (a further call on the result takes more,
+ * wherever that makes it smoother).  More strength never leaves more noise in flat areas.  Costs options->steps network
+ * calls, and one more above a strength of 1. */
 gboolean diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
                             const DiffusionNoise *noise, double strength, const DiffusionOptions *options,
                             GCancellable *cancellable, GError **error);
@@ -460,8 +461,8 @@ gboolean diffusion_train (const DiffusionTrainOptions *options, GCancellable *ca
 typedef void (*DiffusionBenchFunc) (const char *key, double value, gpointer user_data);
 
 /* Measures this machine and the engine on it, in a minute or two.  only: one part, "denoise", "machine", "network" or
- * "train"; NULL: all of it.  threads: 0 for all physical cores.  The keys are those that `diffusion bench --json` prints;
- * GFLOP/s of convolutions count the multiplications of the direct form. */
+ * "train"; NULL: all of it.  threads: 0 for all physical cores.  The keys are those that `diffusion bench --json`
+ * prints; GFLOP/s of convolutions count the multiplications of the direct form. */
 gboolean diffusion_bench (const DiffusionModel *model, const char *only, int threads, DiffusionBenchFunc func,
                           gpointer user_data, GCancellable *cancellable, GError **error);
 

@@ -7,6 +7,7 @@
 #include <json-glib/json-glib.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TOLERANCE 2e-3
 
@@ -224,16 +225,19 @@ make_path (const char *name)
 static SdUnet *
 open_inpainting_unet (Networks *networks)
 {
-  TensorView       view;
-  g_autofree char *path = make_path ("inpainting.safetensors");
-  GError          *error = NULL;
-  SdUnet          *unet;
+  TensorView        view;
+  g_autofree char  *path = make_path ("inpainting.safetensors");
+  GError           *error = NULL;
+  g_autofree float *values = NULL;
+  SdUnet           *unet;
 
   g_assert_true (tensor_file_view (networks->r.golden, "inpaint.input_weight", &view));
+  values = g_new (float, view.count);
+  g_assert_true (sd_fetch_weights (networks->r.golden, WEIGHT_F32, view.offset, view.count, values, NULL));
   write_changed (networks->r.checkpoint, path, TENSOR_F32, "model.diffusion_model.input_blocks.0.0.weight", view.dims,
-                 view.data, tensor_file_get_metadata (networks->r.checkpoint));
+                 values, tensor_file_get_metadata (networks->r.checkpoint));
   tensor_file_free (networks->r.checkpoint);
-  networks->r.checkpoint = tensor_file_map (path, &error);
+  networks->r.checkpoint = tensor_file_open (path, &error);
   g_assert_no_error (error);
   unet = sd_unet_new (networks->r.checkpoint, sd_text_get_width (networks->text), &error);
   g_assert_no_error (error);
@@ -384,6 +388,52 @@ test_turbo (void)
   networks_close (&networks);
 }
 
+typedef struct
+{
+  const char *path;
+  int         calls;
+} Cut;
+
+static void
+cut_file (const DiffusionStep *step, gpointer data)
+{
+  Cut *cut = data;
+
+  g_assert_cmpint (truncate (cut->path, 200000), ==, 0);
+  cut->calls++;
+}
+
+/* A file that becomes shorter in the middle of a run, behind its header. */
+static void
+test_shrinks (void)
+{
+  g_autofree char *original = NULL, *path = make_path ("shrinks.safetensors"), *contents = NULL;
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) picture = diffusion_picture_new (64, 64, 3, NULL);
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  Cut              cut = { path, 0 };
+  GError          *error = NULL;
+  gsize            size;
+
+  if (! references_find ())
+    return;
+  original = references_get_path ("tiny-sd1.safetensors");
+  g_assert_true (g_file_get_contents (original, &contents, &size, NULL));
+  g_assert_true (g_file_set_contents (path, contents, (gssize) size, NULL));
+  model = diffusion_model_load (path, &error);
+  g_assert_no_error (error);
+  options.steps = 4;
+  options.size = 64;
+  options.on_step = cut_file;
+  options.step_data = &cut;
+  g_assert_false (diffusion_generate (model, picture, &options, NULL, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_assert_nonnull (strstr (error->message, "shorter"));
+  g_assert_cmpint (cut.calls, ==, 1);
+  g_clear_error (&error);
+  g_unlink (path);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -400,5 +450,6 @@ main (int argc, char **argv)
   g_test_add_data_func ("/checkpoint/sd1/chain", "sd1", test_chain);
   g_test_add_data_func ("/checkpoint/sd2/chain", "sd2", test_chain);
   g_test_add_func ("/checkpoint/sd2/turbo", test_turbo);
+  g_test_add_func ("/checkpoint/shrinks", test_shrinks);
   return g_test_run ();
 }

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const DiffusionArchitecture small = { 3, { 16, 16, 32 }, { 1, 1, 2 } };
 static const DiffusionArchitecture odd = { 2, { 8, 24 }, { 2, 1 } };
@@ -362,6 +363,31 @@ test_many_values (Fixture *f, gconstpointer data)
   assert_refused (f->path, many->str, many->len);
 }
 
+/* What is gone when it is asked for is an error, not the end of the program. */
+static void
+test_shrinks (Fixture *f, gconstpointer data)
+{
+  g_autoptr (DiffusionModel) model = diffusion_model_new (&flat, 5, NULL);
+  g_autoptr (TensorFile) file = NULL;
+  const NetTensor  *tensor = &model_get_layout (model)->tensors[0];
+  g_autofree float *values = g_new (float, tensor->count);
+  GError           *error = NULL;
+  TensorView        view;
+
+  g_assert_true (diffusion_model_save (model, f->path, NULL));
+  file = tensor_file_open (f->path, &error);
+  g_assert_no_error (error);
+  g_assert_true (tensor_file_read (file, tensor->name, tensor->dims, tensor->n_dims, values, &error));
+  g_assert_true (tensor_file_view (file, tensor->name, &view));
+  g_assert_cmpint (truncate (f->path, 100), ==, 0);
+  g_assert_false (tensor_file_read (file, tensor->name, tensor->dims, tensor->n_dims, values, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_clear_error (&error);
+  g_assert_false (tensor_file_fetch (file, view.offset, 1, values, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_clear_error (&error);
+}
+
 /* Opening a named pipe must not wait for somebody to write into it. */
 static void
 test_pipe (Fixture *f, gconstpointer data)
@@ -472,6 +498,7 @@ main (int argc, char **argv)
   g_test_add ("/net/model/truncated", Fixture, NULL, set_up, test_truncated, tear_down);
   g_test_add ("/net/model/lies", Fixture, NULL, set_up, test_lies, tear_down);
   g_test_add ("/net/model/many-values", Fixture, NULL, set_up, test_many_values, tear_down);
+  g_test_add ("/net/model/shrinks", Fixture, NULL, set_up, test_shrinks, tear_down);
   g_test_add ("/net/model/pipe", Fixture, NULL, set_up, test_pipe, tear_down);
   g_test_add ("/net/model/not-finite", Fixture, NULL, set_up, test_not_finite, tear_down);
   g_test_add ("/net/model/missing", Fixture, NULL, set_up, test_missing, tear_down);

@@ -149,15 +149,15 @@ check_parameters (const TensorFile *file, const DiffusionArchitecture *architect
 }
 
 static DiffusionModel *
-load_own (const char *path, GError **error)
+load_own (TensorFile *file, GError **error)
 {
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (TensorFile) file = tensor_file_open (path, error);
+  const char           *path = tensor_file_get_path (file);
   DiffusionArchitecture architecture;
   GHashTableIter        iter;
   gpointer              key, value;
 
-  if (! file || ! model_parse_architecture (tensor_file_get_metadata (file), path, &architecture, error)
+  if (! model_parse_architecture (tensor_file_get_metadata (file), path, &architecture, error)
       || ! check_parameters (file, &architecture, error))
     return NULL;
   model = new_with_zeros (&architecture, error);
@@ -192,16 +192,18 @@ load_checkpoint (TensorFile *file, GError **error)
 DiffusionModel *
 diffusion_model_load (const char *path, GError **error)
 {
-  TensorFile *file = sd_family_check_format (path, error) ? tensor_file_map (path, error) : NULL;
+  TensorFile *file = sd_family_check_format (path, error) ? tensor_file_open (path, error) : NULL;
   gboolean    own = file && g_hash_table_contains (tensor_file_get_metadata (file), "format")
                  && ! tensor_file_has (file, "model.diffusion_model.input_blocks.0.0.weight");
+  DiffusionModel *model;
 
   if (! file)
     return NULL;
   if (! own)
     return load_checkpoint (file, error);
+  model = load_own (file, error);
   tensor_file_free (file);
-  return load_own (path, error);
+  return model;
 }
 
 gboolean

@@ -7,7 +7,7 @@
 #include <json-glib/json-glib.h>
 #include <math.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Our headers are some 10 kB and 1,000 values; those of merged checkpoints, with all that they say of their making,
@@ -246,12 +246,10 @@ typedef struct
 struct _TensorFile
 {
   char       *path;
-  char       *contents;
-  const char *data; /* in contents, behind the header */
+  int         fd;
+  gsize       data; /* where it begins */
   gsize       data_size;
   GHashTable *tensors, *metadata;
-  int         fd;          /* of a mapped file; -1: contents were read */
-  gsize       mapped_size; /* of contents, when mapped */
 };
 
 static gboolean
@@ -315,7 +313,7 @@ get_array (JsonObject *object, const char *name, guint most)
 
 /* One member of the header; NULL when anything about it is wrong. */
 static TensorInfo *
-parse_tensor (JsonNode *node, gsize data_size, gboolean other_types)
+parse_tensor (JsonNode *node, gsize data_size)
 {
   g_autofree TensorInfo *info = g_new0 (TensorInfo, 1);
   JsonObject            *object = JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
@@ -333,10 +331,8 @@ parse_tensor (JsonNode *node, gsize data_size, gboolean other_types)
     info->type = TENSOR_F32;
   else if (strcmp (name, "BF16") == 0)
     info->type = TENSOR_BF16;
-  else if (other_types)
-    info->type = TENSOR_OTHER;
   else
-    return NULL;
+    info->type = TENSOR_OTHER;
   info->count = 1;
   info->n_dims = (int) json_array_get_length (shape);
   for (int d = 0; d < info->n_dims; d++)
@@ -430,7 +426,7 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
         parse_metadata (file, node);
       else
         {
-          TensorInfo *info = is_good_name (l->data) ? parse_tensor (node, file->data_size, file->fd >= 0) : NULL;
+          TensorInfo *info = is_good_name (l->data) ? parse_tensor (node, file->data_size) : NULL;
 
           if (! info)
             return refuse (error, file->path,
@@ -444,129 +440,63 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
   return TRUE;
 }
 
-/* Whole, however the file changes meanwhile. */
-static char *
-read_file (const char *path, gsize *size, GError **error)
-{
-  g_autofree char *contents = NULL;
-  g_autoptr (GError) local = NULL;
-  GStatBuf info;
-
-  if (g_stat (path, &info) == 0 && (! S_ISREG (info.st_mode) || info.st_size > FILE_MAX))
-    {
-      refuse (error, path, S_ISREG (info.st_mode) ? "it is larger than 4 GB" : "it is no regular file");
-      return NULL;
-    }
-  if (! g_file_get_contents (path, &contents, size, &local))
-    {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "The model file could not be read: %s",
-                   local->message);
-      return NULL;
-    }
-  return g_steal_pointer (&contents);
-}
-
-/* The header's length, from the first bytes of a file of `size`. */
+/* errno tells why on FALSE; 0: the file ends before. */
 static gboolean
-get_header_length (const TensorFile *file, const char *head, gsize size, gsize *length, GError **error)
+read_fully (int fd, gsize offset, gsize size, void *to)
 {
-  guint64 value;
+  char *p = to;
 
-  if (size < sizeof value)
-    return refuse (error, file->path, "it is too short");
-  memcpy (&value, head, sizeof value);
-  value = GUINT64_FROM_LE (value);
-  if (value > HEADER_MAX || value > size - sizeof value)
-    return refuse (error, file->path, "it is truncated, or no safetensors file");
-  *length = (gsize) value;
-  return TRUE;
-}
-
-/* `json`: the header, behind the first 8 bytes of file->contents, `size` bytes in all. */
-static gboolean
-parse_contents (TensorFile *file, const char *json, gsize length, gsize size, GError **error)
-{
-  file->data = file->contents + sizeof (guint64) + length;
-  file->data_size = size - sizeof (guint64) - length;
-  return parse_header (file, json, length, error);
-}
-
-static TensorFile *
-tensor_file_new (const char *path)
-{
-  TensorFile *file = g_new0 (TensorFile, 1);
-
-  file->path = g_strdup (path);
-  file->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  file->metadata = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  file->fd = -1;
-  return file;
-}
-
-TensorFile *
-tensor_file_open (const char *path, GError **error)
-{
-  g_autoptr (TensorFile) file = tensor_file_new (path);
-  gsize size, length;
-
-  file->contents = read_file (path, &size, error);
-  if (! file->contents || ! get_header_length (file, file->contents, size, &length, error)
-      || ! parse_contents (file, file->contents + sizeof (guint64), length, size, error))
-    return NULL;
-  return g_steal_pointer (&file);
-}
-
-/* FALSE also when the file ends before. */
-static gboolean
-read_fully (int fd, goffset offset, gsize size, char *to)
-{
   while (size > 0)
     {
-      gssize got = pread (fd, to, size, offset);
+      gssize got = pread (fd, p, size, (off_t) offset);
 
       if (got < 0 && errno == EINTR)
         continue;
       if (got <= 0)
-        return FALSE;
-      to += got;
-      offset += got;
+        {
+          errno = got == 0 ? 0 : errno;
+          return FALSE;
+        }
+      p += got;
+      offset += (gsize) got;
       size -= (gsize) got;
     }
   return TRUE;
 }
 
-/* Read, not mapped: it is looked at long enough for the file to shrink meanwhile. */
-static char *
-read_header (const TensorFile *file, gsize size, gsize *length, GError **error)
+/* The header of a file of `size` bytes. */
+static gboolean
+read_header (TensorFile *file, gsize size, GError **error)
 {
-  char *json;
-  char  head[sizeof (guint64)];
+  guint64  length;
+  char    *json;
+  gboolean success = FALSE;
 
-  if (! read_fully (file->fd, 0, sizeof head, head))
-    {
-      refuse (error, file->path, "it is too short");
-      return NULL;
-    }
-  if (! get_header_length (file, head, size, length, error))
-    return NULL;
-  json = core_alloc (*length, 1, error);
-  if (json && ! read_fully (file->fd, sizeof head, *length, json))
-    {
-      g_clear_pointer (&json, core_free);
-      refuse (error, file->path, "it is truncated, or no safetensors file");
-    }
-  return json;
+  if (size < sizeof length || ! read_fully (file->fd, 0, sizeof length, &length))
+    return refuse (error, file->path, "it is too short");
+  length = GUINT64_FROM_LE (length);
+  if (length > HEADER_MAX || length > size - sizeof length)
+    return refuse (error, file->path, "it is truncated, or no safetensors file");
+  file->data = sizeof length + (gsize) length;
+  file->data_size = size - file->data;
+  json = core_alloc ((gsize) length, 1, error);
+  if (json && ! read_fully (file->fd, sizeof length, (gsize) length, json))
+    refuse (error, file->path, "it is truncated, or no safetensors file");
+  else if (json)
+    success = parse_header (file, json, (gsize) length, error);
+  core_free (json);
+  return success;
 }
 
 TensorFile *
-tensor_file_map (const char *path, GError **error)
+tensor_file_open (const char *path, GError **error)
 {
-  g_autoptr (TensorFile) file = tensor_file_new (path);
+  g_autoptr (TensorFile) file = g_new0 (TensorFile, 1);
   struct stat info;
-  gsize       length;
-  char       *json;
-  gboolean    parsed;
 
+  file->path = g_strdup (path);
+  file->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  file->metadata = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   /* Without waiting: a named pipe would block for ever, and is refused below. */
   file->fd = g_open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
   if (file->fd < 0 || fstat (file->fd, &info) != 0)
@@ -575,46 +505,25 @@ tensor_file_map (const char *path, GError **error)
                    g_strerror (errno));
       return NULL;
     }
-  if (! S_ISREG (info.st_mode) || info.st_size < 8)
+  if (! S_ISREG (info.st_mode))
     {
-      refuse (error, path, S_ISREG (info.st_mode) ? "it is too short" : "it is no regular file");
+      refuse (error, path, "it is no regular file");
       return NULL;
     }
-  file->mapped_size = (gsize) info.st_size;
-  json = read_header (file, file->mapped_size, &length, error);
-  if (! json)
-    return NULL;
-  file->contents = mmap (NULL, file->mapped_size, PROT_READ, MAP_PRIVATE, file->fd, 0);
-  if (file->contents == MAP_FAILED)
-    {
-      file->contents = NULL;
-      core_free (json);
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "The model file %s could not be mapped: %s.", path,
-                   g_strerror (errno));
-      return NULL;
-    }
-  parsed = parse_contents (file, json, length, file->mapped_size, error);
-  core_free (json);
-  if (! parsed)
-    return NULL;
-  return g_steal_pointer (&file);
+  return read_header (file, (gsize) info.st_size, error) ? g_steal_pointer (&file) : NULL;
 }
 
 gboolean
-tensor_file_check (const TensorFile *file, GError **error)
+tensor_file_fetch (const TensorFile *file, gsize offset, gsize size, void *to, GError **error)
 {
-  struct stat info;
+  g_autofree char *reason = NULL;
 
-  if (file->fd < 0 || (fstat (file->fd, &info) == 0 && (gsize) info.st_size >= file->mapped_size))
+  if (offset <= file->data_size && size <= file->data_size - offset
+      && read_fully (file->fd, file->data + offset, size, to))
     return TRUE;
-  return refuse (error, file->path, "it has become shorter since it was opened");
-}
-
-void
-tensor_file_release (const TensorFile *file)
-{
-  if (file->fd >= 0)
-    madvise (file->contents, file->mapped_size, MADV_DONTNEED);
+  reason = errno ? g_strdup_printf ("reading it failed (%s)", g_strerror (errno))
+                 : g_strdup ("it has become shorter since it was opened");
+  return refuse (error, file->path, reason);
 }
 
 void
@@ -624,14 +533,8 @@ tensor_file_free (TensorFile *file)
     return;
   g_clear_pointer (&file->tensors, g_hash_table_unref);
   g_clear_pointer (&file->metadata, g_hash_table_unref);
-  if (file->fd < 0)
-    g_free (file->contents);
-  else
-    {
-      if (file->contents)
-        munmap (file->contents, file->mapped_size);
-      close (file->fd);
-    }
+  if (file->fd >= 0)
+    close (file->fd);
   g_free (file->path);
   g_free (file);
 }
@@ -702,7 +605,7 @@ tensor_file_view (const TensorFile *file, const char *name, TensorView *view)
         return FALSE;
       view->dims[d] = (int) info->dims[d];
     }
-  view->data = file->data + info->begin;
+  view->offset = info->begin;
   return TRUE;
 }
 
@@ -727,42 +630,53 @@ tensor_file_check_shape (const TensorFile *file, const char *name, const int *di
   return refuse (error, file->path, reason);
 }
 
+static float
+convert (TensorType type, const char *data)
+{
+  union
+  {
+    guint32 i;
+    float   f;
+  } bits;
+  guint16 half;
+
+  if (type == TENSOR_F32)
+    {
+      memcpy (&bits.i, data, sizeof bits);
+      bits.i = GUINT32_FROM_LE (bits.i);
+      return bits.f;
+    }
+  memcpy (&half, data, sizeof half);
+  half = GUINT16_FROM_LE (half);
+  return type == TENSOR_F16 ? half_to_float (half) : brain_to_float (half);
+}
+
 gboolean
 tensor_file_read (const TensorFile *file, const char *name, const int *dims, int n_dims, float *values, GError **error)
 {
   const TensorInfo *info = g_hash_table_lookup (file->tensors, name);
   g_autofree char  *reason = NULL;
-  const char       *data;
+  char              piece[16384];
+  gsize             size, most;
 
   if (! tensor_file_check_shape (file, name, dims, n_dims, error))
     return FALSE;
-  data = file->data + info->begin;
-  for (gsize i = 0; i < info->count; i++)
+  size = type_sizes[info->type];
+  most = sizeof piece / size;
+  for (gsize first = 0; first < info->count; first += most)
     {
-      if (info->type != TENSOR_F32)
-        {
-          guint16 half;
+      gsize count = MIN (most, info->count - first);
 
-          memcpy (&half, data + i * sizeof half, sizeof half);
-          half = GUINT16_FROM_LE (half);
-          values[i] = info->type == TENSOR_F16 ? half_to_float (half) : brain_to_float (half);
-        }
-      else
+      if (! tensor_file_fetch (file, info->begin + first * size, count * size, piece, error))
+        return FALSE;
+      for (gsize i = 0; i < count; i++)
         {
-          union
-          {
-            guint32 i;
-            float   f;
-          } bits;
-
-          memcpy (&bits.i, data + i * sizeof bits, sizeof bits);
-          bits.i = GUINT32_FROM_LE (bits.i);
-          values[i] = bits.f;
-        }
-      if (! isfinite (values[i]))
-        {
-          reason = g_strdup_printf ("its tensor %s has values that are no numbers (NaN or infinity)", name);
-          return refuse (error, file->path, reason);
+          values[first + i] = convert (info->type, piece + i * size);
+          if (! isfinite (values[first + i]))
+            {
+              reason = g_strdup_printf ("its tensor %s has values that are no numbers (NaN or infinity)", name);
+              return refuse (error, file->path, reason);
+            }
         }
     }
   return TRUE;

@@ -12,7 +12,7 @@ typedef enum
   TENSOR_F32,
   TENSOR_F16,
   TENSOR_BF16,
-  TENSOR_OTHER /* in mapped files: integers and the like, which nothing here reads */
+  TENSOR_OTHER /* integers and the like, which nothing here reads */
 } TensorType;
 
 /* ---- writing ---- */
@@ -36,17 +36,9 @@ gboolean tensors_write (const char *path, const TensorEntry *entries, int n_entr
 
 typedef struct _TensorFile TensorFile;
 
-/* Reads the whole file (a mapping would take the program down if the file shrank while in use) and checks its header.
- */
+/* Reads and checks the header.  The file stays open, and its data are read when they are asked for: a mapping would
+ * take the program down if the file shrank while in use. */
 TensorFile *tensor_file_open (const char *path, GError **error);
-/* Maps the file: for checkpoints of gigabytes, of which only what is looked at comes into memory.  Tensors of other
- * types than ours are allowed. */
-TensorFile *tensor_file_map (const char *path, GError **error);
-/* Fails when a mapped file has become shorter: to be called before each longer use, since touching what is gone ends
- * the program. */
-gboolean tensor_file_check (const TensorFile *file, GError **error);
-/* Gives the pages of a mapped file back: they are read again when they are needed. */
-void        tensor_file_release (const TensorFile *file);
 void        tensor_file_free (TensorFile *file);
 const char *tensor_file_get_path (const TensorFile *file);
 GHashTable *tensor_file_get_metadata (TensorFile *file); /* string -> string, owned by the file */
@@ -59,18 +51,20 @@ gboolean tensor_file_check_shape (const TensorFile *file, const char *name, cons
 gboolean tensor_file_read (const TensorFile *file, const char *name, const int *dims, int n_dims, float *values,
                            GError **error);
 
-/* A tensor as it lies in the file, little-endian; valid as long as the file. */
+/* A tensor as it lies in the file, little-endian. */
 #define TENSOR_VIEW_DIMS 4
 typedef struct
 {
-  TensorType  type;
-  int         dims[TENSOR_VIEW_DIMS], n_dims;
-  gsize       count;
-  const void *data; /* perhaps not aligned */
+  TensorType type;
+  int        dims[TENSOR_VIEW_DIMS], n_dims;
+  gsize      count;
+  gsize      offset; /* for tensor_file_fetch () */
 } TensorView;
 
 /* FALSE when there is none of that name, or it has more dimensions than a view. */
 gboolean tensor_file_view (const TensorFile *file, const char *name, TensorView *view);
+/* `size` bytes from `offset` on.  Fails when the file has become shorter. */
+gboolean tensor_file_fetch (const TensorFile *file, gsize offset, gsize size, void *to, GError **error);
 /* The name of some tensor that `match` says yes to, to be freed; NULL: none. */
 char *tensor_file_find (const TensorFile *file, gboolean (*match) (const char *name));
 /* The names of all that `match` says yes to, sorted; g_ptr_array_unref (). */

@@ -132,7 +132,7 @@ checkpoint_session_open (CheckpointSession *session, SdCheckpoint *checkpoint, c
   const DiffusionCheckpoint *info = sd_checkpoint_get_info (checkpoint);
 
   *session = (CheckpointSession){ .checkpoint = checkpoint, .options = options, .share = 1 };
-  if (! check_options (options, error) || ! tensor_file_check (sd_checkpoint_get_file (checkpoint), error))
+  if (! check_options (options, error))
     return FALSE;
   session->guidance = options->guidance < 0 ? info->guidance : options->guidance;
   session->size = options->size ? options->size : info->native_size;
@@ -423,9 +423,8 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
       success = latent_reverse (&denoiser, &latent, &schedule, session->options->sampler, x, error)
                 && check_result (session, x, count * LATENT_CHANNELS, error);
       latent_schedule_clear (&schedule);
-      /* The U-Net is done with: its weights need not stay in memory beside the decoder's large tensors. */
+      /* The U-Net is done with: its memory need not lie beside the decoder's large tensors. */
       sd_run_trim (session->run);
-      tensor_file_release (sd_checkpoint_get_file (session->checkpoint));
     }
   success = success && run_autoencoder (session, FALSE, job->picture, x, error);
   session->done = session->units;

@@ -44,10 +44,27 @@ find (SdBinder *binder, const char *name, TensorView *view)
   return ! binder->error;
 }
 
-static WeightType
-weight_type (TensorType type)
+WeightType
+sd_weight_type (TensorType type)
 {
   return type == TENSOR_F32 ? WEIGHT_F32 : type == TENSOR_F16 ? WEIGHT_F16 : WEIGHT_BF16;
+}
+
+gboolean
+sd_fetch_weights (const TensorFile *file, WeightType type, gsize offset, gsize count, float *values, GError **error)
+{
+  gsize size = weight_size (type);
+  char  piece[16384];
+
+  for (gsize first = 0; first < count; first += sizeof piece / size)
+    {
+      gsize most = MIN (sizeof piece / size, count - first);
+
+      if (! tensor_file_fetch (file, offset + first * size, most * size, piece, error))
+        return FALSE;
+      weights_to_f32 (type, most, piece, values + first);
+    }
+  return TRUE;
 }
 
 /* `count` values from `first` on of a tensor of `total`, converted. */
@@ -68,8 +85,9 @@ bind_values (SdBinder *binder, int first, int count, int total, const char *name
   if (values)
     {
       g_ptr_array_add (binder->owned, values);
-      weights_to_f32 (weight_type (view.type), (gsize) count,
-                      (const guint8 *) view.data + (gsize) first * weight_size (weight_type (view.type)), values);
+      sd_fetch_weights (binder->file, sd_weight_type (view.type),
+                        view.offset + (gsize) first * weight_size (sd_weight_type (view.type)), (gsize) count, values,
+                        &binder->error);
     }
   return values;
 }
@@ -87,7 +105,7 @@ sd_bind_weights (SdBinder *binder, SdLayer *layer, int out, int in, int taps, co
   else if ((out != SD_ANY && view.dims[0] != out) || (in != SD_ANY && view.dims[1] != in) || view.dims[0] < 1
            || view.dims[1] < 1)
     refuse (binder, name, "has another shape than its neighbours make it");
-  *layer = (SdLayer){ view.data, weight_type (view.type), view.dims[0], view.dims[1], taps, NULL };
+  *layer = (SdLayer){ binder->file, view.offset, sd_weight_type (view.type), view.dims[0], view.dims[1], taps, NULL };
 }
 
 void
@@ -115,7 +133,7 @@ sd_bind_rows (SdBinder *binder, SdLayer *layer, int first, int out, int total, i
   sd_bind_weights (binder, layer, total, in, 1, weight);
   if (binder->error)
     return;
-  layer->weights = (const guint8 *) layer->weights + (gsize) first * (gsize) in * weight_size (layer->type);
+  layer->offset += (gsize) first * (gsize) in * weight_size (layer->type);
   layer->out = out;
   layer->bias = bind_values (binder, first, out, total, bias);
 }

@@ -24,8 +24,8 @@ typedef struct
 {
   const TensorFile *file;
   GPtrArray        *names;
-  gint              bad; /* atomic: a name's index + 1 */
   gsize            *counts;
+  GError          **errors;
 } Scan;
 
 /* Parts that are read; the rest of a file (averaged weights, optimizer state) may be what it likes. */
@@ -39,17 +39,30 @@ is_used (const char *name)
 static void
 scan_tensor (int task, int thread, gpointer data)
 {
-  Scan      *scan = data;
-  TensorView view;
+  Scan       *scan = data;
+  const char *name = scan->names->pdata[task];
+  GError    **error = &scan->errors[thread];
+  char        piece[65536];
+  TensorView  view;
+  WeightType  type;
+  gsize       most;
 
-  if (! tensor_file_view (scan->file, scan->names->pdata[task], &view) || view.type == TENSOR_OTHER)
+  if (*error || ! tensor_file_view (scan->file, name, &view) || view.type == TENSOR_OTHER)
     return;
+  type = sd_weight_type (view.type);
+  most = sizeof piece / weight_size (type);
   scan->counts[thread] += view.count;
-  if (! weights_are_finite (view.type == TENSOR_F32   ? WEIGHT_F32
-                            : view.type == TENSOR_F16 ? WEIGHT_F16
-                                                      : WEIGHT_BF16,
-                            view.count, view.data))
-    g_atomic_int_set (&scan->bad, task + 1);
+  for (gsize first = 0; first < view.count && ! *error; first += most)
+    {
+      gsize count = MIN (most, view.count - first), size = weight_size (type);
+
+      if (tensor_file_fetch (scan->file, view.offset + first * size, count * size, piece, error)
+          && ! weights_are_finite (type, count, piece))
+        g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                     "%s cannot be used: its tensor %s has values that are no numbers (NaN or infinity).  Download the "
+                     "file again, or choose another.",
+                     tensor_file_get_path (scan->file), name);
+    }
 }
 
 static gboolean
@@ -57,24 +70,20 @@ scan_weights (SdCheckpoint *checkpoint, GError **error)
 {
   g_autoptr (Pool) pool = pool_new (0, error);
   g_autoptr (GPtrArray) names = NULL;
-  g_autofree gsize *counts = NULL;
-  Scan              scan;
+  g_autofree gsize   *counts = NULL;
+  g_autofree GError **errors = NULL;
+  Scan                scan;
 
   if (! pool)
     return FALSE;
   names = tensor_file_list (checkpoint->file, is_used);
   counts = g_new0 (gsize, (gsize) pool_get_threads (pool));
-  scan = (Scan){ checkpoint->file, names, 0, counts };
+  errors = g_new0 (GError *, (gsize) pool_get_threads (pool));
+  scan = (Scan){ checkpoint->file, names, counts, errors };
   pool_run (pool, (int) names->len, scan_tensor, &scan);
   for (int i = 0; i < pool_get_threads (pool); i++)
     checkpoint->parameters += counts[i];
-  if (scan.bad)
-    g_set_error (
-        error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-        "%s cannot be used: its tensor %s has values that are no numbers (NaN or infinity).  Download the file "
-        "again, or choose another.",
-        tensor_file_get_path (checkpoint->file), (const char *) names->pdata[scan.bad - 1]);
-  return ! scan.bad;
+  return core_take_first_error (errors, pool_get_threads (pool), error);
 }
 
 /* ---- the noise schedule ---- */

@@ -15,7 +15,7 @@ gboolean sd_family_check_format (const char *path, GError **error);
 
 typedef struct _SdCheckpoint SdCheckpoint;
 
-/* Takes the mapped file over, also on failure.  Checks that all tensors are there and that all weights are numbers. */
+/* Takes the file over, also on failure.  Checks that all tensors are there and that all weights are numbers. */
 SdCheckpoint *sd_checkpoint_new (TensorFile *file, GError **error);
 void          sd_checkpoint_free (SdCheckpoint *checkpoint);
 

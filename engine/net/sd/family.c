@@ -247,7 +247,7 @@ diffusion_checkpoint_look (const char *path, DiffusionCheckpoint *checkpoint, GE
 
   if (! sd_family_check_format (path, error))
     return FALSE;
-  file = tensor_file_map (path, error);
+  file = tensor_file_open (path, error);
   return file && sd_family_find (file, checkpoint, error);
 }
 

@@ -1,7 +1,7 @@
 /* The networks of a Stable Diffusion checkpoint: text encoder, U-Net, autoencoder.  SPDX-License-Identifier:
  * GPL-3.0-or-later
  *
- * Each is bound to its tensors in the mapped file, whose names say what it is made of and whose shapes say its widths;
+ * Each is bound to its tensors in the file, whose names say what it is made of and whose shapes say its widths;
  * binding fails with the name of the first tensor that is missing or does not fit.
  */
 #pragma once

@@ -1,4 +1,4 @@
-/* Matrix products and 3x3 convolutions with weights in a mapped file.  SPDX-License-Identifier: GPL-3.0-or-later */
+/* Matrix products and 3x3 convolutions with weights in a file.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "run.h"
 
 #include "compute/winograd.h"
@@ -34,10 +34,16 @@ typedef struct
   int             c_in, c_out; /* padded */
 } Product;
 
+/* `count` of the layer's weights from the `first` on, as the file has them; valid until the thread's next call. */
 static const guint8 *
-weights_at (const SdLayer *layer, gsize index)
+fetch_weights (const Product *p, gsize first, gsize count, int thread)
 {
-  return (const guint8 *) layer->weights + index * weight_size (layer->type);
+  const SdLayer *layer = p->layer;
+  gsize          size = weight_size (layer->type);
+  GError       **error = &p->run->errors[thread];
+  guint8        *raw = scratch_get (&p->run->raw[thread], count * size, error);
+
+  return raw && tensor_file_fetch (layer->file, layer->offset + first * size, count * size, raw, error) ? raw : NULL;
 }
 
 /* Task: a block of output channels for all rows. */
@@ -49,8 +55,11 @@ product_of_outputs (int task, int thread, gpointer data)
   int            first = task * BLOCK_OUT, count = MIN (BLOCK_OUT, layer->out - first);
   float         *y = p->y + first;
   float *block = scratch_get (&p->run->scratch[thread], BLOCK_OUT * BLOCK_IN * sizeof (float), &p->run->errors[thread]);
+  const guint8 *raw = NULL;
 
-  if (! block)
+  if (block)
+    raw = fetch_weights (p, (gsize) first * (gsize) p->k, (gsize) count * (gsize) p->k, thread);
+  if (! raw)
     return;
   layer_start (p->rows, count, (gsize) layer->out, layer->bias ? layer->bias + first : NULL, p->add, y);
   for (int k = 0; k < p->k; k += BLOCK_IN)
@@ -58,7 +67,8 @@ product_of_outputs (int task, int thread, gpointer data)
       int depth = MIN (BLOCK_IN, p->k - k);
 
       for (int o = 0; o < count; o++)
-        weights_to_f32 (layer->type, (gsize) depth, weights_at (layer, (gsize) (first + o) * (gsize) p->k + (gsize) k),
+        weights_to_f32 (layer->type, (gsize) depth,
+                        raw + ((gsize) o * (gsize) p->k + (gsize) k) * weight_size (layer->type),
                         block + (gsize) o * (gsize) depth);
       cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasTrans, (blasint) p->rows, count, depth, 1.0f, p->x + k, p->k,
                    block, depth, 1.0f, y, layer->out);
@@ -69,11 +79,13 @@ product_of_outputs (int task, int thread, gpointer data)
 static void
 convert_rows (int task, int thread, gpointer data)
 {
-  Product *p = data;
-  int      first = task * 16, count = MIN (16, p->layer->out - first);
-  gsize    at = (gsize) first * (gsize) p->k;
+  Product      *p = data;
+  int           first = task * 16, count = MIN (16, p->layer->out - first);
+  gsize         at = (gsize) first * (gsize) p->k, values = (gsize) count * (gsize) p->k;
+  const guint8 *raw = fetch_weights (p, at, values, thread);
 
-  weights_to_f32 (p->layer->type, (gsize) count * (gsize) p->k, weights_at (p->layer, at), (float *) p->weights + at);
+  if (raw)
+    weights_to_f32 (p->layer->type, values, raw, (float *) p->weights + at);
 }
 
 static gboolean
@@ -214,18 +226,20 @@ transform_outputs (int task, int thread, gpointer data)
   int            first = task * WINOGRAD_LANES, count = MIN (WINOGRAD_LANES, layer->out - first);
   gsize          filter = (gsize) layer->in * 9;
   GError       **error = &p->run->errors[thread];
+  const guint8  *raw = fetch_weights (p, (gsize) first * filter, (gsize) count * filter, thread);
   float         *padded = NULL;
 
+  if (! raw)
+    return;
   if (count < WINOGRAD_LANES)
     {
       padded = core_alloc0 (WINOGRAD_LANES * filter, sizeof (float), error);
       if (! padded)
         return;
-      weights_to_f32 (layer->type, (gsize) count * filter, weights_at (layer, (gsize) first * filter), padded);
+      weights_to_f32 (layer->type, (gsize) count * filter, raw, padded);
     }
   weights_to_winograd (padded ? WEIGHT_F32 : layer->type, layer->in, p->c_in, p->c_out, first, WINOGRAD_LANES,
-                       padded ? (const void *) padded : weights_at (layer, (gsize) first * filter),
-                       (float *) p->weights, &p->run->scratch[thread], error);
+                       padded ? (const void *) padded : raw, (float *) p->weights, &p->run->scratch[thread], error);
   core_free (padded);
 }
 

@@ -27,6 +27,7 @@ sd_run_new (int threads, GCancellable *cancellable, GError **error)
     return NULL;
   run->threads = pool_get_threads (run->pool);
   run->scratch = g_new0 (Scratch, (gsize) run->threads);
+  run->raw = g_new0 (Scratch, (gsize) run->threads);
   run->errors = g_new0 (GError *, (gsize) run->threads);
   run->cancellable = cancellable ? g_object_ref (cancellable) : NULL;
   return g_steal_pointer (&run);
@@ -40,6 +41,7 @@ sd_run_free (SdRun *run)
   for (int i = 0; i < run->threads; i++)
     {
       scratch_clear (&run->scratch[i]);
+      scratch_clear (&run->raw[i]);
       g_clear_error (&run->errors[i]);
     }
   for (guint i = 0; i < run->buffers->len; i++)
@@ -47,6 +49,7 @@ sd_run_free (SdRun *run)
   scratch_clear (&run->shared);
   g_array_unref (run->buffers);
   g_free (run->scratch);
+  g_free (run->raw);
   g_free (run->errors);
   g_clear_object (&run->cancellable);
   g_clear_error (&run->error);
@@ -89,7 +92,10 @@ sd_run_trim (SdRun *run)
   trim (run, 0);
   scratch_clear (&run->shared);
   for (int i = 0; i < run->threads; i++)
-    scratch_clear (&run->scratch[i]);
+    {
+      scratch_clear (&run->scratch[i]);
+      scratch_clear (&run->raw[i]);
+    }
 }
 
 SdTensor

@@ -2,7 +2,7 @@
  *
  * Unlike our own network, which is local and streams, these look at the whole picture at each layer (group norms,
  * attention).  So they run layer after layer on whole tensors, each layer split over the pool.  Their weights stay in
- * the mapped file as it has them; a layer converts its own on their way into the products, so that memory holds one
+ * the file as it has them; a layer reads and converts its own on their way into the products, so that memory holds one
  * layer's at a time.
  */
 #pragma once
@@ -15,10 +15,11 @@
 /* A matrix product or a 3x3 convolution. */
 typedef struct
 {
-  const void *weights; /* [out][in] or [out][in][3][3], in the mapped file */
-  WeightType  type;
-  int         out, in, taps; /* taps: 1 or 9 */
-  float      *bias;          /* NULL: none */
+  const TensorFile *file;   /* NULL: there is no such layer */
+  gsize             offset; /* of its weights, [out][in] or [out][in][3][3], in the file */
+  WeightType        type;
+  int               out, in, taps; /* taps: 1 or 9 */
+  float            *bias;          /* NULL: none */
 } SdLayer;
 
 /* A group norm or a layer norm. */
@@ -49,6 +50,11 @@ void     sd_bind_rows (SdBinder *binder, SdLayer *layer, int first, int out, int
                        const char *bias);
 void     sd_bind_norm (SdBinder *binder, SdNorm *norm, int channels, const char *name, ...) G_GNUC_PRINTF (4, 5);
 gboolean sd_has (const TensorFile *file, const char *name, ...) G_GNUC_PRINTF (2, 3);
+/* Not for TENSOR_OTHER. */
+WeightType sd_weight_type (TensorType type);
+/* Weights from an offset of the file on, converted. */
+gboolean sd_fetch_weights (const TensorFile *file, WeightType type, gsize offset, gsize count, float *values,
+                           GError **error);
 /* Size of a tensor's dimension; 0: no such tensor, or it has fewer dimensions. */
 int sd_get_dim (const TensorFile *file, const char *name, int dim);
 
@@ -81,6 +87,7 @@ typedef struct
   Pool         *pool;
   int           threads;
   Scratch      *scratch; /* one for each thread */
+  Scratch      *raw;     /* the same: weights as the file has them */
   GError      **errors;  /* the same */
   Scratch       shared;  /* converted weights */
   GArray       *buffers; /* memory of tensors, kept for the next of their size */

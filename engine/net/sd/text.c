@@ -147,27 +147,29 @@ sd_text_get_padding (const SdText *text)
 }
 
 /* A row of a table. */
-static void
-look_up (const SdLayer *table, int row, float *values)
+static gboolean
+look_up (const SdLayer *table, int row, float *values, GError **error)
 {
-  weights_to_f32 (table->type, (gsize) table->in,
-                  (const guint8 *) table->weights + (gsize) row * (gsize) table->in * weight_size (table->type),
-                  values);
+  gsize offset = (gsize) row * (gsize) table->in * weight_size (table->type);
+
+  return sd_fetch_weights (table->file, table->type, table->offset + offset, (gsize) table->in, values, error);
 }
 
 static void
-embed (const SdText *text, const Prompt *prompts, SdTensor *x)
+embed (SdRun *run, const SdText *text, const Prompt *prompts, SdTensor *x)
 {
   g_autofree float *position = g_new (float, (gsize) text->width);
 
   for (int i = 0; i < PROMPT_LENGTH; i++)
     {
-      look_up (&text->positions, i, position);
+      if (! look_up (&text->positions, i, position, &run->error))
+        return;
       for (int n = 0; n < x->n; n++)
         {
           float *to = x->data + ((gsize) n * PROMPT_LENGTH + (gsize) i) * (gsize) text->width;
 
-          look_up (&text->tokens, prompts[n].ids[i], to);
+          if (! look_up (&text->tokens, prompts[n].ids[i], to, &run->error))
+            return;
           layer_add ((gsize) text->width, position, to);
         }
     }
@@ -212,7 +214,7 @@ sd_text_encode (SdRun *run, const SdText *text, const Prompt *prompts, int n)
   SdTensor x = sd_tensor_new (run, n, 1, PROMPT_LENGTH, text->width), z;
 
   if (! run->error)
-    embed (text, prompts, &x);
+    embed (run, text, prompts, &x);
   for (int i = 0; i < text->n_blocks; i++)
     run_block (run, text, &text->blocks[i], &x);
   z = sd_layer_norm (run, &text->norm, &x);

@@ -303,7 +303,7 @@ run_res (SdRun *run, const Module *m, const SdTensor *x, const SdTensor *time)
   sd_tensor_free (run, &normal);
   normal = sd_group_norm (run, &m->norm2, RES_EPSILON, TRUE, &hidden);
   sd_tensor_free (run, &hidden);
-  if (m->skip.weights)
+  if (m->skip.file)
     {
       y = sd_linear (run, &m->skip, x);
       sd_conv3_into (run, &m->conv2, &normal, &y, TRUE);

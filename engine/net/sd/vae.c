@@ -180,7 +180,7 @@ run_res (SdRun *run, const Res *res, SdTensor x)
   sd_tensor_free (run, &normal);
   normal = sd_group_norm (run, &res->norm2, EPSILON, TRUE, &hidden);
   sd_tensor_free (run, &hidden);
-  if (res->skip.weights)
+  if (res->skip.file)
     {
       y = sd_linear (run, &res->skip, &x);
       sd_tensor_free (run, &x);
@@ -231,7 +231,7 @@ sd_vae_encode (SdRun *run, const SdVae *vae, const SdTensor *picture)
     {
       for (int j = 0; j < half->levels[i].n_blocks; j++)
         x = run_res (run, &half->levels[i].blocks[j], x);
-      if (half->levels[i].resample.weights)
+      if (half->levels[i].resample.file)
         {
           SdTensor smaller = sd_conv3_down (run, &half->levels[i].resample, &x, 0);
 
@@ -257,7 +257,7 @@ sd_vae_decode (SdRun *run, const SdVae *vae, const SdTensor *latent)
     {
       for (int j = 0; j < half->levels[i].n_blocks; j++)
         x = run_res (run, &half->levels[i].blocks[j], x);
-      if (half->levels[i].resample.weights)
+      if (half->levels[i].resample.file)
         {
           SdTensor larger = sd_upsample (run, &x);
 
