@@ -173,7 +173,7 @@ test_samples (Fixture *f, gconstpointer data)
       holes += least == 0 && most > 0;
       flat += least == most;
       high += most > 1;
-      middle += mixes[i % 3] == DIFFUSION_TRAIN_STYLE && least == most && most > 0.05 && most <= 1;
+      middle += mixes[i % 3] == DIFFUSION_TRAIN_STYLE && least == most && most > 0.02 && most <= 1;
     }
   g_assert_cmpint (holes, >, 60);
   g_assert_cmpint (flat, >, 150);

@@ -11,7 +11,7 @@
 #define PHOTO_USUAL_MAX (60.0 / 255)
 #define GENERATION_MAX  40.0
 /* Where a hand shows: below, too little is left open; above, nothing of the picture is left that one would keep. */
-#define STYLE_MIN (15.0 / 255)
+#define STYLE_MIN (6.0 / 255)
 #define STYLE_MAX (255.0 / 255)
 /* Camera noise beyond this would be clipped away mostly. */
 #define CAMERA_MAX (60.0 / 255)
@@ -246,7 +246,7 @@ fill_level (Random *random, int size, MapKind kind, float *level)
   if (kind == MAP_PHOTO)
     even = (float) draw_photo_level (random, PHOTO_MAX);
   else if (kind == MAP_STYLE)
-    even = (float) random_range (random, STYLE_MIN, STYLE_MAX);
+    even = (float) exp (random_range (random, log (STYLE_MIN), log (STYLE_MAX)));
   else if (kind == MAP_GENERATION)
     even = (float) draw_generation_level (random, 0.3, 1.4);
   else if (kind == MAP_HOLES && random_double (random) < 0.35)
