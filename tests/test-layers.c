@@ -3,6 +3,7 @@
 #include "compute/winograd.h"
 #include "net/sd/run.h"
 
+#include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
 
@@ -114,6 +115,29 @@ convolve (const Case *c, const float *x, const float *weights, const float *bias
   return y;
 }
 
+/* A file of one tensor, for a layer to read its weights from. */
+static TensorFile *
+new_weights_file (const float *weights, gsize count, gsize *offset)
+{
+  g_autofree char *folder = g_dir_make_tmp ("layers XXXXXX", NULL);
+  g_autofree char *path = g_build_filename (folder, "weights", NULL);
+  int              dims[] = { (int) count };
+  TensorEntry      entry = { "weights", dims, 1, count, weights, TENSOR_F32 };
+  GError          *error = NULL;
+  TensorFile      *file;
+  TensorView       view;
+
+  tensors_write (path, &entry, 1, NULL, &error);
+  g_assert_no_error (error);
+  file = tensor_file_open (path, &error);
+  g_assert_no_error (error);
+  g_assert_true (tensor_file_view (file, "weights", &view));
+  *offset = view.offset;
+  g_unlink (path);
+  g_rmdir (folder);
+  return file;
+}
+
 static void
 test_products (void)
 {
@@ -128,8 +152,10 @@ test_products (void)
       g_autofree float *bias = new_values ((gsize) c->out, 2, 1),
                        *values = new_values ((gsize) (c->n * c->h * c->w * c->in), 3, 1);
       g_autofree double *expected = NULL;
-      SdLayer            layer = { weights, WEIGHT_F32, c->out, c->in, c->taps, bias };
-      SdTensor           x = { c->n, c->h, c->w, c->in, values }, y;
+      gsize              offset;
+      g_autoptr (TensorFile) file = new_weights_file (weights, n_weights, &offset);
+      SdLayer  layer = { file, offset, WEIGHT_F32, c->out, c->in, c->taps, bias };
+      SdTensor x = { c->n, c->h, c->w, c->in, values }, y;
 
       if (c->taps == 1)
         y = sd_linear (run, &layer, &x);
@@ -310,8 +336,10 @@ test_cancel (void)
   GError *error = NULL;
   g_autoptr (SdRun) run = sd_run_new (2, cancellable, &error);
   g_autofree float *weights = new_values (64, 1, 1);
-  SdLayer           layer = { weights, WEIGHT_F32, 8, 8, 1, NULL };
-  SdTensor          x = { 1, 1, 8, 8, weights }, y;
+  gsize             offset;
+  g_autoptr (TensorFile) file = new_weights_file (weights, 64, &offset);
+  SdLayer  layer = { file, offset, WEIGHT_F32, 8, 8, 1, NULL };
+  SdTensor x = { 1, 1, 8, 8, weights }, y;
 
   g_cancellable_cancel (cancellable);
   y = sd_linear (run, &layer, &x);
