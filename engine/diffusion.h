@@ -461,8 +461,9 @@ gboolean diffusion_train (const DiffusionTrainOptions *options, GCancellable *ca
 typedef void (*DiffusionBenchFunc) (const char *key, double value, gpointer user_data);
 
 /* Measures this machine and the engine on it, in a minute or two.  only: one part, "denoise", "machine", "network" or
- * "train"; NULL: all of it.  threads: 0 for all physical cores.  The keys are those that `diffusion bench --json`
- * prints; GFLOP/s of convolutions count the multiplications of the direct form. */
+ * "train", for a checkpoint "checkpoint"; NULL: all that the model is for.  threads: 0 for all physical cores.  The
+ * keys are those that `diffusion bench --json` prints; GFLOP/s of convolutions count the multiplications of the direct
+ * form. */
 gboolean diffusion_bench (const DiffusionModel *model, const char *only, int threads, DiffusionBenchFunc func,
                           gpointer user_data, GCancellable *cancellable, GError **error);
 

@@ -3,6 +3,7 @@
  * Speed differs from machine to machine, ratios less: so what the engine reaches and what the machine could (OpenBLAS's
  * own peak) are measured in one run.  Each figure is the best of several tries, the one that others disturbed least.
  */
+#include "bench.h"
 #include "net/model.h"
 #include "process/process.h"
 
@@ -20,24 +21,14 @@
 #define TRAIN_PICTURES 8
 #define TRAIN_EDGE     256
 
-typedef struct
-{
-  const DiffusionModel *model;
-  int                   threads;
-  Pool                 *pool;
-  DiffusionBenchFunc    func;
-  gpointer              user_data;
-  GCancellable         *cancellable;
-} Bench;
-
 static double
 now (void)
 {
   return (double) g_get_monotonic_time () * 1e-6;
 }
 
-static void
-tell (const Bench *bench, const char *key, double value)
+void
+bench_tell (const Bench *bench, const char *key, double value)
 {
   bench->func (key, value, bench->user_data);
 }
@@ -45,7 +36,7 @@ tell (const Bench *bench, const char *key, double value)
 /* ---- what the machine can do ---- */
 
 static gboolean
-measure_peak (const Bench *bench, GError **error)
+measure_peak (Bench *bench, GError **error)
 {
   const gsize count = PEAK_EDGE * PEAK_EDGE;
   float      *a = core_alloc0 (count * 3, sizeof (float), error), *b = a + count, *c = b + count;
@@ -65,7 +56,8 @@ measure_peak (const Bench *bench, GError **error)
     }
   openblas_set_num_threads (1);
   core_free (a);
-  tell (bench, "sgemm_gflops", 2.0 * PEAK_EDGE * PEAK_EDGE * PEAK_EDGE / best * 1e-9);
+  bench->sgemm_gflops = 2.0 * PEAK_EDGE * PEAK_EDGE * PEAK_EDGE / best * 1e-9;
+  bench_tell (bench, "sgemm_gflops", bench->sgemm_gflops);
   return TRUE;
 }
 
@@ -152,7 +144,7 @@ measure_best_conv (const Bench *bench, GError **error)
         return FALSE;
       best = MAX (best, gflops);
     }
-  tell (bench, "conv_bf16_gflops", best);
+  bench_tell (bench, "conv_bf16_gflops", best);
   return TRUE;
 }
 
@@ -182,7 +174,7 @@ measure_forward (const Bench *bench, const char *backend_name, const char *key, 
 
   if (! backend)
     {
-      tell (bench, key, NAN);
+      bench_tell (bench, key, NAN);
       return TRUE;
     }
   if (! plan || ! net_plan_set_weights (plan, model_get_weights ((DiffusionModel *) bench->model), bench->pool, error))
@@ -195,15 +187,15 @@ measure_forward (const Bench *bench, const char *backend_name, const char *key, 
         return FALSE;
       best = MIN (best, now () - start);
     }
-  tell (bench, key, 2 * layout->macs * FORWARD_EDGE * FORWARD_EDGE / best * 1e-9);
+  bench_tell (bench, key, 2 * layout->macs * FORWARD_EDGE * FORWARD_EDGE / best * 1e-9);
   return TRUE;
 }
 
 /* ---- denoising ---- */
 
 /* A number of kilobytes from this process's status; 0 where there is no such thing. */
-static double
-read_status (const char *field)
+double
+bench_read_status (const char *field)
 {
   g_autofree char *text = NULL;
   const char      *line;
@@ -233,7 +225,7 @@ static gboolean
 measure_denoise (const Bench *bench, int width, int height, int tries, const char *key, const char *memory_key,
                  GError **error)
 {
-  double           best = INFINITY, before = read_status ("VmRSS"), megapixels = 1e-6 * width * height;
+  double           best = INFINITY, before = bench_read_status ("VmRSS"), megapixels = 1e-6 * width * height;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   DiffusionNoise   noise;
   g_autoptr (DiffusionPicture) picture = diffusion_picture_new (width, height, 3, error);
@@ -252,12 +244,12 @@ measure_denoise (const Bench *bench, int width, int height, int tries, const cha
         return FALSE;
       best = MIN (best, now () - start);
     }
-  tell (bench, key, best / megapixels);
+  bench_tell (bench, key, best / megapixels);
   if (memory_key)
     {
-      double picture_kb = 12.0 * 1e3 * megapixels * 1e3 / 1024, peak = read_status ("VmHWM");
+      double picture_kb = 12.0 * 1e3 * megapixels * 1e3 / 1024, peak = bench_read_status ("VmHWM");
 
-      tell (bench, memory_key, peak > 0 ? MAX (0, peak - before - picture_kb) / 1024 : NAN);
+      bench_tell (bench, memory_key, peak > 0 ? MAX (0, peak - before - picture_kb) / 1024 : NAN);
     }
   return TRUE;
 }
@@ -304,7 +296,7 @@ write_corpus (const char *path, GError **error)
 }
 
 static gboolean
-measure_training (const Bench *bench, GError **error)
+measure_training (Bench *bench, GError **error)
 {
   DiffusionTrainOptions options = DIFFUSION_TRAIN_OPTIONS_INIT;
   g_autofree char      *folder = g_dir_make_tmp ("diffusion-bench-XXXXXX", error);
@@ -332,43 +324,52 @@ measure_training (const Bench *bench, GError **error)
   g_unlink (checkpoint);
   g_rmdir (folder);
   if (success)
-    tell (bench, "train_samples_per_s", clock.rate);
+    bench_tell (bench, "train_samples_per_s", clock.rate);
   return success;
 }
 
 /* ---- all of it ---- */
 
 static gboolean
-measure_machine (const Bench *bench, GError **error)
+measure_machine (Bench *bench, GError **error)
 {
   return measure_peak (bench, error) && measure_best_conv (bench, error);
 }
 
 static gboolean
-measure_network (const Bench *bench, GError **error)
+measure_network (Bench *bench, GError **error)
 {
   return measure_forward (bench, "blas", "forward_f32_gflops", error)
          && measure_forward (bench, "onednn", "forward_bf16_gflops", error);
 }
 
 static gboolean
-measure_denoising (const Bench *bench, GError **error)
+measure_denoising (Bench *bench, GError **error)
 {
   return measure_denoise (bench, 6000, 4000, 1, "denoise_24mp_s_per_mp", "denoise_24mp_extra_mb", error)
          && measure_denoise (bench, 3000, 2000, 1, "denoise_6mp_s_per_mp", NULL, error)
          && measure_denoise (bench, 1024, 1024, SLOW_TRIES, "denoise_1mp_s_per_mp", NULL, error);
 }
 
-/* Denoising first: a process's peak of memory never falls again. */
+/* A checkpoint beside the machine's peak. */
+static gboolean
+measure_checkpoint (Bench *bench, GError **error)
+{
+  return measure_peak (bench, error) && bench_checkpoint (bench, error);
+}
+
+/* Denoising first: a process's peak of memory never falls again.  A model takes those of its kind. */
 static const struct
 {
   const char *name;
-  gboolean (*measure) (const Bench *bench, GError **error);
+  gboolean (*measure) (Bench *bench, GError **error);
+  gboolean for_checkpoint;
 } parts[] = {
   { "denoise", measure_denoising },
   { "machine", measure_machine },
   { "network", measure_network },
   { "train", measure_training },
+  { "checkpoint", measure_checkpoint, TRUE },
 };
 
 gboolean
@@ -377,7 +378,7 @@ diffusion_bench (const DiffusionModel *model, const char *only, int threads, Dif
 {
   g_autoptr (Pool) pool = pool_new (threads, error);
   g_autoptr (GString) names = g_string_new (NULL);
-  Bench    bench = { model, threads, pool, func, user_data, cancellable };
+  Bench    bench = { model, threads, pool, func, user_data, cancellable, 0 };
   gboolean any = FALSE;
 
   if (! pool)
@@ -385,14 +386,15 @@ diffusion_bench (const DiffusionModel *model, const char *only, int threads, Dif
   for (gsize i = 0; i < G_N_ELEMENTS (parts); i++)
     {
       g_string_append_printf (names, "%s%s", i ? ", " : "", parts[i].name);
-      if (only && strcmp (only, parts[i].name) != 0)
+      if ((only && strcmp (only, parts[i].name) != 0)
+          || parts[i].for_checkpoint != (diffusion_model_get_checkpoint (model) != NULL))
         continue;
       any = TRUE;
       if (! parts[i].measure (&bench, error))
         return FALSE;
     }
   if (! any)
-    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "There is no part \"%s\" to measure; there are: %s.",
-                 only, names->str);
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                 "There is no part \"%s\" to measure with this model; there are: %s.", only, names->str);
   return any;
 }

@@ -19,6 +19,10 @@ static const struct
   { "conv_bf16_gflops", "oneDNN, best bf16 convolution", "GFLOP/s" },
   { "forward_f32_gflops", "the network in f32, 512 x 512", "GFLOP/s, counted as direct convolution" },
   { "forward_bf16_gflops", "the network in bf16, 512 x 512", "GFLOP/s, counted as direct convolution" },
+  { "sd15_step_s_f32", "checkpoint, a step at 512 x 512, f32", "s" },
+  { "sd15_step_effective_over_sgemm_f32", "  direct multiplications / OpenBLAS", "" },
+  { "sd15_decode_s_f32", "checkpoint, decoding 512 x 512, f32", "s" },
+  { "sd15_peak_mb", "  memory at most", "MiB" },
   { "train_samples_per_s", "training, samples of 128 x 128", "samples/s" },
 };
 
@@ -94,7 +98,8 @@ command_bench (const Command *self, char **argv, GError **error)
   Table            table = { 0 };
   const Option     options_table[] = {
         { "json", OPTION_FLAG, &table.json, NULL, "print JSON for scripts, null for what the processor lacks" },
-        { "only", OPTION_TEXT, &only, "PART", "measure one part: denoise, machine, network or train" },
+        { "only", OPTION_TEXT, &only, "PART",
+          "measure one part: denoise, machine, network or train; checkpoint for a --model of that kind" },
         { "model", OPTION_FILE, &run.model, "FILE", "model file, or the name of an installed model; default: default" },
         OPTION_THREADS (&run.threads),
   };

@@ -91,10 +91,10 @@ convert_rows (int task, int thread, gpointer data)
 static gboolean
 convert_weights (SdRun *run, Product *p)
 {
-  p->weights = scratch_get (&run->shared, (gsize) p->layer->out * (gsize) p->k * sizeof (float), &run->error);
+  p->weights = sd_run_get_shared (run, (gsize) p->layer->out * (gsize) p->k * sizeof (float));
   if (p->weights)
     sd_run_tasks (run, (p->layer->out + 15) / 16, convert_rows, p);
-  return ! run->error;
+  return ! sd_run_is_idle (run);
 }
 
 static void
@@ -136,6 +136,7 @@ sd_linear_into (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y
     .run = run, .layer = layer, .x = x->data, .y = y->data, .rows = sd_tensor_rows (x), .k = layer->in, .add = add
   };
 
+  run->flops += 2.0 * (double) p.rows * layer->in * layer->out;
   run_product (run, &p);
 }
 
@@ -203,8 +204,7 @@ convolve_patches (SdRun *run, const SdLayer *layer, const SdTensor *x, int strid
       SdTensor patches = sd_tensor_new (run, y->n, y->h, y->w, p.k);
 
       p.x = patches.data;
-      if (! run->error)
-        sd_run_tasks (run, y->n * y->h, gather_row, &p);
+      sd_run_tasks (run, y->n * y->h, gather_row, &p);
       run_product (run, &p);
       sd_tensor_free (run, &patches);
       return;
@@ -267,7 +267,7 @@ convolve_winograd (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor
 
   if (run->error)
     return;
-  p.weights = scratch_get (&run->shared, 36 * (gsize) p.c_in * (gsize) p.c_out * sizeof (float), &run->error);
+  p.weights = sd_run_get_shared (run, 36 * (gsize) p.c_in * (gsize) p.c_out * sizeof (float));
   if (! p.weights)
     return;
   sd_run_tasks (run, p.c_out / WINOGRAD_LANES, transform_outputs, &p);
@@ -277,9 +277,16 @@ convolve_winograd (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor
   sd_run_tasks (run, x->n * p.bands, convolve_band, &p);
 }
 
+static void
+count_convolution (SdRun *run, const SdLayer *layer, const SdTensor *y)
+{
+  run->flops += 2.0 * 9 * (double) sd_tensor_rows (y) * layer->in * layer->out;
+}
+
 void
 sd_conv3_into (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y, gboolean add)
 {
+  count_convolution (run, layer, y);
   if (x->h * x->w >= WINOGRAD_PIXELS && winograd_can (layer->in, layer->out))
     convolve_winograd (run, layer, x, y, add);
   else
@@ -298,8 +305,9 @@ convolve_few (SdRun *run, const SdLayer *layer, const SdTensor *x)
   for (int c = 0; c < layer->out && layer->bias; c++)
     bias[c] = layer->bias[c];
   padded.bias = bias;
+  count_convolution (run, layer, &y);
   convolve_winograd (run, &padded, x, &wide, FALSE);
-  if (! run->error)
+  if (! sd_run_is_idle (run))
     for (gsize r = 0; r < sd_tensor_rows (x); r++)
       memcpy (y.data + r * (gsize) y.c, wide.data + r * WINOGRAD_LANES, (gsize) y.c * sizeof (float));
   sd_tensor_free (run, &wide);
@@ -323,6 +331,7 @@ sd_conv3_down (SdRun *run, const SdLayer *layer, const SdTensor *x, int pad)
 {
   SdTensor y = sd_tensor_new (run, x->n, (x->h + pad - 2) / 2 + 1, (x->w + pad - 2) / 2 + 1, layer->out);
 
+  count_convolution (run, layer, &y);
   convolve_patches (run, layer, x, 2, pad, &y, FALSE);
   return y;
 }

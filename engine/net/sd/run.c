@@ -33,6 +33,19 @@ sd_run_new (int threads, GCancellable *cancellable, GError **error)
   return g_steal_pointer (&run);
 }
 
+SdRun *
+sd_run_new_dry (void)
+{
+  SdRun *run = g_new0 (SdRun, 1);
+
+  run->dry = TRUE;
+  run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
+  run->threads = 1;
+  run->scratch = g_new0 (Scratch, 1);
+  run->errors = g_new0 (GError *, 1);
+  return run;
+}
+
 void
 sd_run_free (SdRun *run)
 {
@@ -107,6 +120,13 @@ sd_tensor_new (SdRun *run, int n, int h, int w, int c)
 
   if (run->error)
     return x;
+  if (run->dry)
+    {
+      run->dry_bytes += size;
+      run->dry_peak = MAX (run->dry_peak, run->dry_bytes);
+      x.data = (float *) run; /* never looked at */
+      return x;
+    }
   for (guint i = 0; i < run->buffers->len; i++)
     {
       Buffer *buffer = &g_array_index (run->buffers, Buffer, i);
@@ -132,10 +152,19 @@ sd_tensor_new (SdRun *run, int n, int h, int w, int c)
 void
 sd_tensor_free (SdRun *run, SdTensor *x)
 {
+  if (run->dry && x->data)
+    run->dry_bytes -= sd_tensor_count (x) * sizeof (float);
   for (guint i = 0; x->data && i < run->buffers->len; i++)
     if (g_array_index (run->buffers, Buffer, i).memory == x->data)
       g_array_index (run->buffers, Buffer, i).used = FALSE;
   x->data = NULL;
+}
+
+float *
+sd_run_get_shared (SdRun *run, gsize bytes)
+{
+  run->dry_shared = MAX (run->dry_shared, bytes);
+  return sd_run_is_idle (run) ? NULL : scratch_get (&run->shared, bytes, &run->error);
 }
 
 /* ---- splitting over the pool ---- */
@@ -161,7 +190,7 @@ sd_run_tasks (SdRun *run, int tasks, PoolFunc func, gpointer data)
 {
   Job job = { run, func, data };
 
-  if (run->error || g_cancellable_set_error_if_cancelled (run->cancellable, &run->error))
+  if (sd_run_is_idle (run) || g_cancellable_set_error_if_cancelled (run->cancellable, &run->error))
     return;
   pool_run (run->pool, tasks, run_task, &job);
   if (core_take_first_error (run->errors, run->threads, &run->error)
@@ -283,7 +312,7 @@ sd_group_norm (SdRun *run, const SdNorm *norm, float epsilon, gboolean silu, con
                  .silu = silu };
   int      pieces = split_count (&r.split), tasks = x->n * pieces;
 
-  if (run->error)
+  if (sd_run_is_idle (run))
     return y;
   r.sums = g_new0 (double, (gsize) tasks * 2 * (gsize) x->c);
   r.scale = g_new (float, (gsize) x->n *(gsize) x->c * 2);
@@ -319,7 +348,7 @@ sd_layer_norm (SdRun *run, const SdNorm *norm, const SdTensor *x)
                  .y = y.data,
                  .epsilon = 1e-5f };
 
-  if (! run->error)
+  if (! sd_run_is_idle (run))
     sd_run_tasks (run, split_count (&r.split), layer_norm_piece, &r);
   return y;
 }
@@ -345,7 +374,7 @@ sd_activate (SdRun *run, SdActivation activation, SdTensor *x)
 {
   Rows r = { .run = run, .split = split_rows (run, sd_tensor_count (x), 1), .y = x->data, .activation = activation };
 
-  if (! run->error)
+  if (! sd_run_is_idle (run))
     sd_run_tasks (run, split_count (&r.split), activate_piece, &r);
 }
 
@@ -366,7 +395,7 @@ sd_geglu (SdRun *run, const SdTensor *x)
         .run = run, .split = split_rows (run, sd_tensor_rows (x), (gsize) x->c), .x = x, .values = x->data, .y = y.data
   };
 
-  if (! run->error)
+  if (! sd_run_is_idle (run))
     sd_run_tasks (run, split_count (&r.split), geglu_piece, &r);
   return y;
 }
@@ -385,7 +414,7 @@ sd_add (SdRun *run, const SdTensor *x, SdTensor *y)
 {
   Rows r = { .run = run, .split = split_rows (run, sd_tensor_count (x), 1), .values = x->data, .y = y->data };
 
-  if (! run->error)
+  if (! sd_run_is_idle (run))
     sd_run_tasks (run, split_count (&r.split), add_piece, &r);
 }
 
@@ -394,7 +423,7 @@ sd_add_channels (SdRun *run, const SdTensor *x, SdTensor *y)
 {
   gsize pixels = (gsize) y->h * (gsize) y->w;
 
-  if (run->error)
+  if (sd_run_is_idle (run))
     return;
   for (int i = 0; i < y->n; i++)
     layer_start (pixels, y->c, (gsize) y->c, x->data + (gsize) i * (gsize) x->c, TRUE,
@@ -407,7 +436,7 @@ sd_concatenate (SdRun *run, const SdTensor *a, const SdTensor *b)
   SdTensor y = sd_tensor_new (run, a->n, a->h, a->w, a->c + b->c);
   gsize    rows = sd_tensor_rows (a), a_size = (gsize) a->c * sizeof (float), b_size = (gsize) b->c * sizeof (float);
 
-  if (run->error)
+  if (sd_run_is_idle (run))
     return y;
   for (gsize r = 0; r < rows; r++)
     {
@@ -426,7 +455,7 @@ sd_upsample (SdRun *run, const SdTensor *x)
   SdTensor y = sd_tensor_new (run, x->n, x->h * 2, x->w * 2, x->c);
   gsize    pixel = (gsize) x->c * sizeof (float), row = (gsize) y.w * (gsize) y.c;
 
-  if (run->error)
+  if (sd_run_is_idle (run))
     return y;
   for (gsize r = 0; r < (gsize) x->n * (gsize) x->h; r++)
     {
@@ -487,7 +516,8 @@ sd_attention (SdRun *run, int heads, gboolean causal, const SdTensor *q, const S
   Heads    h = { run, q, k, v, y.data, heads, MIN (256, queries), 0, causal };
 
   h.pieces = (queries + h.piece - 1) / h.piece;
-  if (! run->error)
+  run->flops += 4.0 * (double) sd_tensor_count (q) * (k->h * k->w);
+  if (! sd_run_is_idle (run))
     sd_run_tasks (run, q->n * heads * h.pieces, attend_piece, &h);
   return y;
 }

@@ -94,6 +94,10 @@ typedef struct
   gsize         keep;    /* bytes of it that may lie idle */
   GCancellable *cancellable;
   GError       *error;
+  double        flops; /* counted so far: two for each multiplication of products, direct convolutions, attention */
+  /* Nothing is computed, only counted: flops, and the most bytes of tensors and of converted weights at a time. */
+  gboolean dry;
+  gsize    dry_bytes, dry_peak, dry_shared;
   /* Called after each layer; may be NULL. */
   void (*after_layer) (gpointer user_data);
   gpointer after_layer_data;
@@ -104,6 +108,16 @@ void   sd_run_free (SdRun *run);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SdRun, sd_run_free)
 /* TRUE when nothing has failed; otherwise hands the error on. */
 gboolean sd_run_finish (SdRun *run, GError **error);
+/* One that only counts. */
+SdRun *sd_run_new_dry (void);
+/* TRUE when there is nothing to do: something has failed, or things are only counted. */
+static inline gboolean
+sd_run_is_idle (const SdRun *run)
+{
+  return run->error || run->dry;
+}
+/* Memory for converted weights, valid until the next layer's; NULL after a failure and when only counting. */
+float *sd_run_get_shared (SdRun *run, gsize bytes);
 /* Frees what lies idle. */
 void sd_run_trim (SdRun *run);
 

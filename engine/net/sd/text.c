@@ -213,7 +213,7 @@ sd_text_encode (SdRun *run, const SdText *text, const Prompt *prompts, int n)
   gsize    size = (gsize) PROMPT_LENGTH * (gsize) text->width;
   SdTensor x = sd_tensor_new (run, n, 1, PROMPT_LENGTH, text->width), z;
 
-  if (! run->error)
+  if (! sd_run_is_idle (run))
     embed (run, text, prompts, &x);
   for (int i = 0; i < text->n_blocks; i++)
     run_block (run, text, &text->blocks[i], &x);

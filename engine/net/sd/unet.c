@@ -270,7 +270,7 @@ embed_time (SdRun *run, const SdUnet *unet, float timestep)
   int      half = unet->model_channels / 2;
   SdTensor wave = sd_tensor_new (run, 1, 1, 1, unet->model_channels), hidden, time;
 
-  for (int i = 0; i < half && ! run->error; i++)
+  for (int i = 0; i < half && ! sd_run_is_idle (run); i++)
     {
       double angle = (double) timestep * exp (-log (10000.0) * i / half);
 
@@ -293,7 +293,7 @@ run_res (SdRun *run, const Module *m, const SdTensor *x, const SdTensor *time)
   SdTensor normal = sd_group_norm (run, &m->norm1, RES_EPSILON, TRUE, x);
   SdTensor hidden = sd_conv3 (run, &m->conv1, &normal), shift = sd_linear (run, &m->time, time), y;
 
-  for (int i = 0; i < hidden.n && ! run->error; i++)
+  for (int i = 0; i < hidden.n && ! sd_run_is_idle (run); i++)
     {
       gsize    pixels = (gsize) hidden.h * (gsize) hidden.w;
       SdTensor sample = { 1, hidden.h, hidden.w, hidden.c, hidden.data + (gsize) i * pixels * (gsize) hidden.c };
