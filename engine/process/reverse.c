@@ -191,29 +191,44 @@ reserve_rows (Pass *pass, int rows, GError **error)
   return pass->rows != NULL;
 }
 
-/* StreamRead: half-resolution rows are pairs of picture rows. */
+/* Half-resolution rows are pairs of picture rows; the pool takes a pair at a time. */
+typedef struct
+{
+  Pass  *pass;
+  int    first;  /* picture row of the first pair */
+  float *values; /* the network's input, or its output */
+} PairsJob;
+
+static void
+read_pair (int task, int thread, gpointer data)
+{
+  PairsJob     *job = data;
+  Pass         *pass = job->pass;
+  gsize         width = (gsize) (pass->read_x1 - pass->read_x0);
+  int           y = job->first + 2 * task;
+  float        *levels = pass->levels + (gsize) (y - pass->level_first) * width;
+  float        *pixels = pass->rows + (gsize) (2 * task) * width * 3;
+  ConditionRows pair = { pixels, levels, width, width, (int) width, 2 };
+
+  for (int i = 0; i < 2; i++)
+    {
+      read_row (pass, y + i, pixels + (gsize) i * width * 3, levels + (gsize) i * width);
+      if (y + i < pass->picture->height)
+        keep_row (pass, y + i, pixels + (gsize) i * width * 3, levels + (gsize) i * width);
+    }
+  condition_pack (&pair, job->values + (gsize) task * (width / 2) * NET_CHANNELS_IN);
+}
+
+/* StreamRead. */
 static gboolean
 read_rows (int first_row, int rows, float *values, gpointer data, GError **error)
 {
-  Pass         *pass = data;
-  gsize         width = (gsize) (pass->read_x1 - pass->read_x0);
-  ConditionRows pair = { NULL, NULL, width, width, (int) width, rows * 2 };
+  Pass    *pass = data;
+  PairsJob job = { pass, first_row * 2, values };
 
   if (! reserve_levels (pass, rows * 2, error) || ! reserve_rows (pass, rows * 2, error))
     return FALSE;
-  for (int i = 0; i < rows * 2; i++)
-    {
-      int    y = first_row * 2 + i;
-      float *levels = pass->levels + (gsize) (y - pass->level_first) * width,
-            *pixels = pass->rows + (gsize) i * width * 3;
-
-      read_row (pass, y, pixels, levels);
-      if (y < pass->picture->height)
-        keep_row (pass, y, pixels, levels);
-    }
-  pair.picture = pass->rows;
-  pair.level = pass->levels + (gsize) (first_row * 2 - pass->level_first) * width;
-  condition_pack (&pair, values);
+  pool_run (pass->pool, rows, read_pair, &job);
   pass->level_end = (first_row + rows) * 2;
   return TRUE;
 }
@@ -233,37 +248,43 @@ write_row (Pass *pass, int y, const float *clean, const float *levels)
     memcpy (before, clean, (gsize) width * 3 * sizeof (float));
 }
 
+static void
+write_pair (int task, int thread, gpointer data)
+{
+  PairsJob     *job = data;
+  Pass         *pass = job->pass;
+  gsize         width = (gsize) (pass->read_x1 - pass->read_x0);
+  int           y = job->first + 2 * task;
+  const float  *levels = pass->levels + (gsize) (y - pass->level_first) * width;
+  float        *pixels = pass->rows + (gsize) (4 * task) * width * 3, *clean = pixels + 2 * width * 3;
+  ConditionRows pair = { pixels, levels, width, width, (int) width, 2 };
+
+  /* The rows with their margins: only the columns that will be written matter, the others are whatever is there. */
+  memset (pixels, 0, 2 * width * 3 * sizeof (float));
+  for (int i = 0; i < 2 && y + i < pass->picture->height; i++)
+    memcpy (pixels + ((gsize) i * width + (gsize) (pass->x0 - pass->read_x0)) * 3,
+            pass->picture->data + ((gsize) (y + i) * (gsize) pass->picture->width + (gsize) pass->x0) * 3,
+            (gsize) (pass->x1 - pass->x0) * 3 * sizeof (float));
+  condition_unpack (&pair, job->values + (gsize) task * (width / 2) * NET_CHANNELS_OUT, clean);
+  for (int i = 0; i < 2 && y + i < pass->picture->height; i++)
+    write_row (pass, y + i, clean + (gsize) i * width * 3, levels + (gsize) i * width);
+}
+
 /* StreamWrite. */
 static gboolean
 write_rows (int first_row, int rows, const float *values, gpointer data, GError **error)
 {
-  Pass         *pass = data;
-  gsize         width = (gsize) (pass->read_x1 - pass->read_x0);
-  int           y0 = first_row * 2, count = MIN (rows * 2, pass->padded_height - y0);
-  const float  *levels = pass->levels + (gsize) (y0 - pass->level_first) * width;
-  ConditionRows pairs = { NULL, levels, width, width, (int) width, count };
+  Pass    *pass = data;
+  gsize    width = (gsize) (pass->read_x1 - pass->read_x0);
+  int      y0 = first_row * 2, count = MIN (rows * 2, pass->padded_height - y0);
+  PairsJob job = { pass, y0, (float *) values };
 
   if (! reserve_rows (pass, count * 2, error))
     return FALSE;
-  /* The picture's rows with their margins: only the columns that will be written matter, the others are whatever is
-   * there. */
-  for (int i = 0; i < count; i++)
-    {
-      int    source = mirror (y0 + i, pass->picture->height);
-      float *to = pass->rows + (gsize) i * width * 3;
-
-      memset (to, 0, width * 3 * sizeof (float));
-      memcpy (to + (pass->x0 - pass->read_x0) * 3,
-              pass->picture->data + ((gsize) source * (gsize) pass->picture->width + (gsize) pass->x0) * 3,
-              (gsize) (pass->x1 - pass->x0) * 3 * sizeof (float));
-    }
-  pairs.picture = pass->rows;
-  condition_unpack (&pairs, values, pass->rows + (gsize) count * width * 3);
-  for (int i = 0; i < count && y0 + i < pass->picture->height; i++)
-    write_row (pass, y0 + i, pass->rows + (gsize) (count + i) * width * 3, levels + (gsize) i * width);
+  pool_run (pass->pool, count / 2, write_pair, &job);
 
   /* These rows of the levels are done with. */
-  memmove (pass->levels, levels + (gsize) count * width,
+  memmove (pass->levels, pass->levels + (gsize) (y0 + count - pass->level_first) * width,
            (gsize) (pass->level_end - y0 - count) * width * sizeof (float));
   pass->level_first = y0 + count;
   if (pass->options->progress)

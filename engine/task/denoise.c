@@ -19,8 +19,7 @@ typedef struct
   const DiffusionPicture *picture, *mask;
   const DiffusionNoise   *noise;
   double                  factor;
-  gboolean                even;    /* the curve is a constant */
-  float                  *columns; /* sums over the rows around one row, picture->width + 2 * RADIUS */
+  gboolean                even; /* the curve is a constant */
 } DenoiseMap;
 
 /* The mean brightness around each of `width` pixels of row y, with the picture mirrored at its edges, less its
@@ -30,28 +29,28 @@ get_brightness (const DenoiseMap *map, int x, int y, int width, float *brightnes
 {
   const DiffusionPicture *p = map->picture;
   const float             scale = 1.0f / (3 * (2 * RADIUS + 1) * (2 * RADIUS + 1));
+  g_autofree float       *columns = g_new0 (float, (gsize) width + 2 * RADIUS); /* sums over the rows around this one */
   float                   sum = 0;
 
   for (int i = 0; i < width + 2 * RADIUS; i++)
     {
       int column = CLAMP (x + i - RADIUS, 0, p->width - 1);
 
-      map->columns[i] = 0;
       for (int j = -RADIUS; j <= RADIUS; j++)
         {
           const float *pixel
               = p->data + ((gsize) CLAMP (y + j, 0, p->height - 1) * (gsize) p->width + (gsize) column) * 3;
 
-          map->columns[i] += pixel[0] + pixel[1] + pixel[2];
+          columns[i] += pixel[0] + pixel[1] + pixel[2];
         }
     }
   for (int i = 0; i < 2 * RADIUS; i++)
-    sum += map->columns[i];
+    sum += columns[i];
   for (int i = 0; i < width; i++)
     {
-      sum += map->columns[i + 2 * RADIUS];
+      sum += columns[i + 2 * RADIUS];
       brightness[i] = sum * scale;
-      sum -= map->columns[i];
+      sum -= columns[i];
     }
 }
 
@@ -114,13 +113,9 @@ run_network (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap 
              const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
   ReverseJob job = { get_level_row, largest * map->factor, NULL, map };
-  gboolean   success;
 
   map->picture = picture;
-  map->columns = core_alloc ((gsize) picture->width + 2 * RADIUS, sizeof (float), error);
-  success = map->columns && process_reverse (model, picture, &job, options, cancellable, error);
-  core_free (map->columns);
-  return success;
+  return process_reverse (model, picture, &job, options, cancellable, error);
 }
 
 /* Both runs, for a strength above 1. */
@@ -151,7 +146,7 @@ diffusion_denoise (const DiffusionModel *model, DiffusionPicture *picture, const
                    const DiffusionNoise *noise, double strength, const DiffusionOptions *options,
                    GCancellable *cancellable, GError **error)
 {
-  DenoiseMap map = { picture, mask, noise, 1, TRUE, NULL };
+  DenoiseMap map = { picture, mask, noise, 1, TRUE };
   double     largest = 0;
   g_autoptr (DiffusionPicture) original = NULL;
 
