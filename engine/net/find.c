@@ -52,19 +52,19 @@ diffusion_model_find (const char *name, GError **error)
 }
 
 static int
-compare_names (gconstpointer a, gconstpointer b, gpointer data)
+compare_files (gconstpointer a, gconstpointer b)
 {
-  return g_utf8_collate (*(char *const *) a, *(char *const *) b);
+  g_autofree char *first = g_path_get_basename (*(char *const *) a), *second = g_path_get_basename (*(char *const *) b);
+
+  return g_utf8_collate (first, second);
 }
 
 char **
 diffusion_model_list (void)
 {
   g_autoptr (GPtrArray) folders = list_folders ();
-  g_autoptr (GHashTable) found = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  g_autofree gpointer *names = NULL;
-  guint                n;
-  char               **paths;
+  g_autoptr (GHashTable) found = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autoptr (GPtrArray) paths = g_ptr_array_new ();
 
   for (guint i = 0; i < folders->len; i++)
     {
@@ -72,13 +72,10 @@ diffusion_model_list (void)
       const char *name;
 
       while (dir && (name = g_dir_read_name (dir)))
-        if (g_str_has_suffix (name, ".safetensors") && ! g_hash_table_contains (found, name))
-          g_hash_table_insert (found, g_strdup (name), g_build_filename (folders->pdata[i], name, NULL));
+        if (g_str_has_suffix (name, ".safetensors") && g_hash_table_add (found, g_strdup (name)))
+          g_ptr_array_add (paths, g_build_filename (folders->pdata[i], name, NULL));
     }
-  names = g_hash_table_get_keys_as_array (found, &n);
-  g_qsort_with_data (names, (int) n, sizeof *names, compare_names, NULL);
-  paths = g_new0 (char *, n + 1);
-  for (guint i = 0; i < n; i++)
-    paths[i] = g_strdup (g_hash_table_lookup (found, names[i]));
-  return paths;
+  g_ptr_array_sort (paths, compare_files);
+  g_ptr_array_add (paths, NULL);
+  return (char **) g_ptr_array_free (g_steal_pointer (&paths), FALSE);
 }
