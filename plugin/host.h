@@ -11,10 +11,15 @@
 
 #include "params.h"
 
-#if GIMP_CHECK_VERSION (2, 99, 0)
+#if GIMP_CHECK_VERSION(2, 99, 0)
 
-typedef GimpImage    *HostImage;
-typedef GimpDrawable *HostDrawable;
+typedef GimpImage     *HostImage;
+typedef GimpDrawable  *HostDrawable;
+typedef GimpLayer     *HostLayer;
+typedef GimpChannel   *HostChannel;
+typedef GimpLayerMask *HostMask;
+
+#define HOST_NONE NULL
 
 #define HOST_PDB_ERROR() gimp_pdb_get_last_error (gimp_get_pdb ())
 
@@ -22,16 +27,22 @@ typedef GimpDrawable *HostDrawable;
 
 typedef gint32 HostImage;
 typedef gint32 HostDrawable;
+typedef gint32 HostLayer;
+typedef gint32 HostChannel;
+typedef gint32 HostMask;
+
+#define HOST_NONE (-1)
 
 #define HOST_PDB_ERROR() gimp_get_pdb_error ()
 
 #define GIMP_ITEM(id)             (id)
 #define GIMP_DRAWABLE(id)         (id)
+#define GIMP_LAYER(id)            (id)
 #define gimp_drawable_get_width   gimp_drawable_width
 #define gimp_drawable_get_height  gimp_drawable_height
 #define gimp_drawable_get_offsets gimp_drawable_offsets
-
-#define gimp_drawable_preview_new_from_drawable gimp_drawable_preview_new_from_drawable_id
+#define gimp_image_get_width      gimp_image_width
+#define gimp_image_get_height     gimp_image_height
 
 #endif
 
@@ -48,3 +59,9 @@ GtkWidget *host_dialog_new (const Filter *filter, HostDialogContext *context, GO
 
 /* Runs the dialog until the user has decided: TRUE means OK.  The window stays. */
 gboolean host_dialog_run (GtkWidget *dialog, GObject *config);
+
+/* Which layers or channels of an image are active, and back to them; restoring frees. */
+typedef struct _HostActive HostActive;
+
+HostActive *host_active_get (HostImage image);
+void        host_active_restore (HostImage image, HostActive *active);

@@ -87,6 +87,7 @@ install (const Filter *filter)
           { GIMP_PDB_DRAWABLE, "drawable", "The layer, mask or channel to change" } };
   static const GimpParamDef returned[] = { { GIMP_PDB_FLOAT, FILTER_RETURN_NAME, FILTER_RETURN_BLURB } };
   const guint               n = STANDARD_ARGUMENTS + filter->n_params;
+  const gboolean            returns = filter->kind == FILTER_DENOISE;
   GimpParamDef             *arguments = g_new0 (GimpParamDef, n);
 
   memcpy (arguments, standard, sizeof standard);
@@ -97,8 +98,8 @@ install (const Filter *filter)
       arguments[STANDARD_ARGUMENTS + i].description = describe (&filter->params[i]);
     }
   gimp_install_procedure (filter->procedure, filter->blurb, filter->help, FILTER_AUTHOR, FILTER_AUTHOR, FILTER_DATE,
-                          filter->label, FILTER_IMAGE_TYPES, GIMP_PLUGIN, n, G_N_ELEMENTS (returned), arguments,
-                          returned);
+                          filter->label, FILTER_IMAGE_TYPES, GIMP_PLUGIN, n, returns ? G_N_ELEMENTS (returned) : 0,
+                          arguments, returns ? returned : NULL);
   gimp_plugin_menu_register (filter->procedure, filter->menu);
 
   for (guint i = STANDARD_ARGUMENTS; i < n; i++)
@@ -242,6 +243,8 @@ run (const gchar *name, gint n_params, const GimpParam *params, gint *n_return_v
       set_error (error);
     }
   *n_return_values = return_values[0].data.d_status == GIMP_PDB_CANCEL ? 1 : 2;
+  if (success && filter->kind != FILTER_DENOISE)
+    *n_return_values = 1;
   gegl_exit ();
 }
 
@@ -275,4 +278,31 @@ host_dialog_run (GtkWidget *dialog, GObject *config)
   while ((response = gimp_dialog_run (GIMP_DIALOG (dialog))) == RESPONSE_RESET)
     config_reset (config);
   return response == GTK_RESPONSE_OK;
+}
+
+/* ---- what is active --------------------------------------------------------------------------------------- */
+
+struct _HostActive
+{
+  gint32 layer, channel;
+};
+
+HostActive *
+host_active_get (HostImage image)
+{
+  HostActive *active = g_new (HostActive, 1);
+
+  active->layer = gimp_image_get_active_layer (image);
+  active->channel = gimp_image_get_active_channel (image);
+  return active;
+}
+
+void
+host_active_restore (HostImage image, HostActive *active)
+{
+  if (active->channel != HOST_NONE)
+    gimp_image_set_active_channel (image, active->channel);
+  else if (active->layer != HOST_NONE)
+    gimp_image_set_active_layer (image, active->layer);
+  g_free (active);
 }

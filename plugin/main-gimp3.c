@@ -47,7 +47,7 @@ add_choice_argument (GimpProcedure *procedure, const Param *param)
   GimpChoice *choice = gimp_choice_new ();
 
   for (int i = 0; param->choices[i].name; i++)
-    gimp_choice_add (choice, param->choices[i].name, i, gettext (param->choices[i].label), NULL);
+    gimp_choice_add (choice, param->choices[i].name, i, g_dpgettext2 (NULL, "choice", param->choices[i].label), NULL);
   gimp_procedure_add_choice_argument (procedure, param->name, gettext (param->nick), gettext (param->blurb), choice,
                                       param->choices[(int) param->value].name, G_PARAM_READWRITE);
 }
@@ -81,6 +81,7 @@ static GimpValueArray *
 run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable **drawables,
      GimpProcedureConfig *config, gpointer data)
 {
+  const Filter     *filter = data;
   HostDialogContext context = { procedure, config };
   g_autoptr (GError) error = NULL;
   double          noise_used = 0;
@@ -95,7 +96,7 @@ run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable 
       return gimp_procedure_new_return_values (procedure, GIMP_PDB_CALLING_ERROR, g_steal_pointer (&error));
     }
 
-  if (! session_run (data, mode, drawables[0], G_OBJECT (config), &context, &noise_used, &error))
+  if (! session_run (filter, mode, drawables[0], G_OBJECT (config), &context, &noise_used, &error))
     {
       const GimpPDBStatusType status = process_get_status (error);
 
@@ -105,7 +106,8 @@ run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable 
     }
 
   values = gimp_procedure_new_return_values (procedure, GIMP_PDB_SUCCESS, NULL);
-  g_value_set_double (gimp_value_array_index (values, 1), noise_used);
+  if (filter->kind == FILTER_DENOISE)
+    g_value_set_double (gimp_value_array_index (values, 1), noise_used);
   return values;
 }
 
@@ -128,8 +130,9 @@ create_procedure (GimpPlugIn *plug_in, const gchar *name)
 
   for (guint i = 0; i < filter->n_params; i++)
     add_argument (procedure, &filter->params[i]);
-  gimp_procedure_add_double_return_value (procedure, FILTER_RETURN_NAME, FILTER_RETURN_NAME, FILTER_RETURN_BLURB, 0,
-                                          G_MAXDOUBLE, 0, G_PARAM_READWRITE);
+  if (filter->kind == FILTER_DENOISE)
+    gimp_procedure_add_double_return_value (procedure, FILTER_RETURN_NAME, FILTER_RETURN_NAME, FILTER_RETURN_BLURB, 0,
+                                            G_MAXDOUBLE, 0, G_PARAM_READWRITE);
   return procedure;
 }
 
@@ -189,4 +192,34 @@ gboolean
 host_dialog_run (GtkWidget *dialog, GObject *config)
 {
   return gimp_procedure_dialog_run (GIMP_PROCEDURE_DIALOG (dialog));
+}
+
+/* ---- what is active --------------------------------------------------------------------------------------- */
+
+struct _HostActive
+{
+  GimpLayer   **layers; /* end with NULL, as do channels */
+  GimpChannel **channels;
+};
+
+HostActive *
+host_active_get (HostImage image)
+{
+  HostActive *active = g_new (HostActive, 1);
+
+  active->layers = gimp_image_get_selected_layers (image);
+  active->channels = gimp_image_get_selected_channels (image);
+  return active;
+}
+
+void
+host_active_restore (HostImage image, HostActive *active)
+{
+  if (active->channels && active->channels[0])
+    gimp_image_set_selected_channels (image, (const GimpChannel **) active->channels);
+  else if (active->layers && active->layers[0])
+    gimp_image_set_selected_layers (image, (const GimpLayer **) active->layers);
+  g_free (active->layers);
+  g_free (active->channels);
+  g_free (active);
 }

@@ -3,6 +3,8 @@
  *
  * The table of filters and their parameters, and what is derived from it without GIMP.
  */
+#include <string.h>
+
 #include <glib/gi18n.h>
 
 #include "engine/diffusion.h"
@@ -16,6 +18,7 @@ static const Param denoise_params[] = {
     .min = 0,
     .max = 255,
     .value = 0,
+    .setting = offsetof (Settings, noise),
     .field = { UI_FIELD_NOISE, .slider_max = 75, .step = 0.5, .page = 5, .digits = 1 } },
   { .name = "strength",
     .nick = N_ ("S_trength"),
@@ -24,6 +27,7 @@ static const Param denoise_params[] = {
     .min = 0,
     .max = 2,
     .value = 1,
+    .setting = offsetof (Settings, strength),
     .field = { UI_FIELD_SCALE, .slider_max = 2, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "detail",
     .nick = N_ ("Keep detai_l"),
@@ -34,6 +38,7 @@ static const Param denoise_params[] = {
     .min = 0,
     .max = 1,
     .value = 0,
+    .setting = offsetof (Settings, detail),
     .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "colour",
     .nick = N_ ("Colour noi_se"),
@@ -43,6 +48,7 @@ static const Param denoise_params[] = {
     .min = 0,
     .max = 1,
     .value = 1,
+    .setting = offsetof (Settings, colour),
     .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "steps",
     .nick = N_ ("St_eps"),
@@ -53,6 +59,7 @@ static const Param denoise_params[] = {
     .min = 1,
     .max = DIFFUSION_MAX_STEPS,
     .value = 1,
+    .setting = offsetof (Settings, steps),
     .field = { UI_FIELD_SCALE, .slider_max = 50, .step = 1, .page = 5 } },
   { .name = "seed",
     .nick = N_ ("See_d"),
@@ -61,6 +68,7 @@ static const Param denoise_params[] = {
     .min = 0,
     .max = G_MAXINT32,
     .value = 0,
+    .setting = offsetof (Settings, seed),
     .field = { UI_FIELD_SEED, .step = 1, .page = 10 } },
   { .name = "model",
     .nick = N_ ("_Model"),
@@ -82,6 +90,154 @@ static const UiPreset denoise_presets[] = {
   { NULL }
 };
 
+static const UiChoice samplers[] = { { "ddpm", NC_ ("choice", "DDPM (ancestral)") },
+                                     { "ddim", NC_ ("choice", "DDIM") },
+                                     { "dpm++2m", NC_ ("choice", "DPM++ 2M") },
+                                     { "euler", NC_ ("choice", "Euler") },
+                                     { "euler-a", NC_ ("choice", "Euler (ancestral)") },
+                                     { "lcm", NC_ ("choice", "LCM") },
+                                     { NULL } };
+
+static const UiChoice outputs[] = { { "in-place", NC_ ("choice", "This one") },
+                                    { "new-layer", NC_ ("choice", "A new one, masked by the selection") },
+                                    { NULL } };
+
+/* What inpainting and regenerating have in common. */
+#define PARAM_STEPS(default_steps)                                                                                     \
+  {                                                                                                                    \
+    .name = "steps", .nick = N_ ("St_eps"),                                                                            \
+    .blurb = N_ ("In how many steps the picture comes out of the noise; the time grows with them"), .type = PARAM_INT, \
+    .min = 1, .max = DIFFUSION_MAX_STEPS, .value = default_steps, .setting = offsetof (Settings, steps),               \
+    .field                                                                                                             \
+        = { UI_FIELD_SCALE,                                                                                            \
+            .slider_max = 50,                                                                                          \
+            .step = 1,                                                                                                 \
+            .page = 5 }                                                                                                \
+  }
+
+#define PARAM_SAMPLER(default_sampler)                                                                                 \
+  {                                                                                                                    \
+    .name = "sampler", .nick = N_ ("S_ampler"),                                                                        \
+    .blurb = N_ ("How one step follows from the last: DDPM draws new noise at each, the others draw it only once"),    \
+    .type = PARAM_CHOICE, .value = default_sampler, .choices = samplers, .setting = offsetof (Settings, sampler),      \
+    .field                                                                                                             \
+        = { UI_FIELD_CHOICE,                                                                                           \
+            .expert = TRUE }                                                                                           \
+  }
+
+#define PARAM_SEED                                                                                                     \
+  {                                                                                                                    \
+    .name = "seed", .nick = N_ ("See_d"),                                                                              \
+    .blurb = N_ ("Start of the random numbers: the same seed gives the same picture, another one another"),            \
+    .type = PARAM_INT, .min = 0, .max = G_MAXINT32, .setting = offsetof (Settings, seed),                              \
+    .field                                                                                                             \
+        = { UI_FIELD_SEED,                                                                                             \
+            .step = 1,                                                                                                 \
+            .page = 10 }                                                                                               \
+  }
+
+#define PARAM_OUTPUT                                                                                                   \
+  {                                                                                                                    \
+    .name = "output", .nick = N_ ("Target la_yer"),                                                                    \
+    .blurb = N_ ("Where the result goes: into the layer itself, or into a new one above it, with the selection as "    \
+                 "its layer mask"),                                                                                    \
+    .type = PARAM_CHOICE, .value = OUTPUT_IN_PLACE, .choices = outputs, .setting = offsetof (Settings, output),        \
+    .field                                                                                                             \
+        = { UI_FIELD_CHOICE }                                                                                          \
+  }
+
+#define PARAM_MODEL                                                                                                    \
+  {                                                                                                                    \
+    .name = "model", .nick = N_ ("_Model"), .blurb = N_ ("Name or path of the model file; empty for the default one"), \
+    .type = PARAM_STRING, .text = "",                                                                                  \
+    .field                                                                                                             \
+        = { UI_FIELD_MODEL }                                                                                           \
+  }
+
+static const Param inpaint_params[] = {
+  PARAM_STEPS (DIFFUSION_INPAINT_STEPS),
+  PARAM_SAMPLER (DIFFUSION_INPAINT_SAMPLER),
+  PARAM_SEED,
+  { .name = "context",
+    .nick = N_ ("Conte_xt"),
+    .blurb = N_ ("How many pixels around each hole are looked at; 0 chooses by its size"),
+    .type = PARAM_INT,
+    .min = 0,
+    .max = 4096,
+    .value = 0,
+    .setting = offsetof (Settings, context),
+    .field = { UI_FIELD_SCALE, .slider_max = 512, .step = 1, .page = 32, .automatic = TRUE, .expert = TRUE } },
+  { .name = "grow",
+    .nick = N_ ("_Grow"),
+    .blurb
+    = N_ ("By how many pixels the hole reaches beyond the selection, so that no fringe is left of what was there; "
+          "-1 chooses by its size"),
+    .type = PARAM_INT,
+    .min = -1,
+    .max = 256,
+    .value = -1,
+    .setting = offsetof (Settings, grow),
+    .field = { UI_FIELD_SCALE, .slider_max = 32, .step = 1, .page = 4, .automatic = TRUE } },
+  { .name = "feather",
+    .nick = N_ ("Feat_her"),
+    .blurb
+    = N_ ("Over how many pixels the fill fades in, from the edge of the grown hole inwards; -1: as many as it was "
+          "grown by"),
+    .type = PARAM_INT,
+    .min = -1,
+    .max = 256,
+    .value = -1,
+    .setting = offsetof (Settings, feather),
+    .field = { UI_FIELD_SCALE, .slider_max = 32, .step = 1, .page = 4, .automatic = TRUE, .expert = TRUE } },
+  { .name = "texture",
+    .nick = N_ ("_Texture"),
+    .blurb = N_ ("How much of the texture is taken from the surroundings: 0 none, 1 all; -1 chooses by how rough they "
+                 "are"),
+    .type = PARAM_DOUBLE,
+    .min = -1,
+    .max = 1,
+    .value = -1,
+    .setting = offsetof (Settings, texture),
+    .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2, .automatic = TRUE } },
+  { .name = "variants",
+    .nick = N_ ("_Variants"),
+    .blurb = N_ ("How many results are made, with this seed and the ones after it; more than one become new layers"),
+    .type = PARAM_INT,
+    .min = 1,
+    .max = 16,
+    .value = 1,
+    .setting = offsetof (Settings, variants),
+    .field = { UI_FIELD_SCALE, .slider_max = 8, .step = 1, .page = 1 } },
+  PARAM_OUTPUT,
+  PARAM_MODEL,
+};
+
+static const Param regenerate_params[] = {
+  { .name = "strength",
+    .nick = N_ ("S_trength"),
+    .blurb = N_ ("How much is made anew: 0 nothing, 1 everything"),
+    .type = PARAM_DOUBLE,
+    .min = 0,
+    .max = 1,
+    .value = 0.4,
+    .setting = offsetof (Settings, strength),
+    .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
+  { .name = "structure",
+    .nick = N_ ("Str_ucture"),
+    .blurb = N_ ("How firmly large shapes and colours are held to what they were: 0 free, 1 firm"),
+    .type = PARAM_DOUBLE,
+    .min = 0,
+    .max = 1,
+    .value = 0.5,
+    .setting = offsetof (Settings, structure),
+    .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
+  PARAM_STEPS (DIFFUSION_REGENERATE_STEPS),
+  PARAM_SAMPLER (DIFFUSION_REGENERATE_SAMPLER),
+  PARAM_SEED,
+  PARAM_OUTPUT,
+  PARAM_MODEL,
+};
+
 const Filter filters[] = {
   { .kind = FILTER_DENOISE,
     .procedure = "plug-in-diffusion-denoise",
@@ -96,6 +252,33 @@ const Filter filters[] = {
     .params = denoise_params,
     .n_params = G_N_ELEMENTS (denoise_params),
     .presets = denoise_presets },
+  { .kind = FILTER_INPAINT,
+    .procedure = "plug-in-diffusion-inpaint",
+    .label = N_ ("_Inpaint Selection with Diffusion..."),
+    .menu = "<Image>/Filters/Enhance",
+    .title = N_ ("Inpaint Selection with Diffusion"),
+    .progress = N_ ("Inpainting"),
+    .blurb = N_ ("Replace what is selected by what could be behind it"),
+    .help = N_ ("Takes the selection for a hole and lets a diffusion model fill it from its surroundings. Works in the "
+                "precision of the image, on several regions at once; soft selections let the old picture show through. "
+                "Pixels away from the selection stay as they are."),
+    .layer = N_ ("Inpainted"),
+    .params = inpaint_params,
+    .n_params = G_N_ELEMENTS (inpaint_params) },
+  { .kind = FILTER_REGENERATE,
+    .procedure = "plug-in-diffusion-regenerate",
+    .label = N_ ("_Regenerate with Diffusion..."),
+    .menu = "<Image>/Filters/Artistic",
+    .title = N_ ("Regenerate with Diffusion"),
+    .progress = N_ ("Regenerating"),
+    .blurb = N_ ("Let a diffusion model make the picture anew, a little or a lot"),
+    .help
+    = N_ ("Adds noise to the layer and lets a diffusion model remove it again, as far as the strength says. Works on "
+          "the selection, where a soft one makes a soft strength, or on the whole layer; transparency stays as it "
+          "is."),
+    .layer = N_ ("Regenerated"),
+    .params = regenerate_params,
+    .n_params = G_N_ELEMENTS (regenerate_params) },
 };
 
 const guint n_filters = G_N_ELEMENTS (filters);
@@ -128,6 +311,32 @@ param_spec_new (const Param *param)
       return g_param_spec_string (param->name, nick, blurb, param->text, flags);
     }
   g_return_val_if_reached (NULL);
+}
+
+void
+settings_read (Settings *settings, const Filter *filter, GObject *config)
+{
+  memset (settings, 0, sizeof *settings); /* padding too: settings are compared as bytes */
+  for (guint i = 0; i < filter->n_params; i++)
+    {
+      const Param     *param = &filter->params[i];
+      char            *place = (char *) settings + param->setting;
+      g_autofree char *name = NULL;
+
+      switch (param->type)
+        {
+        case PARAM_DOUBLE:
+        case PARAM_INT:
+          g_object_get (config, param->name, place, NULL);
+          break;
+        case PARAM_CHOICE:
+          g_object_get (config, param->name, &name, NULL);
+          *(int *) (void *) place = MAX (param_find_choice (param, name), 0);
+          break;
+        case PARAM_STRING:
+          break;
+        }
+    }
 }
 
 int

@@ -30,13 +30,35 @@ typedef struct
   double          value;    /* default; of a choice: its index */
   const char     *text;     /* default of a string */
   const UiChoice *choices;  /* ends with a NULL name */
+  gsize           setting;  /* the place of its value in Settings; a string has none */
   UiField         field;
 } Param;
 
 typedef enum
 {
-  FILTER_DENOISE
+  FILTER_DENOISE,
+  FILTER_INPAINT,
+  FILTER_REGENERATE
 } FilterKind;
+
+/* Where a result goes; the order is that of the choices in the table. */
+typedef enum
+{
+  OUTPUT_IN_PLACE, /* into the layer itself */
+  OUTPUT_NEW_LAYER /* into a layer above it, whose mask is the selection */
+} Output;
+
+/* The values of a run, taken from the configuration at one moment; what a filter has no parameter for is 0. */
+typedef struct
+{
+  double noise;                    /* 8-bit units, 0: estimate */
+  double strength, detail, colour; /* of denoising, see diffusion_denoise_blend (); strength of regenerating too */
+  double structure;
+  double texture;                /* these and grow, feather: as in DiffusionInpaintOptions */
+  int    context, grow, feather; /* pixels */
+  int    steps, sampler, seed;   /* sampler: DiffusionSampler */
+  int    variants, output;       /* output: Output */
+} Settings;
 
 typedef struct
 {
@@ -48,6 +70,7 @@ typedef struct
   const char     *progress; /* what the progress bar says */
   const char     *blurb;
   const char     *help;
+  const char     *layer; /* name of a new layer with the result */
   const Param    *params;
   guint           n_params;
   const UiPreset *presets; /* NULL: none */
@@ -57,7 +80,7 @@ typedef struct
 #define FILTER_AUTHOR      "gimp-diffusion"
 #define FILTER_DATE        "2025"
 
-/* What each procedure returns. */
+/* What denoising returns. */
 #define FILTER_RETURN_NAME  "noise-used"
 #define FILTER_RETURN_BLURB "The noise level that was removed, estimated or given, in 8-bit units"
 
@@ -68,6 +91,9 @@ const Filter *filter_find (const char *procedure);
 
 /* The parameter as a property; its texts are translated, and numbers out of range are drawn to the nearest limit. */
 GParamSpec *param_spec_new (const Param *param);
+
+/* Reads the properties that the filter's table names. */
+void settings_read (Settings *settings, const Filter *filter, GObject *config);
 
 /* The index of a choice's name, or -1. */
 int param_find_choice (const Param *param, const char *name);

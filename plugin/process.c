@@ -4,6 +4,11 @@
  * The whole run of a filter.  GIMP is talked to from the main thread only; the engine works on a thread of its own, and
  * meanwhile the main context goes round, so that a dialog stays alive.
  */
+#include <string.h>
+
+#include <glib/gi18n.h>
+
+#include "layers.h"
 #include "process.h"
 
 /* How the progress bar is divided: until here reading, from there on writing. */
@@ -18,13 +23,6 @@ enum
 
 static const double EIGHT_BIT = 255.0;
 
-void
-settings_read (Settings *settings, GObject *config)
-{
-  g_object_get (config, "noise", &settings->noise, "strength", &settings->strength, "detail", &settings->detail,
-                "colour", &settings->colour, "steps", &settings->steps, "seed", &settings->seed, NULL);
-}
-
 /* The strength that the network sees: less than 1 is a matter of blending. */
 static double
 network_strength (const Settings *settings)
@@ -33,8 +31,15 @@ network_strength (const Settings *settings)
 }
 
 SettingsDiff
-settings_compare (const Settings *a, const Settings *b)
+settings_compare (FilterKind kind, const Settings *a, const Settings *b)
 {
+  Settings comparable = *b;
+
+  if (kind != FILTER_DENOISE)
+    {
+      comparable.variants = a->variants; /* the first is shown */
+      return memcmp (a, &comparable, sizeof comparable) == 0 ? SETTINGS_SAME : SETTINGS_ENGINE;
+    }
   if (a->noise != b->noise || a->steps != b->steps || a->seed != b->seed
       || network_strength (a) != network_strength (b))
     return SETTINGS_ENGINE;
@@ -49,10 +54,10 @@ job_new (const Filter *filter, GObject *config, Region *region, DiffusionModel *
 
   g_mutex_init (&job->mutex);
   job->kind = filter->kind;
-  settings_read (&job->settings, config);
+  settings_read (&job->settings, filter, config);
   job->region = region;
   job->model = diffusion_model_ref (model);
-  if (noise && job->settings.noise == 0)
+  if (noise && filter->kind == FILTER_DENOISE && job->settings.noise == 0)
     {
       job->noise = *noise;
       job->noise_known = TRUE;
@@ -138,6 +143,36 @@ job_denoise (Job *job, const DiffusionOptions *options, GCancellable *cancellabl
                             options, cancellable, error);
 }
 
+static DiffusionInpaintOptions
+get_inpaint_options (const Settings *settings)
+{
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+
+  inpaint.context = settings->context;
+  inpaint.grow = settings->grow;
+  inpaint.feather = settings->feather;
+  inpaint.texture = settings->texture;
+  return inpaint;
+}
+
+/* A new layer gets the selection as its layer mask, which then does what a soft selection does; what is shown through
+ * it is made at full strength. */
+static void
+harden_mask (DiffusionPicture *mask)
+{
+  const gsize n = (gsize) mask->width * mask->height;
+
+  for (gsize i = 0; i < n; i++)
+    mask->data[i] = mask->data[i] > 0;
+}
+
+/* Several results cannot all go into one layer. */
+static gboolean
+makes_layers (const Settings *settings)
+{
+  return settings->output == OUTPUT_NEW_LAYER || settings->variants > 1;
+}
+
 gboolean
 job_blend (Job *job, GError **error)
 {
@@ -160,15 +195,20 @@ job_blend (Job *job, GError **error)
 gboolean
 job_compute (Job *job, GCancellable *cancellable, GError **error)
 {
-  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
-  gboolean         any;
+  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
+  DiffusionInpaintOptions inpaint;
+  gboolean                any;
 
   if (! region_prepare (job->region, &any, error))
     return FALSE;
   if (! any)
     return TRUE;
 
+  if (job->region->mask && makes_layers (&job->settings))
+    harden_mask (job->region->mask);
+
   options.steps = job->settings.steps;
+  options.sampler = job->settings.sampler;
   options.seed = job->settings.seed;
   options.origin_x = job->region->outer.x;
   options.origin_y = job->region->outer.y;
@@ -183,7 +223,15 @@ job_compute (Job *job, GCancellable *cancellable, GError **error)
   switch (job->kind)
     {
     case FILTER_DENOISE:
+      options.sampler = ((DiffusionOptions) DIFFUSION_OPTIONS_INIT).sampler;
       return job_denoise (job, &options, cancellable, error);
+    case FILTER_INPAINT:
+      inpaint = get_inpaint_options (&job->settings);
+      return diffusion_inpaint (job->model, job->region->picture, job->region->mask, &inpaint, &options, cancellable,
+                                error);
+    case FILTER_REGENERATE:
+      return diffusion_regenerate (job->model, job->region->picture, job->region->mask, job->settings.strength,
+                                   job->settings.structure, &options, cancellable, error);
     }
   g_return_val_if_reached (FALSE);
 }
@@ -208,6 +256,30 @@ process_load_model (GObject *config, GError **error)
   g_object_get (config, "model", &name, NULL);
   path = diffusion_model_find (name ? name : "", error);
   return path ? diffusion_model_load (path, error) : NULL;
+}
+
+Region *
+process_make_region (const Filter *filter, HostDrawable drawable, const Settings *settings, const DiffusionModel *model,
+                     const GeglRectangle *view, gboolean with_weights, GError **error)
+{
+  const int               margin = diffusion_model_get_margin (model);
+  DiffusionInpaintOptions inpaint;
+  g_autoptr (Region) region = NULL;
+
+  if (filter->kind == FILTER_INPAINT)
+    {
+      inpaint = get_inpaint_options (settings);
+      return region_new_hole (drawable, view, &inpaint, error);
+    }
+  region = view ? region_new_view (drawable, view, margin, error)
+                : region_new_selected (drawable, margin, with_weights, error);
+  if (region && filter->kind == FILTER_REGENERATE)
+    {
+      region->final = ! makes_layers (settings);
+      if (! region_add_mask (region, error))
+        return NULL;
+    }
+  return g_steal_pointer (&region);
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------- */
@@ -239,7 +311,7 @@ run_show_progress (gpointer data)
 {
   Run *run = data;
 
-  run->progress (READING + (WRITING - READING) * g_atomic_int_get (&run->job->permille) / 1000, run->data);
+  run->progress (run->start + (run->end - run->start) * g_atomic_int_get (&run->job->permille) / 1000, run->data);
   return G_SOURCE_CONTINUE;
 }
 
@@ -269,6 +341,7 @@ run_compute (Run *run, GError **error)
   GTask *task = g_task_new (NULL, run->cancellable, run_done, run);
   guint  timer = g_timeout_add (PROGRESS_MS, run_show_progress, run);
 
+  run->done = FALSE;
   g_task_set_task_data (task, run, NULL);
   g_task_run_in_thread (task, run_work);
   g_object_unref (task);
@@ -282,30 +355,94 @@ run_compute (Run *run, GError **error)
   return FALSE;
 }
 
+/* Computes one result after the other, each from the picture that was read and with a seed of its own, and makes a
+ * layer of each. */
+static gboolean
+run_layers (Run *run, const Filter *filter, GArray *layers, GError **error)
+{
+  Job        *job = run->job;
+  Region     *region = job->region;
+  const int   n = MAX (job->settings.variants, 1);
+  const int   first = job->settings.seed;
+  const gsize bytes = (gsize) region->outer.width * region->outer.height * 3 * sizeof (float);
+  g_autoptr (DiffusionPicture) original = NULL;
+
+  if (n > 1 && ! (original = diffusion_picture_copy (region->picture, error)))
+    return FALSE;
+  for (int i = 0; i < n; i++)
+    {
+      g_autofree char *name = NULL;
+      HostLayer        layer;
+
+      if (i > 0)
+        memcpy (region->picture->data, original->data, bytes);
+      job->settings.seed = first > G_MAXINT32 - i ? first - (G_MAXINT32 - i) - 1 : first + i;
+      g_atomic_int_set (&job->permille, 0);
+      run->start = READING + (WRITING - READING) * i / n;
+      run->end = READING + (WRITING - READING) * (i + 1) / n;
+      if (! run_compute (run, error))
+        return FALSE;
+
+      run->start = run->end;
+      name = n > 1 ? g_strdup_printf (_ ("%s, seed %d"), gettext (filter->layer), job->settings.seed)
+                   : g_strdup (gettext (filter->layer));
+      layer = layers_make (region, name, run_tick, run, error);
+      if (layer == HOST_NONE)
+        return FALSE;
+      g_array_append_val (layers, layer);
+    }
+  return TRUE;
+}
+
+static gboolean
+run_as_layers (Run *run, const Filter *filter, GError **error)
+{
+  g_autoptr (GArray) layers = g_array_new (FALSE, FALSE, sizeof (HostLayer));
+
+  /* Nothing is in the image before all is there. */
+  if (! run_layers (run, filter, layers, error))
+    {
+      for (guint i = 0; i < layers->len; i++)
+        layers_discard (g_array_index (layers, HostLayer, i));
+      return FALSE;
+    }
+  return layers_insert (run->job->region, (HostLayer *) (void *) layers->data, layers->len, error);
+}
+
+static gboolean
+run_in_place (Run *run, GError **error)
+{
+  run->start = READING;
+  run->end = WRITING;
+  if (! run_compute (run, error))
+    return FALSE;
+  run->start = WRITING;
+  run->end = 1;
+  return region_write (run->job->region, run_tick, run, error);
+}
+
 gboolean
 process_run (const Filter *filter, HostDrawable drawable, GObject *config, DiffusionModel *model,
              const DiffusionNoise *noise, ProcessProgress progress, gpointer data, GCancellable *cancellable,
              double *noise_used, GError **error)
 {
-  const int margin = diffusion_model_get_margin (model);
   g_autoptr (Job) job = NULL;
   Run      run = { .progress = progress, .data = data, .cancellable = cancellable };
   Settings settings;
   Region  *region;
 
-  settings_read (&settings, config);
-  region = region_new_selected (drawable, margin, settings.noise == 0 && ! noise, error);
+  settings_read (&settings, filter, config);
+  if (makes_layers (&settings) && ! layers_check (drawable, error))
+    return FALSE;
+  region = process_make_region (filter, drawable, &settings, model, NULL,
+                                filter->kind == FILTER_DENOISE && settings.noise == 0 && ! noise, error);
   if (! region)
     return FALSE;
   run.job = job = job_new (filter, config, region, model, noise);
 
   run.end = READING;
-  if (! region_read (region, run_tick, &run, error) || ! run_compute (&run, error))
-    return FALSE;
-
-  run.start = WRITING;
-  run.end = 1;
-  if (! region_write (region, run_tick, &run, error))
+  if (! region_read (region, run_tick, &run, error)
+      || ! (makes_layers (&settings) ? run_as_layers (&run, filter, error) : run_in_place (&run, error)))
     return FALSE;
   *noise_used = job->noise.sigma * EIGHT_BIT;
   return TRUE;

@@ -11,17 +11,6 @@
 
 G_BEGIN_DECLS
 
-/* The values of a run, taken from the configuration at one moment. */
-typedef struct
-{
-  double noise;                    /* 8-bit units, 0: estimate */
-  double strength, detail, colour; /* how the result is blended, see diffusion_denoise_blend () */
-  int    steps;
-  int    seed;
-} Settings;
-
-void settings_read (Settings *settings, GObject *config);
-
 /* How much of the work has to be done again when settings change. */
 typedef enum
 {
@@ -30,7 +19,7 @@ typedef enum
   SETTINGS_ENGINE /* all of it */
 } SettingsDiff;
 
-SettingsDiff settings_compare (const Settings *a, const Settings *b);
+SettingsDiff settings_compare (FilterKind kind, const Settings *a, const Settings *b);
 
 /* One piece of work for the engine. */
 typedef struct
@@ -63,6 +52,12 @@ gboolean job_blend (Job *job, GError **error);
 /* The newest step since the last call, to be freed by the caller; NULL: none. */
 DiffusionPicture *job_take_step (Job *job);
 
+/* What the filter needs of the drawable, to be read: for a whole run, or for a view.  with_weights: the noise of what
+ * is selected will be estimated. */
+Region *process_make_region (const Filter *filter, HostDrawable drawable, const Settings *settings,
+                             const DiffusionModel *model, const GeglRectangle *view, gboolean with_weights,
+                             GError **error);
+
 /* The noise of a region that was read with weights; on any thread. */
 gboolean process_estimate (Region *region, DiffusionNoise *noise, GError **error);
 
@@ -72,7 +67,7 @@ DiffusionModel *process_load_model (GObject *config, GError **error);
 typedef void (*ProcessProgress) (double fraction, gpointer data);
 
 /* Runs the filter.  noise: an estimate made before, or NULL.  While it works, the main context is kept going and
- * progress is called from it.  noise_used comes in 8-bit units. */
+ * progress is called from it.  noise_used, for a filter that removes noise, comes in 8-bit units. */
 gboolean process_run (const Filter *filter, HostDrawable drawable, GObject *config, DiffusionModel *model,
                       const DiffusionNoise *noise, ProcessProgress progress, gpointer data, GCancellable *cancellable,
                       double *noise_used, GError **error);

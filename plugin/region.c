@@ -15,7 +15,11 @@
 
 enum
 {
-  STRIP = 64 /* rows: GIMP's tiles are as high */
+  STRIP = 64, /* rows: GIMP's tiles are as high */
+
+  /* Pixels around a selection in which its holes are looked for; more than the engine wants when it may choose. */
+  HOLE_CONTEXT = 512,
+  HOLE_GROW = 16
 };
 
 /* The engine must cope with noise that swings below black or above white, but not with the sun in a linear HDR picture:
@@ -139,19 +143,41 @@ get_selection_buffer (HostDrawable drawable)
   return gimp_drawable_get_buffer (GIMP_DRAWABLE (gimp_image_get_selection (image)));
 }
 
-static Region *
-region_new (HostDrawable drawable, const GeglRectangle *rect, int margin, gboolean with_weights, GError **error)
+static GeglRectangle
+get_layer_rect (HostDrawable drawable)
 {
-  const GeglRectangle layer = { 0, 0, gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable) };
+  return (GeglRectangle){ 0, 0, gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable) };
+}
+
+/* The image in the drawable's coordinates: nothing beyond it can be selected. */
+static GeglRectangle
+get_canvas_rect (HostDrawable drawable)
+{
+  const HostImage image = gimp_item_get_image (GIMP_ITEM (drawable));
+  int             x, y;
+
+  gimp_drawable_get_offsets (drawable, &x, &y);
+  return (GeglRectangle){ -x, -y, gimp_image_get_width (image), gimp_image_get_height (image) };
+}
+
+static GeglRectangle
+grow_rect (const GeglRectangle *rect, int by)
+{
+  return (GeglRectangle){ rect->x - by, rect->y - by, rect->width + 2 * by, rect->height + 2 * by };
+}
+
+static Region *
+region_new (HostDrawable drawable, const GeglRectangle *rect, const GeglRectangle *outer, gboolean with_weights,
+            GError **error)
+{
+  const GeglRectangle layer = get_layer_rect (drawable);
   g_autoptr (Region) region = g_new0 (Region, 1);
 
   region->drawable = drawable;
   region->native = gimp_drawable_get_format (drawable);
   region->seen = get_seen_format (region->native);
   region->rect = *rect;
-  region->outer
-      = (GeglRectangle){ rect->x - margin, rect->y - margin, rect->width + 2 * margin, rect->height + 2 * margin };
-  gegl_rectangle_intersect (&region->outer, &region->outer, &layer);
+  gegl_rectangle_intersect (&region->outer, outer, &layer);
 
   region->picture = diffusion_picture_new (region->outer.width, region->outer.height, 3, error);
   if (! region->picture)
@@ -170,24 +196,152 @@ region_new (HostDrawable drawable, const GeglRectangle *rect, int margin, gboole
   return g_steal_pointer (&region);
 }
 
+static gboolean
+find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error)
+{
+  if (gimp_drawable_mask_intersect (drawable, &rect->x, &rect->y, &rect->width, &rect->height))
+    return TRUE;
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                       _ ("The selection does not touch the layer; move the selection or choose another layer."));
+  return FALSE;
+}
+
 Region *
 region_new_selected (HostDrawable drawable, int margin, gboolean with_weights, GError **error)
 {
-  GeglRectangle rect;
+  GeglRectangle rect, outer;
+  Region       *region;
 
-  if (! gimp_drawable_mask_intersect (drawable, &rect.x, &rect.y, &rect.width, &rect.height))
-    {
-      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-                           _ ("The selection does not touch the layer; move the selection or choose another layer."));
-      return NULL;
-    }
-  return region_new (drawable, &rect, margin, with_weights, error);
+  if (! find_selected (drawable, &rect, error))
+    return NULL;
+  outer = grow_rect (&rect, margin);
+  region = region_new (drawable, &rect, &outer, with_weights, error);
+  if (region)
+    region->selected = rect;
+  return region;
 }
 
 Region *
 region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin, GError **error)
 {
-  return region_new (drawable, view, margin, FALSE, error);
+  const GeglRectangle outer = grow_rect (view, margin);
+
+  return region_new (drawable, view, &outer, FALSE, error);
+}
+
+/* The selection at the drawable's rectangle; the layer may reach beyond the image, where nothing is selected. */
+static void
+read_selection (GeglBuffer *selection, const GeglRectangle *rect, int x, int y, float *mask)
+{
+  const GeglRectangle place = { rect->x + x, rect->y + y, rect->width, rect->height };
+
+  gegl_buffer_get (selection, &place, 1.0, babl_format ("Y float"), mask, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+}
+
+/* The selection of a part of the drawable, as a picture. */
+static DiffusionPicture *
+mask_new (HostDrawable drawable, const GeglRectangle *rect, GError **error)
+{
+  DiffusionPicture *mask = diffusion_picture_new (rect->width, rect->height, 1, error);
+  g_autoptr (GeglBuffer) selection = mask ? get_selection_buffer (drawable) : NULL;
+  int x, y;
+
+  if (! mask)
+    return NULL;
+  gimp_drawable_get_offsets (drawable, &x, &y);
+  read_selection (selection, rect, x, y, mask->data);
+  return mask;
+}
+
+gboolean
+region_add_mask (Region *region, GError **error)
+{
+  if (! region->masked)
+    return TRUE;
+  region->mask = mask_new (region->drawable, &region->outer, error);
+  return region->mask != NULL;
+}
+
+static gboolean
+is_empty_mask (const DiffusionPicture *mask)
+{
+  const gsize n = (gsize) mask->width * mask->height;
+
+  for (gsize i = 0; i < n; i++)
+    if (mask->data[i] > 0)
+      return FALSE;
+  return TRUE;
+}
+
+/* The boxes that the engine wants for the holes in a part of the drawable. */
+static gboolean
+find_hole (HostDrawable drawable, const GeglRectangle *part, const DiffusionInpaintOptions *inpaint,
+           GeglRectangle *changed, GeglRectangle *outer, GError **error)
+{
+  const GeglRectangle canvas = get_canvas_rect (drawable);
+  g_autoptr (DiffusionPicture) mask = mask_new (drawable, part, error);
+  DiffusionBox grown, seen;
+
+  if (! mask)
+    return FALSE;
+  if (is_empty_mask (mask))
+    {
+      *changed = *outer = (GeglRectangle){ 0, 0, 0, 0 };
+      return TRUE;
+    }
+  if (! diffusion_inpaint_get_boxes (mask, inpaint, &grown, &seen, error))
+    return FALSE;
+  *changed = (GeglRectangle){ part->x + grown.x, part->y + grown.y, grown.width, grown.height };
+  *outer = (GeglRectangle){ part->x + seen.x, part->y + seen.y, seen.width, seen.height };
+  gegl_rectangle_intersect (changed, changed, &canvas);
+  return TRUE;
+}
+
+gboolean
+region_check_selection (HostDrawable drawable, gboolean needed, GError **error)
+{
+  GeglRectangle rect;
+
+  if (! needed || ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable))))
+    return find_selected (drawable, &rect, error);
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                       _ ("Nothing is selected; select what is to be replaced, a little generously."));
+  return FALSE;
+}
+
+Region *
+region_new_hole (HostDrawable drawable, const GeglRectangle *view, const DiffusionInpaintOptions *inpaint,
+                 GError **error)
+{
+  const int           reach = MAX (inpaint->context, HOLE_CONTEXT) + MAX (inpaint->grow, HOLE_GROW);
+  const GeglRectangle layer = get_layer_rect (drawable);
+  g_autoptr (Region) region = NULL;
+  GeglRectangle selected, part, changed, outer;
+
+  if (! region_check_selection (drawable, TRUE, error) || ! find_selected (drawable, &selected, error))
+    return NULL;
+
+  part = grow_rect (&selected, reach);
+  gegl_rectangle_intersect (&part, &part, &layer);
+  if (view)
+    {
+      const GeglRectangle near = grow_rect (view, reach);
+
+      gegl_rectangle_intersect (&part, &part, &near);
+    }
+  if (! find_hole (drawable, &part, inpaint, &changed, &outer, error))
+    return NULL;
+  if (view)
+    {
+      changed = *view;
+      gegl_rectangle_bounding_box (&outer, &outer, view);
+    }
+  region = region_new (drawable, &changed, &outer, FALSE, error);
+  if (! region || ! region_add_mask (region, error))
+    return NULL;
+  region->selected = selected;
+  region->final = TRUE;
+  return g_steal_pointer (&region);
 }
 
 /* The buffers talk to GIMP: they must not outlive the reading. */
@@ -206,6 +360,7 @@ region_free (Region *region)
   region_close (region);
   diffusion_picture_free (region->picture);
   diffusion_picture_free (region->weights);
+  diffusion_picture_free (region->mask);
   g_free (region);
 }
 
@@ -217,17 +372,6 @@ is_meaningful (const float *pixel, int components)
     if (! isfinite (pixel[c]))
       return FALSE;
   return pixel[components - 1] > 0;
-}
-
-/* The selection at the drawable's rectangle; the layer may reach beyond the image, where nothing is selected. */
-static void
-read_selection (GeglBuffer *selection, const Region *region, const GeglRectangle *rect, float *mask)
-{
-  GeglRectangle place = *rect;
-
-  place.x += region->selection_x;
-  place.y += region->selection_y;
-  gegl_buffer_get (selection, &place, 1.0, babl_format ("Y float"), mask, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
 }
 
 gboolean
@@ -250,7 +394,7 @@ region_read_strip (Region *region, gboolean *done, GError **error)
       float *weights = region->weights->data + start;
 
       if (region->masked)
-        read_selection (region->selection, region, &rect, weights);
+        read_selection (region->selection, &rect, region->selection_x, region->selection_y, weights);
       for (gsize i = 0; i < n; i++)
         if (! is_meaningful (seen + i * components, components))
           weights[i] = 0;
@@ -309,6 +453,8 @@ region_prepare (Region *region, gboolean *any, GError **error)
           region->weights->data[i] /= most;
       *any = *any && most > 0;
     }
+  if (region->mask)
+    *any = *any && ! is_empty_mask (region->mask);
   return diffusion_fill_smooth (region->picture, error);
 }
 
@@ -420,7 +566,7 @@ write_rows (const Region *region, const DiffusionPicture *picture, const GeglRec
 
       gegl_buffer_get (source, &rect, 1.0, region->native, strip.native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
       if (selection)
-        read_selection (selection, region, &rect, strip.mask);
+        read_selection (selection, &rect, region->selection_x, region->selection_y, strip.mask);
       convert_rows (region, picture, &strip, &rect, selection ? strip.mask : NULL);
       gegl_buffer_set (target, &rect, 0, region->native, strip.fresh, GEGL_AUTO_ROWSTRIDE);
       if (tick && ! tick ((double) (y + height - part->y) / part->height, data, error))
@@ -436,8 +582,7 @@ check_layer_unchanged (const Region *region, GError **error)
   if (! region_check (region->drawable, error))
     return FALSE;
 
-  const GeglRectangle layer
-      = { 0, 0, gimp_drawable_get_width (region->drawable), gimp_drawable_get_height (region->drawable) };
+  const GeglRectangle layer = get_layer_rect (region->drawable);
 
   if (gegl_rectangle_contains (&layer, &region->rect) && gimp_drawable_get_format (region->drawable) == region->native)
     return TRUE;
@@ -454,7 +599,7 @@ check_selection_unchanged (const Region *region, GError **error)
   GeglRectangle   rect;
 
   if (gimp_drawable_mask_intersect (region->drawable, &rect.x, &rect.y, &rect.width, &rect.height)
-      && gegl_rectangle_equal (&rect, &region->rect) && region->masked == ! gimp_selection_is_empty (image))
+      && gegl_rectangle_equal (&rect, &region->selected) && region->masked == ! gimp_selection_is_empty (image))
     return TRUE;
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
                        _ ("The selection was changed while the filter worked; run the filter again."));
@@ -484,6 +629,33 @@ merge_shadow (const Region *region, GError **error)
   return FALSE;
 }
 
+/* What is final is merged through a selection of just its rectangle, which a hole that has been grown exceeds the
+ * user's selection by.  That one comes back, in the same undo step. */
+static gboolean
+merge_shadow_of_rect (const Region *region, GError **error)
+{
+  const HostImage      image = gimp_item_get_image (GIMP_ITEM (region->drawable));
+  const GeglRectangle *rect = &region->rect;
+  HostActive          *active = host_active_get (image);
+  HostChannel          saved;
+  gboolean             success;
+
+  gimp_image_undo_group_start (image);
+  gimp_context_push ();
+  gimp_context_set_antialias (FALSE);
+  gimp_context_set_feather (FALSE);
+  saved = gimp_selection_save (image);
+  gimp_image_select_rectangle (image, GIMP_CHANNEL_OP_REPLACE, rect->x + region->selection_x,
+                               rect->y + region->selection_y, rect->width, rect->height);
+  success = merge_shadow (region, error);
+  gimp_image_select_item (image, GIMP_CHANNEL_OP_REPLACE, GIMP_ITEM (saved));
+  gimp_image_remove_channel (image, saved);
+  host_active_restore (image, active);
+  gimp_context_pop ();
+  gimp_image_undo_group_end (image);
+  return success;
+}
+
 /* Merging the shadow pushes the undo step and mixes old and new pixels through the selection.  GIMP does that in 32-bit
  * floats of linear light, so that even where nothing is selected pixels of 32 bits, or of 16 bits in a colour space of
  * their own, come back changed, and infinities as NaN.  So the mixing is done here, kept beside, and written over what
@@ -504,7 +676,8 @@ region_write (Region *region, RegionTick tick, gpointer data, GError **error)
     exact = gegl_buffer_new (rect, region->native);
 
   buffer = gimp_drawable_get_shadow_buffer (region->drawable);
-  success = write_rows (region, region->picture, rect, exact ? exact : buffer, exact != NULL, tick, data, error);
+  success
+      = write_rows (region, region->picture, rect, exact ? exact : buffer, exact && ! region->final, tick, data, error);
   if (success && exact)
     gegl_buffer_copy (exact, rect, GEGL_ABYSS_NONE, buffer, rect);
   /* Letting go of the shadow sends its pixels to GIMP, which has to come before the merge. */
@@ -512,7 +685,7 @@ region_write (Region *region, RegionTick tick, gpointer data, GError **error)
 
   if (! success)
     gimp_drawable_free_shadow (region->drawable);
-  success = success && merge_shadow (region, error);
+  success = success && (region->masked && region->final ? merge_shadow_of_rect : merge_shadow) (region, error);
 
   if (success && exact)
     {
@@ -526,6 +699,13 @@ region_write (Region *region, RegionTick tick, gpointer data, GError **error)
 }
 
 gboolean
+region_write_buffer (Region *region, GeglBuffer *buffer, RegionTick tick, gpointer data, GError **error)
+{
+  return check_layer_unchanged (region, error) && check_selection_unchanged (region, error)
+         && write_rows (region, region->picture, &region->rect, buffer, FALSE, tick, data, error);
+}
+
+gboolean
 region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *format,
                guchar *pixels, GError **error)
 {
@@ -534,7 +714,7 @@ region_render (Region *region, const DiffusionPicture *picture, const GeglRectan
   if (! check_layer_unchanged (region, error))
     return FALSE;
   target = gegl_buffer_new (part, region->native);
-  if (! write_rows (region, picture, part, target, region->masked, NULL, NULL, error))
+  if (! write_rows (region, picture, part, target, region->masked && ! region->final, NULL, NULL, error))
     return FALSE;
   gegl_buffer_get (target, part, 1.0, format, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   return TRUE;

@@ -20,13 +20,17 @@ typedef struct
   const Babl   *seen;  /* the same as the engine sees them: perceptual floats with alpha, in the layer's colour space */
   GeglRectangle rect;  /* what is to change, in the drawable's coordinates */
   GeglRectangle outer; /* rect and the context around it, as far as the drawable has it */
+  GeglRectangle selected;    /* the bounds of the selection in the drawable; none for a view */
   gboolean      masked;      /* there is a selection */
+  gboolean      final;       /* the filter has heeded the selection: what it made is not mixed in by it once more */
   DiffusionPicture *picture; /* of outer; NaN where a pixel means nothing */
   DiffusionPicture *weights; /* of outer: which pixels tell about the noise; NULL if nobody asked */
-  int               rows;    /* read so far */
-  GeglBuffer       *source;  /* while reading */
-  GeglBuffer       *selection;
-  int               selection_x, selection_y; /* the drawable's place in the image */
+  DiffusionPicture
+             *mask;   /* of outer: the selection, for filters that heed it; NULL: all is selected, or nobody asked */
+  int         rows;   /* read so far */
+  GeglBuffer *source; /* while reading */
+  GeglBuffer *selection;
+  int         selection_x, selection_y; /* the drawable's place in the image */
 } Region;
 
 /* Called between strips of rows; FALSE stops. */
@@ -35,12 +39,22 @@ typedef gboolean (*RegionTick) (double fraction, gpointer data, GError **error);
 /* FALSE, with a sentence that names the remedy, if no filter can change this drawable. */
 gboolean region_check (HostDrawable drawable, GError **error);
 
+/* FALSE, with a sentence, if the selection lies beside the drawable, or is empty although one is needed. */
+gboolean region_check_selection (HostDrawable drawable, gboolean needed, GError **error);
+
 /* The rectangle of the selection in the drawable, with margin pixels of context. */
 Region *region_new_selected (HostDrawable drawable, int margin, gboolean with_weights, GError **error);
 /* Any rectangle. */
 Region *region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin, GError **error);
+/* What filling the selection may change, with what it is filled from around it; with a view, as far as that needs it,
+ * which may be nothing.  The region has a mask.  Fails if nothing is selected. */
+Region *region_new_hole (HostDrawable drawable, const GeglRectangle *view, const DiffusionInpaintOptions *inpaint,
+                         GError **error);
 void    region_free (Region *region);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Region, region_free)
+
+/* Gives the region its mask, if there is a selection. */
+gboolean region_add_mask (Region *region, GError **error);
 
 /* Reads the next strip of rows; *done tells whether it was the last. */
 gboolean region_read_strip (Region *region, gboolean *done, GError **error);
@@ -51,8 +65,11 @@ gboolean region_read (Region *region, RegionTick tick, gpointer data, GError **e
  * was not one pixel that means something. */
 gboolean region_prepare (Region *region, gboolean *any, GError **error);
 
-/* Writes the picture into the drawable, through the selection, as one undo step. */
+/* Writes the picture into the drawable, as one undo step; through the selection, unless the picture is final. */
 gboolean region_write (Region *region, RegionTick tick, gpointer data, GError **error);
+
+/* Fills a buffer with the drawable's pixels as they would be without a selection.  The buffer covers rect. */
+gboolean region_write_buffer (Region *region, GeglBuffer *buffer, RegionTick tick, gpointer data, GError **error);
 
 /* On any thread: finds the conversions that region_render () will want, which takes babl a while the first time. */
 void region_warm_up (const Region *region, const Babl *shown);

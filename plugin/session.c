@@ -1,9 +1,9 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * What happens while the dialog is open.  First the selected region is read, strip by strip between events, and its
- * noise is estimated on a thread; from then on the preview computes.  Then the run, with the dialog as its progress
- * window.
+ * What happens while the dialog is open.  For denoising, first the selected region is read, strip by strip between
+ * events, and its noise is estimated on a thread; from then on the preview computes.  Then the run, with the dialog as
+ * its progress window.
  */
 #include <math.h>
 
@@ -70,9 +70,11 @@ get_cost (Session *session, Cost *cost)
   const Settings *settings = &session->settings;
   const int       margin = diffusion_model_get_margin (session->model);
   GeglRectangle   rect;
-  gboolean        blended = settings->strength < 1 || settings->detail > 0 || settings->colour < 1;
+  gboolean        blended = session->filter->kind == FILTER_REGENERATE || settings->strength < 1 || settings->detail > 0
+                     || settings->colour < 1;
 
-  if (! session->prepared
+  /* The time of inpainting is that of its holes, of which there can be any number. */
+  if (! session->prepared || session->pace.pixel == 0 || session->filter->kind == FILTER_INPAINT
       || ! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
     return FALSE;
 
@@ -171,6 +173,11 @@ prepare_read (gpointer data)
 static gboolean
 prepare_start (Session *session, GError **error)
 {
+  if (session->filter->kind != FILTER_DENOISE)
+    {
+      session->prepared = TRUE;
+      return TRUE;
+    }
   session->region = region_new_selected (session->drawable, diffusion_model_get_margin (session->model), TRUE, error);
   if (! session->region)
     return FALSE;
@@ -200,6 +207,7 @@ prepare_stop (Session *session)
 typedef struct
 {
   char           *name;
+  gboolean        measured; /* its pace is asked for */
   DiffusionModel *model;
   Pace            pace;
 } Load;
@@ -222,7 +230,7 @@ load_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellabl
   g_autofree char *path = diffusion_model_find (load->name, &error);
 
   load->model = path ? diffusion_model_load (path, &error) : NULL;
-  if (load->model && pace_measure (&load->pace, load->model, cancellable, &error))
+  if (load->model && (! load->measured || pace_measure (&load->pace, load->model, cancellable, &error)))
     g_task_return_boolean (task, TRUE);
   else
     g_task_return_error (task, error);
@@ -274,6 +282,7 @@ load_start (Session *session)
 
   load = g_new0 (Load, 1);
   load->name = g_strdup (session->model_name);
+  load->measured = session->filter->kind == FILTER_DENOISE;
   task = g_task_new (NULL, session->cancellable, load_done, session);
   g_task_set_task_data (task, load, load_free);
   g_task_run_in_thread (task, load_work);
@@ -302,7 +311,8 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
   if (! session->prepared || session->unusable)
     return NULL;
 
-  region = region_new_view (session->drawable, &rect, diffusion_model_get_margin (session->model), error);
+  region = process_make_region (session->filter, session->drawable, &session->settings, session->model, &rect, FALSE,
+                                error);
   if (! region)
     return NULL;
   crop = g_new0 (Crop, 1);
@@ -405,6 +415,7 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
       ui_dialog_set_status (session->dialog, error ? error->message : _ ("Computing the preview..."));
       return;
     }
+  ui_dialog_set_status (session->dialog, NULL);
   if (crop->pixels >= TELLING_PIXELS)
     session->pace.pixel = crop->seconds / (crop->pixels * crop->job->settings.steps);
   show_cost (session);
@@ -422,8 +433,8 @@ config_changed (GObject *config, GParamSpec *pspec, Session *session)
 
   if (g_str_equal (pspec->name, "model"))
     load_start (session);
-  settings_read (&now, config);
-  diff = settings_compare (&session->settings, &now);
+  settings_read (&now, session->filter, config);
+  diff = settings_compare (session->filter->kind, &session->settings, &now);
   session->settings = now;
   if (diff != SETTINGS_SAME)
     ui_preview_invalidate (session->preview, diff == SETTINGS_BLEND ? UI_PREVIEW_BLEND : UI_PREVIEW_COMPUTE);
@@ -515,7 +526,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
       ui_dialog_add_field (session.dialog, param->name, &param->field, param->choices);
     }
   ui_dialog_complete (session.dialog);
-  settings_read (&session.settings, config);
+  settings_read (&session.settings, filter, config);
   g_signal_connect (config, "notify", G_CALLBACK (config_changed), &session);
   session.window = host_dialog_new (filter, context, config, ui_dialog_get_body (session.dialog));
 
@@ -565,7 +576,7 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
 {
   g_autoptr (DiffusionModel) model = NULL;
 
-  if (! region_check (drawable, error))
+  if (! region_check (drawable, error) || ! region_check_selection (drawable, filter->kind == FILTER_INPAINT, error))
     return FALSE;
   model = process_load_model (config, error);
   if (! model)

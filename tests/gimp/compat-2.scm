@@ -11,6 +11,9 @@
 (define (layer-new image width height type)
   (car (gimp-layer-new image width height type "layer" 100 LAYER-MODE-NORMAL)))
 
+(define (channel-new image width height)
+  (car (gimp-channel-new image width height "channel" 100 '(0 0 0))))
+
 (define (group-new image)
   (car (gimp-layer-group-new image)))
 
@@ -35,3 +38,19 @@
 
 (define (active-drawable image)
   (car (gimp-image-get-active-drawable image)))
+
+(define (layers image)
+  (vector->list (cadr (gimp-image-get-layers image))))
+
+(define (layer-mask layer)
+  (car (gimp-layer-get-mask layer)))
+
+(define (has-mask? layer)
+  (>= (layer-mask layer) 0))
+
+; sampler and output are the numbers of the choice.
+(define (inpaint mode image drawable steps sampler seed context grow feather texture variants output model)
+  (plug-in-diffusion-inpaint mode image drawable steps sampler seed context grow feather texture variants output model))
+
+(define (regenerate mode image drawable strength structure steps sampler seed output model)
+  (plug-in-diffusion-regenerate mode image drawable strength structure steps sampler seed output model))

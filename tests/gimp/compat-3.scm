@@ -12,6 +12,9 @@
 (define (layer-new image width height type)
   (car (gimp-layer-new image "layer" width height type 100 LAYER-MODE-NORMAL)))
 
+(define (channel-new image width height)
+  (car (gimp-channel-new image "channel" width height 100 '(0 0 0))))
+
 (define (group-new image)
   (car (gimp-group-layer-new image "group")))
 
@@ -37,3 +40,33 @@
 
 (define (active-drawable image)
   (vector-ref (car (gimp-image-get-selected-drawables image)) 0))
+
+(define (layers image)
+  (vector->list (car (gimp-image-get-layers image))))
+
+(define (layer-mask layer)
+  (car (gimp-layer-get-mask layer)))
+
+(define (has-mask? layer)
+  (>= (layer-mask layer) 0))
+
+(define (choose names number)
+  (if (< number (length names)) (list-ref names number) "no such choice"))
+
+(define (sampler-name number)
+  (choose '("ddpm" "ddim" "dpm++2m") number))
+
+(define (output-name number)
+  (choose '("in-place" "new-layer") number))
+
+(define (inpaint mode image drawable steps sampler seed context grow feather texture variants output model)
+  (plug-in-diffusion-inpaint #:run-mode mode #:image image #:drawables (vector drawable)
+                             #:steps steps #:sampler (sampler-name sampler) #:seed seed #:context context #:grow grow
+                             #:feather feather #:texture texture #:variants variants #:output (output-name output)
+                             #:model model))
+
+(define (regenerate mode image drawable strength structure steps sampler seed output model)
+  (plug-in-diffusion-regenerate #:run-mode mode #:image image #:drawables (vector drawable)
+                                #:strength strength #:structure structure #:steps steps
+                                #:sampler (sampler-name sampler) #:seed seed #:output (output-name output)
+                                #:model model))

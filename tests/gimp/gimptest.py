@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What all tests with a real GIMP share: a private profile, one Scheme file per start, and TAP."""
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -57,6 +58,17 @@ def parse_arguments(description):
     parser.add_argument('--locale', help='a folder with built catalogs')
     parser.add_argument('--output', help='where screenshots go')
     return parser.parse_args()
+
+
+@contextlib.contextmanager
+def test_model(options):
+    """The trained model of $DIFFUSION_MODELS, or else a small untrained one."""
+    with tempfile.TemporaryDirectory(prefix='gimp diffusion ') as folder:
+        model = os.path.join(os.environ.get('DIFFUSION_MODELS', ''), 'default.safetensors')
+        if not os.path.exists(model):
+            model = os.path.join(folder, 'default.safetensors')
+            subprocess.run([options.make_model, model], check=True)
+        yield model
 
 
 def scheme_string(text):

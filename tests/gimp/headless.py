@@ -50,6 +50,17 @@ class Layer:
         return values
 
 
+def inpaint_call(mode='RUN-NONINTERACTIVE', drawable='layer', steps=2, sampler=0, seed=1, context=0, grow=-1, feather=-1, texture=-1, variants=1,
+                 output=0, model=''):
+    return '(inpaint %s image %s %s %s %s %s %s %s %s %s %s %s)' % (
+        mode, drawable, steps, sampler, seed, context, grow, feather, texture, variants, output, scheme_string(model))
+
+
+def regenerate_call(mode='RUN-NONINTERACTIVE', drawable='layer', strength=0.5, structure=0.5, steps=2, sampler=0, seed=1, output=0, model=''):
+    return '(regenerate %s image %s %s %s %s %s %s %s %s)' % (
+        mode, drawable, strength, structure, steps, sampler, seed, output, scheme_string(model))
+
+
 class Suite:
     def __init__(self, options, tap):
         self.options, self.tap = options, tap
@@ -77,9 +88,9 @@ class Suite:
                                 layer.layout) + layer.offset + (scheme_string(self.file('in-%d.raw' % number)),))
 
     def add(self, name, layer, check, noise=SIGMA, strength=1, steps=1, seed=0, model='', before='', call=None,
-            mode='RUN-NONINTERACTIVE', drawable='layer'):
+            mode='RUN-NONINTERACTIVE', drawable='layer', dump='layer'):
         """One case.  before: Scheme that prepares (selection, locks); check (status, text, layer) returns the problem.
-        After the run layer.after and layer.mask (floats, of the whole canvas) are there."""
+        After the run layer.after (what dump names) and layer.mask (the selection: floats, of the whole canvas) are there."""
         self.number += 1
         number = self.number
         call = call or '(denoise %s image %s %s %s %s %s %s)' % (mode, drawable, noise, strength, steps, seed,
@@ -87,8 +98,8 @@ class Suite:
         self.script.append('''
 (let* (%s)
   %s
-  (run-case "case-%d" image layer %s %s (lambda () %s)))''' % (
-            self.setup(layer, number), before, number, scheme_string(self.file('out-%d.raw' % number)),
+  (run-case "case-%d" image (lambda () %s) %s %s (lambda () %s)))''' % (
+            self.setup(layer, number), before.replace('RAW', scheme_string(self.file('in-%d.raw' % number))), number, dump, scheme_string(self.file('out-%d.raw' % number)),
             scheme_string(self.file('mask-%d.raw' % number)), call))
         self.checks.append((number, name, layer, check))
 
@@ -187,6 +198,10 @@ def same_as(other):
 ELLIPSE = '''(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 12 10 44 34)
   (gimp-selection-feather image 6)'''
 RECTANGLE = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 16 12 40 30)'
+INDEXED = '(gimp-image-convert-indexed image CONVERT-DITHER-NONE CONVERT-PALETTE-WEB 0 FALSE FALSE "")'
+GROUP = '''(define group (group-new image)) (gimp-image-insert-layer image group 0 0)
+  (gimp-image-insert-layer image (layer-new image 8 8 RGB-IMAGE) group 0)'''
+LOCKED = '(gimp-item-set-lock-content layer TRUE)'
 
 
 def add_precisions(suite):
@@ -243,6 +258,20 @@ def add_blends(suite):
                       expect_blend(whole, tolerance), before=selection)
 
 
+MASK = '(define mask (car (gimp-layer-create-mask layer ADD-MASK-WHITE))) (gimp-layer-add-mask layer mask) (pixels mask RAW "" "")'
+CHANNEL = '(define channel (channel-new image %d %d)) (gimp-image-insert-channel image channel 0 0) (pixels channel RAW "" "")' % (WIDTH, HEIGHT)
+
+
+def add_masks(suite, what, call):
+    """Layer masks and channels have pixels too; the layer's own data is what is put into them."""
+    for kind in ('u8', 'float'):
+        for drawable, make in (('mask', MASK), ('channel', CHANNEL)):
+            suite.add('a %s as drawable, %s%s' % (drawable, kind, what), Layer('GRAY', kind), selected_only, before=make + ELLIPSE, drawable=drawable,
+                      dump=drawable, call=call(drawable))
+            suite.add('a %s as drawable, %s%s: its layer stays' % (drawable, kind, what), Layer('GRAY', kind), unchanged_success,
+                      before=make + ELLIPSE, drawable=drawable, call=call(drawable))
+
+
 def add_places(suite):
     suite.add('negative offset, whole layer', Layer('RGBA', offset=(-20, -15)), selected_only)
     suite.add('negative offset, selection', Layer('RGBA', offset=(-20, -15), canvas=(60, 50)), selected_only,
@@ -263,10 +292,7 @@ def add_places(suite):
               before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 20 20)')
     suite.add('layer across several tiles, float', Layer('RGB', 'float', width=140, height=134), selected_only,
               before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 60 58 70 72)')
-    suite.add('a layer mask', Layer('RGBA'), unchanged_success,
-              before='(define mask (car (gimp-layer-create-mask layer ADD-MASK-WHITE)))'
-                     '(gimp-layer-add-mask layer mask)',
-              drawable='mask')
+    add_masks(suite, '', lambda drawable: None)
     for width, height in ((1, 1), (3, 5), (1, 40), (65, 2)):
         for noise in (SIGMA, 0):
             suite.add('%d x %d pixels, noise %s' % (width, height, noise or 'estimated'),
@@ -282,12 +308,9 @@ def add_bad_calls(suite):
     suite.add('too few arguments', Layer('RGB'), fails_with(), call='(denoise-too-few image layer)')
     suite.add('too many arguments', Layer('RGB'), fails_with(), call='(denoise-too-many image layer)')
     suite.add('indexed image', Layer('RGB'), lambda status, text, layer:
-              None if status == 'ERROR' and 'ndexed' in text else '%s %s' % (status, text),
-              before='(gimp-image-convert-indexed image CONVERT-DITHER-NONE CONVERT-PALETTE-WEB 0 FALSE FALSE "")')
-    suite.add('layer group', Layer('RGB'), fails_with('group'),
-              before='''(define group (group-new image)) (gimp-image-insert-layer image group 0 0)
-              (gimp-image-insert-layer image (layer-new image 8 8 RGB-IMAGE) group 0)''', drawable='group')
-    suite.add('locked pixels', Layer('RGB'), fails_with('locked'), before='(gimp-item-set-lock-content layer TRUE)')
+              None if status == 'ERROR' and 'ndexed' in text else '%s %s' % (status, text), before=INDEXED)
+    suite.add('layer group', Layer('RGB'), fails_with('group'), before=GROUP, drawable='group')
+    suite.add('locked pixels', Layer('RGB'), fails_with('locked'), before=LOCKED)
 
 
 def add_models(suite, model):
@@ -437,6 +460,171 @@ def add_transparency(suite):
               before='(gimp-image-set-component-active image CHANNEL-RED FALSE)')
 
 
+# ---- inpaint and regenerate -----------------------------------------------------------------------------------------
+
+LARGE = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 20 14 26 24)'
+SEVERAL = '''(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 9 12)
+  (gimp-image-select-ellipse image CHANNEL-OP-ADD 30 8 12 10)
+  (gimp-image-select-rectangle image CHANNEL-OP-ADD 60 40 12 16)'''
+PLAIN = {'grow': 0, 'feather': 0}
+
+
+def reaches(most):
+    """Something changes beyond the selection, but nothing farther away than most pixels; the selection itself stays as it was set (LARGE)."""
+    def check(status, text, layer):
+        if status != 'OK':
+            return 'failed: %s %s' % (status, text)
+        outside = 0
+        for i, (old, new) in enumerate(zip(layer.split(layer.before), layer.split(layer.after))):
+            x, y = i % layer.width, i // layer.width
+            distance = max(20 - x, x - 45, 14 - y, y - 37, 0)
+            if layer.mask[i] != (distance == 0):
+                return 'the selection at %d, %d is %g afterwards' % (x, y, layer.mask[i])
+            if old != new and distance > most:
+                return 'the pixel at %d, %d was changed, %d from the selection' % (x, y, distance)
+            outside += old != new and distance > 0
+        return None if outside else 'nothing changed beyond the selection'
+    return check
+
+
+def says(expected, check=succeeded):
+    def both(status, text, layer):
+        return check(status, text, layer) or (None if expected in text else 'it says %s, not %s' % (text, expected))
+    return both
+
+
+def differs_from(other):
+    def check(status, text, layer):
+        return succeeded(status, text, layer) or (None if layer.after != other.after else 'the same picture')
+    return check
+
+
+def looks_like(suite, file, other):
+    """The layer stays, but the image in the file (R'G'B'A) looks like another case's layer."""
+    def check(status, text, layer):
+        problem = unchanged_success(status, text, layer)
+        if problem:
+            return problem
+        seen = suite.read(file)
+        colours = bytes(value for i, value in enumerate(seen) if i % 4 < 3)
+        return pictures.compare(colours, other.after) or (None if set(seen[3::4]) == {255} else 'it is not opaque')
+    return check
+
+
+def both_calls():
+    return (('inpaint', lambda **more: inpaint_call(**dict(PLAIN, **more))), ('regenerate', regenerate_call))
+
+
+def add_fills(suite):
+    """What inpainting and regenerating have in common."""
+    for name, call in both_calls():
+        for kind in pictures.TYPES:
+            for layout in pictures.COMPONENTS:
+                linear = (pictures.TYPES.index(kind) + len(layout)) % 2
+                suite.add('%s, feathered selection, %s %s %s' % (name, layout, kind, ['gamma', 'linear'][linear]), Layer(layout, kind, linear),
+                          selected_only, before=ELLIPSE, call=call())
+        suite.add(name + ', several regions, some at the edge', Layer('RGB'), selected_only, before=SEVERAL, call=call())
+        suite.add(name + ', negative offset, selection over the edge of layer and canvas', Layer('RGBA', offset=(-20, -15), canvas=(60, 50)),
+                  selected_only, before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 30 20)', call=call())
+        suite.add(name + ', selection wholly beside the layer', Layer('RGB', canvas=(200, 150), offset=(100, 60)),
+                  fails_with('selection does not touch the layer'),
+                  before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 20 20)', call=call())
+        suite.add(name + ', layer across several tiles', Layer('RGB', 'float', width=140, height=134), selected_only,
+                  before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 60 58 30 20)', call=call())
+        add_masks(suite, ', ' + name, lambda drawable, call=call: call(drawable=drawable))
+        for what, refused, before, drawable in (('a layer group', 'group', GROUP, 'group'), ('locked pixels', 'locked', LOCKED, 'layer')):
+            suite.add('%s, %s' % (name, what), Layer('RGB'), fails_with(refused), before=RECTANGLE + before, call=call(drawable=drawable))
+        suite.add(name + ', indexed image', Layer('RGB'), lambda status, text, layer:
+                  None if status == 'ERROR' and 'ndexed' in text else '%s %s' % (status, text), before=RECTANGLE + INDEXED, call=call())
+        suite.add(name + ', missing model', Layer('RGB'), fails_with('nowhere'), before=RECTANGLE, call=call(model='nowhere'))
+        suite.add(name + ' keeps the active layer', Layer('RGB'), says('#t'), before=RECTANGLE,
+                  call='(begin %s (= (active-drawable image) layer))' % call())
+        first = Layer('RGB')
+        suite.add(name + ', seed 5', first, selected_only, before=RECTANGLE, call=call(seed=5))
+        suite.add(name + ', same seed, same picture', Layer('RGB'), same_as(first), before=RECTANGLE, call=call(seed=5))
+        suite.add(name + ', another seed', Layer('RGB'), differs_from(first), before=RECTANGLE, call=call(seed=6))
+        suite.add(name + ', another sampler', Layer('RGB'), differs_from(first), before=RECTANGLE, call=call(seed=5, sampler=1))
+        suite.add(name + ', with last values, nothing run before', Layer('RGB'), succeeded, before=RECTANGLE, call=call(mode='RUN-WITH-LAST-VALS'))
+        bad = {'steps': (0, 1001), 'seed': (-1,)}
+        bad.update({'context': (-1, 4097), 'grow': (-2, 257), 'feather': (-2, 257), 'texture': (-1.5, 1.1), 'variants': (0, 17)}
+                   if name == 'inpaint' else {'strength': (-0.1, 1.1), 'structure': (-0.1, 1.1)})
+        for argument, values in bad.items():
+            for value in values:
+                suite.add('%s, %s %g is refused' % (name, argument, value), Layer('RGB'),
+                          fails_with(argument if suite.gimp.major == '2' else 'out of range'), before=RECTANGLE,
+                          call=call(**{argument: value}))
+        add_new_layers(suite, name, call)
+
+
+def add_new_layers(suite, name, call):
+    title = {'inpaint': 'Inpainted', 'regenerate': 'Regenerated'}[name]
+    file = suite.file('seen-%s.raw' % name)
+
+    def mask_is_selection(status, text, layer):
+        problem = succeeded(status, text, layer)
+        box = [m for i, m in enumerate(layer.mask) if 16 <= i % WIDTH < 56 and 12 <= i // WIDTH < 42]
+        return problem or (None if [v / 255 for v in layer.after] == box else 'the layer mask is not the selection')
+
+    place = Layer('RGB')
+    suite.add(name + ' in place', place, selected_only, before=RECTANGLE, call=call())
+    suite.add(name + ' in a new layer looks the same', Layer('RGB'), looks_like(suite, file, place), before=RECTANGLE,
+              call='(begin %s (save-visible image %s))' % (call(output=1), scheme_string(file)))
+    suite.add(name + ' in a new layer: the layers', Layer('RGB'), says('((%s 1 1) (layer 1 0))' % title), before=RECTANGLE,
+              call='(begin %s (describe image))' % call(output=1))
+    suite.add(name + ' in a new layer: its mask is the selection', Layer('RGB'), mask_is_selection, before=RECTANGLE,
+              call=call(output=1), dump='(layer-mask (car (layers image)))')
+    suite.add(name + ' in a new layer, soft selection: the layer stays', Layer('RGBA', 'float'), unchanged_success, before=ELLIPSE,
+              call=call(output=1))
+    suite.add(name + ' of a layer mask in a new layer', Layer('GRAY'), fails_with('in place'), before=MASK + RECTANGLE,
+              call=call(output=1, drawable='mask'))
+
+
+def add_inpaint(suite):
+    suite.add('inpaint, nothing selected', Layer('RGB'), fails_with('select'), call=inpaint_call())
+    suite.add('inpaint, everything selected', Layer('RGB'), fails_with('unselected'), before='(gimp-selection-all image)', call=inpaint_call())
+    for kind in ('u8', 'u16', 'float'):
+        suite.add('inpaint, a hole of itself is grown a little, ' + kind, Layer('RGB', kind), reaches(3), before=LARGE, call=inpaint_call())
+    suite.add('inpaint, grown by 6', Layer('RGBA'), reaches(6), before=LARGE, call=inpaint_call(grow=6, feather=3))
+    grown = Layer('RGB')
+    suite.add('inpaint, grown', grown, reaches(5), before=LARGE, call=inpaint_call(grow=5, feather=0))
+    file = suite.file('seen-grown.raw')
+    suite.add('inpaint, grown, in a new layer looks the same', Layer('RGB'), looks_like(suite, file, grown), before=LARGE,
+              call='(begin %s (save-visible image %s))' % (inpaint_call(grow=5, feather=0, output=1), scheme_string(file)))
+    suite.add('inpaint, variants are layers, the first on top', Layer('RGB'),
+              says('((Inpainted, seed 7 1 1) (Inpainted, seed 8 0 1) (Inpainted, seed 9 0 1) (layer 1 0))', unchanged_success),
+              before=RECTANGLE, call='(begin %s (describe image))' % inpaint_call(variants=3, seed=7))
+    alone = Layer('RGB')
+    suite.add('inpaint, seed 8', alone, selected_only, before=RECTANGLE, call=inpaint_call(seed=8, **PLAIN))
+    second = suite.file('seen-second.raw')
+    suite.add('inpaint, the second variant is that of the next seed', Layer('RGB'), looks_like(suite, second, alone), before=RECTANGLE,
+              call='(begin %s (gimp-item-set-visible (car (layers image)) FALSE) (gimp-item-set-visible (cadr (layers image)) TRUE)'
+                   ' (save-visible image %s))' % (inpaint_call(seed=7, variants=2, **PLAIN), scheme_string(second)))
+    suite.add('inpaint, a component that is switched off', Layer('RGB'), lambda status, text, layer:
+              succeeded(status, text, layer) or (None if layer.before[0::3] == layer.after[0::3] and layer.before[1::3] != layer.after[1::3]
+                                                 else 'red changed, or green did not'),
+              before=RECTANGLE + '(gimp-image-set-component-active image CHANNEL-RED FALSE)', call=inpaint_call())
+
+
+def add_regenerate(suite):
+    for kind in pictures.TYPES:
+        suite.add('regenerate, strength 0 changes nothing, ' + kind, Layer('RGBA', kind), unchanged_success, call=regenerate_call(strength=0))
+    whole = Layer('RGB')
+    suite.add('regenerate, nothing selected: the whole layer', whole, selected_only, call=regenerate_call())
+    suite.add('regenerate, structure matters', Layer('RGB'), differs_from(whole), call=regenerate_call(structure=0))
+    suite.add('regenerate, whole layer in a new layer, without a mask', Layer('RGB'), says('((Regenerated 1 0) (layer 1 0))', unchanged_success),
+              call='(begin %s (describe image))' % regenerate_call(output=1))
+
+    def distance(status, text, layer):
+        if status != 'OK':
+            return 'failed: ' + text
+        layer.distance = sum((a - b) ** 2 for a, b in zip(layer.before, layer.after))
+        return None if layer is weak or layer.distance > weak.distance else 'no more than a weaker one'
+
+    weak = Layer('RGB')
+    suite.add('regenerate, strength 0.2', weak, distance, call=regenerate_call(strength=0.2))
+    suite.add('regenerate, more strength changes more', Layer('RGB'), distance, call=regenerate_call(strength=0.6))
+
+
 def add_quality(suite, model):
     """With a trained model the noise goes and the picture stays."""
     width, height = 192, 128
@@ -483,6 +671,11 @@ def main():
         add_quality(suite, trained)
     else:
         tap.skip('noise goes', 'there is no trained model in $DIFFUSION_MODELS')
+    suite.run()
+
+    add_fills(suite)
+    add_inpaint(suite)
+    add_regenerate(suite)
     suite.run()
     suite.end()
     return tap.end()

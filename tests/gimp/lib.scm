@@ -37,10 +37,23 @@
 
 ; Runs the filter, then saves what the drawable and the selection hold and removes the image, whether or not the filter
 ; failed.
-(define (run-case name image drawable out mask thunk)
+(define (run-case name image get-drawable out mask thunk)
   (attempt name thunk)
-  (pixels drawable "" out mask)
+  (pixels (get-drawable) "" out mask)
   (gimp-image-delete image))
+
+; The layers from the top: name, whether it is visible, whether it has a layer mask.
+(define (describe image)
+  (map (lambda (layer)
+         (list (car (gimp-item-get-name layer)) (car (gimp-item-get-visible layer)) (if (has-mask? layer) 1 0)))
+       (layers image)))
+
+; What the image looks like.
+(define (save-visible image file)
+  (let ((layer (car (gimp-layer-new-from-visible image image "visible"))))
+    (gimp-image-insert-layer image layer 0 0)
+    (pixels layer "" file "")
+    (gimp-image-remove-layer image layer)))
 
 ; Waits until the driver has made the file.
 (define (wait-for file)

@@ -557,21 +557,20 @@ def run_german(options, tap, model):
         session.end()
 
 
-def main():
-    options = gimptest.parse_arguments(__doc__)
-    tap = gimptest.Tap()
+def skip_without_tools():
     missing = [program for program in ('Xvfb', 'xdotool') if not shutil.which(program)]
     if missing:
         print('1..0 # SKIP not installed: ' + ' '.join(missing))
-        return 0
-    with_model = os.path.join(os.environ.get('DIFFUSION_MODELS', ''), 'default.safetensors')
-    folder = gimptest.Gimp(options, stock=(), plugins=False)
-    if not os.path.exists(with_model):
-        with_model = folder.path('default.safetensors')
-        subprocess.run([options.make_model, with_model], check=True)
-    run_english(options, tap, with_model)
-    run_german(options, tap, with_model)
-    folder.remove()
+        sys.exit(0)
+
+
+def main():
+    options = gimptest.parse_arguments(__doc__)
+    tap = gimptest.Tap()
+    skip_without_tools()
+    with gimptest.test_model(options) as model:
+        run_english(options, tap, model)
+        run_german(options, tap, model)
     return tap.end()
 
 

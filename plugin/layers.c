@@ -1,0 +1,133 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#include <string.h>
+
+#include <glib/gi18n.h>
+
+#include "layers.h"
+
+gboolean
+layers_check (HostDrawable drawable, GError **error)
+{
+  const char *sentence = NULL;
+
+  if (! gimp_item_is_layer (GIMP_ITEM (drawable)))
+    sentence
+        = _ ("Only a layer can have its result in a new layer; choose the result in place for a mask or a channel.");
+  else if (gimp_layer_is_floating_sel (GIMP_LAYER (drawable)))
+    sentence = _ ("A floating selection can have no layer above it; anchor it first (Layer > Anchor Layer).");
+
+  if (! sentence)
+    return TRUE;
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, sentence);
+  return FALSE;
+}
+
+static gboolean
+fail (GError **error)
+{
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, _ ("GIMP could not make a new layer: %s"),
+               HOST_PDB_ERROR ());
+  return FALSE;
+}
+
+HostLayer
+layers_make (Region *region, const char *name, RegionTick tick, gpointer data, GError **error)
+{
+  const GeglRectangle *rect = &region->rect;
+  const GeglRectangle  own = { 0, 0, rect->width, rect->height };
+  const HostImage      image = gimp_item_get_image (GIMP_ITEM (region->drawable));
+  g_autoptr (GeglBuffer) pixels = gegl_buffer_new (rect, region->native);
+  HostLayer   layer;
+  GeglBuffer *buffer;
+
+  if (! region_write_buffer (region, pixels, tick, data, error))
+    return HOST_NONE;
+  layer = gimp_layer_new (image, name, rect->width, rect->height, gimp_drawable_type (region->drawable), 100,
+                          GIMP_LAYER_MODE_NORMAL);
+  if (layer == HOST_NONE)
+    {
+      fail (error);
+      return HOST_NONE;
+    }
+  gimp_layer_set_offsets (layer, rect->x + region->selection_x, rect->y + region->selection_y);
+  buffer = gimp_drawable_get_buffer (GIMP_DRAWABLE (layer));
+  gegl_buffer_copy (pixels, rect, GEGL_ABYSS_NONE, buffer, &own);
+  g_object_unref (buffer);
+  return layer;
+}
+
+void
+layers_discard (HostLayer layer)
+{
+  if (layer != HOST_NONE)
+    gimp_item_delete (GIMP_ITEM (layer));
+}
+
+/* Sets the mask where it is 0 although the layer differs from the drawable below: a hole may have been grown. */
+static void
+show_changes (const Region *region, HostLayer layer, HostMask layer_mask)
+{
+  const GeglRectangle *rect = &region->rect;
+  const int            bytes = babl_format_get_bytes_per_pixel (region->native);
+  const Babl          *mask_format = babl_format ("Y float");
+  g_autoptr (GeglBuffer) old = gimp_drawable_get_buffer (region->drawable);
+  g_autoptr (GeglBuffer) fresh = gimp_drawable_get_buffer (GIMP_DRAWABLE (layer));
+  g_autoptr (GeglBuffer) mask = gimp_drawable_get_buffer (GIMP_DRAWABLE (layer_mask));
+  g_autofree guchar *before = g_malloc_n (rect->width, bytes);
+  g_autofree guchar *after = g_malloc_n (rect->width, bytes);
+  g_autofree float  *shown = g_new (float, rect->width);
+
+  for (int y = 0; y < rect->height; y++)
+    {
+      const GeglRectangle there = { rect->x, rect->y + y, rect->width, 1 }, here = { 0, y, rect->width, 1 };
+      gboolean            any = FALSE;
+
+      gegl_buffer_get (old, &there, 1.0, region->native, before, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+      gegl_buffer_get (fresh, &here, 1.0, region->native, after, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+      gegl_buffer_get (mask, &here, 1.0, mask_format, shown, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+      for (int x = 0; x < rect->width; x++)
+        if (shown[x] == 0 && memcmp (before + (gsize) x * bytes, after + (gsize) x * bytes, bytes) != 0)
+          {
+            shown[x] = 1;
+            any = TRUE;
+          }
+      if (any)
+        gegl_buffer_set (mask, &here, 0, mask_format, shown, GEGL_AUTO_ROWSTRIDE);
+    }
+}
+
+static gboolean
+insert (const Region *region, HostLayer layer, int position, gboolean visible, GError **error)
+{
+  const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
+  HostMask        mask;
+
+  gimp_item_set_visible (GIMP_ITEM (layer), visible);
+  if (! gimp_image_insert_layer (image, layer, GIMP_LAYER (gimp_item_get_parent (GIMP_ITEM (region->drawable))),
+                                 position))
+    return fail (error);
+  if (! region->masked)
+    return TRUE;
+
+  mask = gimp_layer_create_mask (layer, GIMP_ADD_MASK_SELECTION);
+  if (mask == HOST_NONE)
+    return fail (error);
+  show_changes (region, layer, mask);
+  return gimp_layer_add_mask (layer, mask) || fail (error);
+}
+
+gboolean
+layers_insert (const Region *region, const HostLayer *layers, guint n, GError **error)
+{
+  const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
+  const int       position = gimp_image_get_item_position (image, GIMP_ITEM (region->drawable));
+  gboolean        success = TRUE;
+
+  gimp_image_undo_group_start (image);
+  for (guint i = n; success && i-- > 0;)
+    success = insert (region, layers[i], position, i == 0, error);
+  gimp_image_undo_group_end (image);
+  return success;
+}

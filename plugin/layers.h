@@ -1,0 +1,26 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Results as new layers above the one that was filtered.
+ */
+#pragma once
+
+#include "host.h"
+#include "region.h"
+
+G_BEGIN_DECLS
+
+/* FALSE, with a sentence that names the remedy, if the drawable can have no layers above it. */
+gboolean layers_check (HostDrawable drawable, GError **error);
+
+/* A layer with the region's rectangle of its picture, not yet part of the image; HOST_NONE on failure. */
+HostLayer layers_make (Region *region, const char *name, RegionTick tick, gpointer data, GError **error);
+
+/* Puts the layers above the region's drawable, the first topmost and alone visible, each with the selection as its
+ * layer mask, as one undo step.  A mask also shows what was changed where nothing is selected. */
+gboolean layers_insert (const Region *region, const HostLayer *layers, guint n, GError **error);
+
+/* Forgets a layer that was not inserted. */
+void layers_discard (HostLayer layer);
+
+G_END_DECLS
