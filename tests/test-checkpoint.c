@@ -434,6 +434,327 @@ test_shrinks (void)
   g_unlink (path);
 }
 
+/* ---- files that are refused ---- */
+
+static void
+assert_refused (const char *path, const char *word)
+{
+  GError         *error = NULL;
+  DiffusionModel *model = diffusion_model_load (path, &error);
+
+  g_assert_null (model);
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_test_message ("%s", error->message);
+  g_assert_nonnull (strstr (error->message, word));
+  g_clear_error (&error);
+}
+
+/* Files that have one tensor, whose name says what they are. */
+static void
+test_kinds (void)
+{
+  static const struct
+  {
+    const char *tensor, *word;
+  } kinds[] = {
+    { "lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight", "a LoRA" },
+    { "model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "Flux" },
+    { "double_blocks.0.img_attn.norm.key_norm.scale", "Flux" },
+    { "model.diffusion_model.joint_blocks.0.x_block.mlp.fc1.weight", "Stable Diffusion 3" },
+    { "conditioner.embedders.1.model.ln_final.weight", "Stable Diffusion XL" },
+    { "control_model.input_blocks.0.0.weight", "ControlNet" },
+    { "down_blocks.0.resnets.0.conv1.weight", "several files" },
+    { "first_stage_model.decoder.conv_in.weight", "(VAE) alone" },
+    { "emb_params", "textual inversion" },
+    { "cond_stage_model.transformer.text_model.final_layer_norm.weight", "text encoder alone" },
+    { "something.else", "model.diffusion_model.input_blocks.0.0.weight is missing" },
+    { "model.diffusion_model.input_blocks.0.0.weight", "token_embedding.weight is missing" },
+  };
+  g_autofree char *path = make_path ("kind.safetensors");
+  float            value = 1;
+  int              one = 1;
+  GError          *error = NULL;
+
+  for (gsize i = 0; i < G_N_ELEMENTS (kinds); i++)
+    {
+      TensorEntry entry = { kinds[i].tensor, &one, 1, 1, &value, TENSOR_F16 };
+
+      tensors_write (path, &entry, 1, NULL, &error);
+      g_assert_no_error (error);
+      assert_refused (path, kinds[i].word);
+    }
+  g_file_set_contents (path, "PK\3\4 a zip archive with a pickle in it", -1, NULL);
+  assert_refused (path, "pickle");
+  g_file_set_contents (path, "\200\2}q\1.", -1, NULL);
+  assert_refused (path, "pickle");
+  g_unlink (path);
+}
+
+#define IN_BLOCK "model.diffusion_model.input_blocks.4.0.in_layers.2.weight"
+
+/* A tensor less, of another shape, not a number; half a file. */
+static void
+test_damaged (void)
+{
+  g_autofree char *path = make_path ("damaged.safetensors"), *contents = NULL;
+  References       r;
+  float           *values;
+  gsize            length;
+
+  if (! references_open (&r, "sd1"))
+    return;
+  write_changed (r.checkpoint, path, TENSOR_F16, IN_BLOCK, NULL, NULL, NULL);
+  assert_refused (path, IN_BLOCK " is missing");
+  values = g_new0 (float, 64 * 32 * 9);
+  write_changed (r.checkpoint, path, TENSOR_BF16, IN_BLOCK, (int[]){ 64, 16, 3, 3 }, values, NULL);
+  assert_refused (path, IN_BLOCK " has another shape");
+  values[1000] = NAN;
+  write_changed (r.checkpoint, path, TENSOR_F32, IN_BLOCK, (int[]){ 64, 32, 3, 3 }, values, NULL);
+  assert_refused (path, IN_BLOCK " has values that are no numbers");
+  g_assert_true (g_file_get_contents (path, &contents, &length, NULL));
+  g_file_set_contents (path, contents, (gssize) length / 2, NULL);
+  assert_refused (path, "truncated");
+  g_unlink (path);
+  g_free (values);
+  references_close (&r);
+}
+
+static void
+test_families (void)
+{
+  DiffusionCheckpoint sd1, sd2;
+  GError             *error = NULL;
+  g_autofree char    *first = NULL, *second = NULL;
+
+  if (! references_find ())
+    return;
+  first = references_get_path ("tiny-sd1.safetensors");
+  second = references_get_path ("tiny-sd2.safetensors");
+  g_assert_true (diffusion_checkpoint_look (first, &sd1, &error));
+  g_assert_true (diffusion_checkpoint_look (second, &sd2, &error));
+  g_assert_cmpint (sd1.family, ==, DIFFUSION_FAMILY_SD1);
+  g_assert_cmpint (sd2.family, ==, DIFFUSION_FAMILY_SD2);
+  g_assert_cmpint (sd1.prediction, ==, DIFFUSION_PREDICTION_EPSILON);
+  g_assert_false (sd1.inpainting || sd2.inpainting || sd1.few_steps || sd2.few_steps);
+  g_assert_cmpint (sd1.native_size, ==, 512);
+}
+
+/* ---- prompts ---- */
+
+static void
+test_weights (void)
+{
+  g_autoptr (Tokenizer) tokenizer = open_tokenizer ();
+  g_autofree char *long_prompt = g_strnfill (10000, 'a'), *brackets = g_strnfill (10000, '(');
+  Prompt           plain, weighted;
+
+  prompt_parse (tokenizer, "a red boat", PROMPT_END, &plain);
+  prompt_parse (tokenizer, "a (red:1.3) [boat]", PROMPT_END, &weighted);
+  g_assert_cmpmem (plain.ids, sizeof plain.ids, weighted.ids, sizeof weighted.ids);
+  g_assert_true (weighted.weighted);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[1], 1.0f, 1e-6f);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[2], 1.3f, 1e-6f);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1 / 1.1f, 1e-6f);
+  prompt_parse (tokenizer, "((a red:2) boat)", PROMPT_END, &weighted);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[2], 2.2f, 1e-6f);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1.1f, 1e-6f);
+  prompt_parse (tokenizer, "a red boat \\(wooden\\)", PROMPT_END, &weighted);
+  g_assert_false (weighted.weighted);
+  g_assert_cmpint (weighted.ids[4], !=, PROMPT_END);
+  prompt_parse (tokenizer, long_prompt, PROMPT_END, &plain);
+  g_assert_cmpint (plain.ids[PROMPT_LENGTH - 1], ==, PROMPT_END);
+  prompt_parse (tokenizer, brackets, PROMPT_END, &plain);
+  prompt_parse (tokenizer, "\xff\xfe not UTF-8 \xf0\x9f\x90\x8e \xe6\xbc\xa2", PROMPT_END, &plain);
+  g_assert_cmpint (plain.ids[0], ==, PROMPT_START);
+  prompt_parse (tokenizer, NULL, 0, &plain);
+  g_assert_cmpint (plain.ids[2], ==, 0);
+}
+
+/* ---- tasks ---- */
+
+#define W 90
+#define H 70
+
+static DiffusionPicture *
+new_picture (int width, int height)
+{
+  DiffusionPicture *picture = diffusion_picture_new (width, height, 3, NULL);
+
+  for (int i = 0; i < width * height * 3; i++)
+    picture->data[i] = 0.5f + 0.4f * sinf (0.05f * (float) (i % 97) + 0.003f * (float) i);
+  return picture;
+}
+
+static DiffusionModel *
+load_tiny (const char *family)
+{
+  g_autofree char *name = g_strdup_printf ("tiny-%s.safetensors", family), *path = references_get_path (name);
+  GError          *error = NULL;
+  DiffusionModel  *model = diffusion_model_load (path, &error);
+
+  g_assert_no_error (error);
+  return model;
+}
+
+static gboolean
+is_same (const DiffusionPicture *a, const DiffusionPicture *b, int x, int y)
+{
+  gsize at = ((gsize) y * (gsize) a->width + (gsize) x) * 3;
+
+  return memcmp (a->data + at, b->data + at, 3 * sizeof (float)) == 0;
+}
+
+/* Outside bit for bit, inside something else; the same seed gives the same, another one another. */
+static void
+test_tasks (gconstpointer family)
+{
+  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
+  DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) original = new_picture (W, H), mask = diffusion_picture_new (W, H, 1, NULL);
+  GError *error = NULL;
+
+  if (! references_find ())
+    return;
+  model = load_tiny (family);
+  diffusion_model_set_prediction (model, DIFFUSION_PREDICTION_EPSILON);
+  options.steps = 2;
+  options.size = 64;
+  options.prompt = "a (wooden:1.2) boat";
+  options.negative = "blurry";
+  for (int y = 30; y < 50; y++)
+    for (int x = 20; x < 60; x++)
+      mask->data[y * W + x] = x < 40 ? 1 : 0.5f;
+  for (int task = 0; task < 2; task++)
+    {
+      g_autoptr (DiffusionPicture) a = diffusion_picture_copy (original, NULL),
+                                   b = diffusion_picture_copy (original, NULL);
+      g_autoptr (DiffusionPicture) c = diffusion_picture_copy (original, NULL);
+      DiffusionPicture *pictures[] = { a, b, c };
+
+      for (int i = 0; i < 3; i++)
+        {
+          options.seed = i == 2 ? 8 : 7;
+          options.threads = i == 1 ? 1 : 2;
+          if (task == 0)
+            diffusion_regenerate (model, pictures[i], mask, 0.6, 0, &options, NULL, &error);
+          else
+            diffusion_inpaint (model, pictures[i], mask, &inpaint, &options, NULL, &error);
+          g_assert_no_error (error);
+        }
+      g_assert_cmpmem (a->data, W * H * 12, b->data, W * H * 12);
+      for (int y = 0; y < H; y++)
+        for (int x = 0; x < W; x++)
+          if (mask->data[y * W + x] == 0)
+            g_assert_true (is_same (a, original, x, y) && is_same (c, original, x, y));
+      g_assert_false (is_same (a, original, 30, 40));
+      g_assert_false (is_same (a, c, 30, 40));
+    }
+}
+
+/* One pixel, a picture of one pixel, a cancelled run, what checkpoints do not do. */
+static void
+test_corners (void)
+{
+  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionNoise          noise;
+  g_autoptr (GCancellable) cancelled = g_cancellable_new ();
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) picture = new_picture (W, H), mask = diffusion_picture_new (W, H, 1, NULL);
+  g_autoptr (DiffusionPicture) dot = new_picture (1, 1);
+  g_autoptr (DiffusionPicture) original = diffusion_picture_copy (picture, NULL);
+  double  bytes, seconds;
+  GError *error = NULL;
+
+  if (! references_find ())
+    return;
+  model = load_tiny ("sd1");
+  options.steps = 1;
+  options.size = 64;
+  g_cancellable_cancel (cancelled);
+  g_assert_false (diffusion_regenerate (model, picture, NULL, 0.5, 0, &options, cancelled, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  g_clear_error (&error);
+  diffusion_noise_set_uniform (&noise, 0.1);
+  g_assert_false (diffusion_denoise (model, picture, NULL, &noise, 1, &options, NULL, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_clear_error (&error);
+  g_assert_true (diffusion_regenerate (model, picture, mask, 0.5, 0, &options, NULL, &error)); /* nothing selected */
+  g_assert_true (diffusion_regenerate (model, picture, NULL, 0, 0, &options, NULL, &error));
+  g_assert_cmpmem (picture->data, W * H * 12, original->data, W * H * 12);
+  mask->data[0] = 1;
+  inpaint.grow = 0;
+  g_assert_true (diffusion_inpaint (model, picture, mask, &inpaint, &options, NULL, &error));
+  g_assert_false (is_same (picture, original, 0, 0));
+  g_assert_true (is_same (picture, original, 1, 0) && is_same (picture, original, 0, 1));
+  g_assert_true (diffusion_generate (model, dot, &options, NULL, &error));
+  g_assert_no_error (error);
+  options.size = 100;
+  g_assert_false (diffusion_generate (model, dot, &options, NULL, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
+  options.size = 0;
+  diffusion_model_estimate_cost (model, 512, 512, &options, &bytes, &seconds);
+  g_assert_cmpfloat (bytes, >, 1e7);
+  g_assert_cmpfloat (seconds, >, 0);
+}
+
+/* A latent whose own strength is s goes the way of a whole run from s; one of 0 comes back as it was. */
+static void
+test_levels (void)
+{
+  enum
+  {
+    SIDE = 16,
+    COUNT = SIDE * SIDE
+  };
+  Networks       networks;
+  float          alphas[SD_TIMESTEPS], original[COUNT * 4], strength[COUNT], a[COUNT * 4], b[COUNT * 4];
+  double         sigmas[] = { 0, 0, 0 }, timesteps[2];
+  LatentSchedule whole, part = { 2, sigmas, timesteps };
+  LatentDenoiser denoiser;
+  LatentJob      job = { SIDE, SIDE, original, strength, 5, 3, 4, NULL, NULL };
+  SdTensor       context;
+  GError        *error = NULL;
+
+  if (! networks_open (&networks, "sd1"))
+    return;
+  g_assert_true (tensor_file_read (networks.r.checkpoint, "alphas_cumprod", (int[]){ SD_TIMESTEPS }, 1, alphas, NULL));
+  context = references_get (&networks.r, "text.cond");
+  denoiser = (LatentDenoiser){ networks.r.run, networks.unet, FALSE, &context, 1, NULL, 64 };
+  for (int i = 0; i < COUNT * 4; i++)
+    original[i] = sinf ((float) i);
+  for (int i = 0; i < COUNT; i++)
+    strength[i] = 0.5f;
+  latent_schedule_init (&whole, alphas, 1, 4);
+  for (int i = 0; i < 2; i++)
+    {
+      /* Of 999, 749, 500, 250 a strength of 0.5, timestep 499, takes part in the last alone. */
+      timesteps[i] = whole.timesteps[3] * (1 - 0.5 * i);
+      sigmas[i] = whole.sigmas[3];
+    }
+  part.steps = 1;
+  sigmas[1] = 0;
+  g_assert_true (latent_reverse (&denoiser, &job, &whole, DIFFUSION_SAMPLER_DDIM, a, &error));
+  job.strength = NULL;
+  g_assert_true (latent_reverse (&denoiser, &job, &part, DIFFUSION_SAMPLER_DDIM, b, &error));
+  for (int i = 0; i < COUNT * 4; i++)
+    g_assert_cmpfloat_with_epsilon (a[i], b[i], 1e-4f);
+  for (int i = 0; i < COUNT; i++)
+    strength[i] = i % 3 ? 1 : 0;
+  job.strength = strength;
+  for (int sampler = DIFFUSION_SAMPLER_DDPM; sampler <= DIFFUSION_SAMPLER_LCM; sampler++)
+    {
+      g_assert_true (latent_reverse (&denoiser, &job, &whole, (DiffusionSampler) sampler, a, &error));
+      for (int i = 0; i < COUNT * 4; i++)
+        if (i / 4 % 3 == 0)
+          g_assert_cmpfloat (a[i], ==, original[i]);
+    }
+  latent_schedule_clear (&whole);
+  networks_close (&networks);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -451,5 +772,13 @@ main (int argc, char **argv)
   g_test_add_data_func ("/checkpoint/sd2/chain", "sd2", test_chain);
   g_test_add_func ("/checkpoint/sd2/turbo", test_turbo);
   g_test_add_func ("/checkpoint/shrinks", test_shrinks);
+  g_test_add_func ("/checkpoint/kinds", test_kinds);
+  g_test_add_func ("/checkpoint/damaged", test_damaged);
+  g_test_add_func ("/checkpoint/families", test_families);
+  g_test_add_func ("/checkpoint/weights", test_weights);
+  g_test_add_data_func ("/checkpoint/sd1/tasks", "sd1", test_tasks);
+  g_test_add_data_func ("/checkpoint/sd2/tasks", "sd2", test_tasks);
+  g_test_add_func ("/checkpoint/corners", test_corners);
+  g_test_add_func ("/checkpoint/levels", test_levels);
   return g_test_run ();
 }

@@ -232,19 +232,17 @@ latent_reverse (const LatentDenoiser *denoiser, const LatentJob *job, const Late
     {
       float *other = before;
 
-      noise_original (job, schedule->sigmas[i], schedule->timesteps[i], FALSE, x);
       success = latent_denoise (denoiser, job->width, job->height, x, schedule->sigmas[i], schedule->timesteps[i],
                                 clean, error);
       if (! success)
         break;
       step_down (job, schedule, i, sampler, clean, before, x);
+      noise_original (job, schedule->sigmas[i + 1], schedule->timesteps[i], FALSE, x);
       if (job->done)
         job->done (i, schedule, clean, x, job->user_data);
       before = clean;
       clean = other;
     }
-  if (success)
-    noise_original (job, schedule->sigmas[schedule->steps], schedule->timesteps[schedule->steps - 1], FALSE, x);
   core_free (clean);
   core_free (before);
   return success;

@@ -62,7 +62,8 @@ typedef struct
   gpointer user_data;
 } LatentJob;
 
-/* Walks down the schedule; x: [h][w][4], the result.  At each step latents whose own strength is below the step's are
- * put back from the noised original (Levin and Fried 2023); those that are never reached come back as they were. */
+/* Walks down the schedule; x: [h][w][4], the result.  After each step latents whose own strength is below the step's
+ * are put back from the original, noised to where the step leads (Levin and Fried 2023): so each begins its own way
+ * from the noised original at its own level.  Those that are never reached come back as they were. */
 gboolean latent_reverse (const LatentDenoiser *denoiser, const LatentJob *job, const LatentSchedule *schedule,
                          DiffusionSampler sampler, float *x, GError **error);

@@ -43,6 +43,7 @@ sd_run_new_dry (void)
   run->threads = 1;
   run->scratch = g_new0 (Scratch, 1);
   run->errors = g_new0 (GError *, 1);
+  run->raw = g_new0 (Scratch, 1);
   return run;
 }
 
