@@ -55,6 +55,7 @@ def parse_arguments(description):
     parser.add_argument('--plugin', required=True, help='the program gimp-diffusion')
     parser.add_argument('--pixels', required=True, help='the helper plug-in test-pixels')
     parser.add_argument('--make-model', required=True, help='the helper program make-model')
+    parser.add_argument('--build', help='the build folder')
     parser.add_argument('--locale', help='a folder with built catalogs')
     parser.add_argument('--output', help='where screenshots go')
     return parser.parse_args()
