@@ -3,7 +3,7 @@
  * Pull and push: average what is known down a pyramid, then fill each level's holes from the level above (Gortler et
  * al. 1996, "The Lumigraph", section 3.4, with weights 0 and 1).
  */
-#include "core/core.h"
+#include "fill.h"
 
 #include <math.h>
 
@@ -20,9 +20,8 @@ has_holes (const DiffusionPicture *picture)
   return FALSE;
 }
 
-/* Each pixel of the result is the mean of what is known among its four. */
-static DiffusionPicture *
-pull (const DiffusionPicture *fine, GError **error)
+DiffusionPicture *
+holes_reduce (const DiffusionPicture *fine, int least, GError **error)
 {
   const int         channels = fine->channels;
   DiffusionPicture *coarse = diffusion_picture_new ((fine->width + 1) / 2, (fine->height + 1) / 2, channels, error);
@@ -48,14 +47,14 @@ pull (const DiffusionPicture *fine, GError **error)
               known++;
             }
         for (int c = 0; c < channels; c++)
-          sum[c] = known ? sum[c] / known : NAN;
+          sum[c] = known >= least ? sum[c] / (float) known : NAN;
       }
   return coarse;
 }
 
 /* Linear interpolation of the coarser level at a fine pixel's centre. */
-static void
-push (DiffusionPicture *fine, const DiffusionPicture *coarse)
+void
+holes_enlarge (DiffusionPicture *fine, const DiffusionPicture *coarse)
 {
   const int channels = fine->channels;
 
@@ -93,10 +92,10 @@ diffusion_fill_smooth (DiffusionPicture *picture, GError **error)
       return TRUE;
     }
 
-  g_autoptr (DiffusionPicture) coarse = pull (picture, error);
+  g_autoptr (DiffusionPicture) coarse = holes_reduce (picture, 1, error);
 
   if (! coarse || ! diffusion_fill_smooth (coarse, error))
     return FALSE;
-  push (picture, coarse);
+  holes_enlarge (picture, coarse);
   return TRUE;
 }

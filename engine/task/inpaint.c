@@ -1,28 +1,18 @@
 /* Inpainting: a hole is a region at a high level among pixels that are known.  SPDX-License-Identifier:
  * GPL-3.0-or-later */
 #include "checkpoint.h"
+#include "fill.h"
 #include "net/model.h"
 #include "region.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The hole starts from a smooth fill with noise of this level: from much more, the mean of the noise over the hole
- * would be taken for its colour. */
-#define START_LEVEL 0.5f
-
-/* A region's crop. */
-typedef struct
-{
-  DiffusionPicture *picture, *cover, *level;
-} Crop;
-
 static void
 crop_clear (Crop *crop)
 {
   g_clear_pointer (&crop->picture, diffusion_picture_free);
   g_clear_pointer (&crop->cover, diffusion_picture_free);
-  g_clear_pointer (&crop->level, diffusion_picture_free);
 }
 
 /* Copies the crop out; unknown pixels, those of other regions that were not filled yet among them, become NAN. */
@@ -35,8 +25,7 @@ crop_cut (const DiffusionPicture *picture, const DiffusionPicture *mask, const R
 
   crop->cover = region_make_cover (region, regions, mask, error);
   crop->picture = crop->cover ? diffusion_picture_new (box.width, box.height, 3, error) : NULL;
-  crop->level = crop->picture ? diffusion_picture_new (box.width, box.height, 1, error) : NULL;
-  if (! crop->level)
+  if (! crop->picture)
     return FALSE;
   for (int y = 0; y < box.height; y++)
     for (int x = 0; x < box.width; x++)
@@ -48,23 +37,12 @@ crop_cut (const DiffusionPicture *picture, const DiffusionPicture *mask, const R
 
         for (int c = 0; c < 3; c++)
           crop->picture->data[i * 3 + (gsize) c] = unknown ? NAN : pixel[c];
-        crop->level->data[i] = unknown ? START_LEVEL : 0;
         known += ! unknown;
       }
   if (known == 0)
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
                  "All of it is selected: leave some of the picture unselected, for the fill is made from that.");
   return known > 0;
-}
-
-static gboolean
-fill_crop (const DiffusionModel *model, Crop *crop, const DiffusionOptions *options, GCancellable *cancellable,
-           GError **error)
-{
-  return diffusion_fill_smooth (crop->picture, error)
-         && diffusion_forward (crop->picture, crop->level, 0, 1, options->seed, 0, options->origin_x, options->origin_y,
-                               error)
-         && diffusion_reverse (model, crop->picture, crop->level, options, cancellable, error);
 }
 
 static void
@@ -101,13 +79,13 @@ report_part (double fraction, gpointer data)
 
 static gboolean
 fill_region (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
-             const Regions *regions, int index, const gboolean *filled, const DiffusionOptions *options,
-             GCancellable *cancellable, GError **error)
+             const DiffusionInpaintOptions *inpaint, const Regions *regions, int index, const gboolean *filled,
+             const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
   const Region    *region = &regions->regions[index];
   DiffusionOptions own = *options;
   Part             part = { options, (double) index / regions->count, 1.0 / regions->count };
-  Crop             crop = { NULL, NULL, NULL };
+  Crop             crop = { NULL, NULL, region->radius + region->grow, inpaint->texture, inpaint->noise };
   gboolean         success;
 
   own.origin_x += region->crop.x;
@@ -166,7 +144,7 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
   filled = g_new0 (gboolean, (gsize) labels + 1);
   for (int i = 0; success && i < regions.count; i++)
     {
-      success = fill_region (model, picture, mask, &regions, i, filled, options, cancellable, error);
+      success = fill_region (model, picture, mask, inpaint, &regions, i, filled, options, cancellable, error);
       filled[regions.regions[i].group] = TRUE;
     }
   regions_clear (&regions);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* A region is thin when no disc of this radius fits into it: strokes of a pen, scratches, letters. */
-#define THIN_RADIUS 8.0
+#define THIN_RADIUS 12.0
 #define GROW_LARGE  2
 
 #define CONTEXT_MIN 64
@@ -140,9 +140,9 @@ flood (const DiffusionPicture *mask, Regions *regions, int x, int y, guint32 lab
   return box;
 }
 
-/* The radius of the largest disc within a region, and whether its mask has an edge of less than 1. */
+/* How far a region's innermost pixel is from the nearest known one; beyond the picture's edge nothing is known. */
 static gboolean
-measure_radius (const Regions *regions, Region *region, GError **error)
+measure_radius (const DiffusionPicture *mask, const Regions *regions, Region *region, GError **error)
 {
   DiffusionBox box = region->box;
   int          width = box.width + 2, height = box.height + 2;
@@ -154,12 +154,17 @@ measure_radius (const Regions *regions, Region *region, GError **error)
     return FALSE;
   for (int y = 0; y < height; y++)
     for (int x = 0; x < width; x++)
-      distance[(gsize) y * (gsize) width + (gsize) x]
-          = regions_label (regions, box.x + x - 1, box.y + y - 1) == region->group ? INFINITY : 0;
+      {
+        int      u = box.x + x - 1, v = box.y + y - 1;
+        gboolean beyond = u < 0 || v < 0 || u >= mask->width || v >= mask->height;
+
+        distance[(gsize) y * (gsize) width + (gsize) x]
+            = beyond || regions_label (regions, u, v) == region->group ? INFINITY : 0;
+      }
   success = region_distance (distance, width, height, error);
   for (gsize i = 0; success && i < count; i++)
     most = MAX (most, distance[i]);
-  region->radius = sqrt ((double) most);
+  region->radius = isinf (most) ? MAX (width, height) : sqrt ((double) most);
   core_free (distance);
   return success;
 }
@@ -259,7 +264,7 @@ regions_find (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpai
   regions->regions = (Region *) (void *) g_array_free (g_steal_pointer (&list), FALSE);
   for (int i = 0; i < regions->count; i++)
     {
-      if (! measure_radius (regions, &regions->regions[i], error))
+      if (! measure_radius (mask, regions, &regions->regions[i], error))
         return FALSE;
       choose_crop (mask, inpaint, &regions->regions[i]);
     }

@@ -1,0 +1,508 @@
+/* Texture from the surroundings.  SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Targets are patches that touch the hole, sources those that do not.  Each target knows its match, a source.  A search
+ * tries its neighbours' matches and random places around its own (PatchMatch); a vote then makes each hole pixel what
+ * the matches of all patches over it say.  Rows are split into bands of a fixed height that read each other's matches
+ * as they were before the search, so that results do not depend on threads.
+ */
+#include "exemplar.h"
+#include "compute/vector.h"
+
+#define HALF     3
+#define SIDE     (2 * HALF + 1)
+#define CHANNELS 4 /* R', G', B' and roughness */
+#define BAND     16
+/* A pixel's say falls with its depth in the hole: Wexler et al. 2007, section 3.3. */
+#define CONFIDENCE_FALL 1.3f
+#define CONFIDENCE_MIN  0.02f
+/* Roughness tells textures of one colour apart where a patch is too small to. */
+#define ROUGHNESS_WEIGHT 2.0f
+#define FIRST_SEARCHES   8
+/* Width of the ring of known pixels that a fill is joined to. */
+#define JOIN 2
+#define FAR  1e30f
+
+/* NAN, which this file's compiler options do not let it write or ask for. */
+static const union
+{
+  guint32 bits;
+  float   value;
+} unknown = { 0x7fc00000u };
+#define UNKNOWN unknown.value
+
+struct _Exemplar
+{
+  int     width, height;
+  float  *pixels;   /* CHANNELS each */
+  float  *weight;   /* CHANNELS each, all the same: for how much the pixel counts in a distance */
+  guint8 *hole;     /* per pixel */
+  guint8 *target;   /* per pixel, as a patch's centre */
+  guint8 *source;   /* likewise */
+  gint32 *match;    /* a source's place for each target */
+  gint32 *before;   /* the matches before a search */
+  float  *distance; /* of each target to its match */
+  gint32 *sources;  /* places of all sources */
+  int     n_sources;
+  int     first_row, end_row; /* rows with targets */
+  float  *votes;              /* CHANNELS each */
+};
+
+void
+exemplar_free (Exemplar *e)
+{
+  if (! e)
+    return;
+  core_free (e->pixels);
+  core_free (e->weight);
+  core_free (e->hole);
+  core_free (e->target);
+  core_free (e->source);
+  core_free (e->match);
+  core_free (e->before);
+  core_free (e->distance);
+  core_free (e->sources);
+  core_free (e->votes);
+  g_free (e);
+}
+
+/* ---- the level ---- */
+
+/* Marks centres: sources, whose patches have no hole pixel, and targets, the others.  A patch lies within the picture.
+ */
+static void
+mark_patches (Exemplar *e)
+{
+  e->first_row = e->height;
+  for (int y = HALF; y < e->height - HALF; y++)
+    for (int x = HALF; x < e->width - HALF; x++)
+      {
+        int    holes = 0;
+        gint32 at = y * e->width + x;
+
+        for (int v = -HALF; v <= HALF; v++)
+          for (int u = -HALF; u <= HALF; u++)
+            holes += e->hole[at + v * e->width + u];
+        e->source[at] = holes == 0;
+        e->target[at] = holes > 0;
+        if (holes == 0)
+          e->sources[e->n_sources++] = at;
+        else
+          {
+            e->first_row = MIN (e->first_row, y);
+            e->end_row = y + 1;
+          }
+      }
+}
+
+/* Weights by depth: the distance to the nearest known pixel, in rings. */
+static void
+set_weights (Exemplar *e)
+{
+  gsize count = (gsize) e->width * (gsize) e->height;
+  float weight = 1;
+
+  for (gsize i = 0; i < count; i++)
+    e->distance[i] = e->hole[i] ? 0 : 1;
+  for (gboolean more = TRUE; more && weight > CONFIDENCE_MIN;)
+    {
+      more = FALSE;
+      weight /= CONFIDENCE_FALL;
+      for (int y = 0; y < e->height; y++)
+        for (int x = 0; x < e->width; x++)
+          {
+            gsize    i = (gsize) y * (gsize) e->width + (gsize) x;
+            gboolean near = (x > 0 && e->distance[i - 1] > weight) || (x + 1 < e->width && e->distance[i + 1] > weight)
+                            || (y > 0 && e->distance[i - (gsize) e->width] > weight)
+                            || (y + 1 < e->height && e->distance[i + (gsize) e->width] > weight);
+
+            if (e->distance[i] == 0 && near)
+              {
+                e->distance[i] = weight;
+                more = TRUE;
+              }
+          }
+    }
+  for (gsize i = 0; i < count; i++)
+    for (gsize c = 0; c < CHANNELS; c++)
+      e->weight[i * CHANNELS + c] = MAX (e->distance[i], CONFIDENCE_MIN) * (c == 3 ? ROUGHNESS_WEIGHT : 1);
+}
+
+Exemplar *
+exemplar_new (const DiffusionPicture *picture, const DiffusionPicture *roughness, const DiffusionPicture *hole,
+              GError **error)
+{
+  g_autoptr (Exemplar) e = g_new0 (Exemplar, 1);
+  gsize count = (gsize) picture->width * (gsize) picture->height;
+
+  e->width = picture->width;
+  e->height = picture->height;
+  if (! (e->pixels = core_alloc0 (count, CHANNELS * sizeof (float), error))
+      || ! (e->weight = core_alloc0 (count, CHANNELS * sizeof (float), error))
+      || ! (e->votes = core_alloc0 (count, CHANNELS * sizeof (float), error))
+      || ! (e->distance = core_alloc0 (count, sizeof (float), error))
+      || ! (e->match = core_alloc0 (count, sizeof (gint32), error))
+      || ! (e->before = core_alloc0 (count, sizeof (gint32), error))
+      || ! (e->sources = core_alloc0 (count, sizeof (gint32), error)) || ! (e->hole = core_alloc0 (count, 1, error))
+      || ! (e->target = core_alloc0 (count, 1, error)) || ! (e->source = core_alloc0 (count, 1, error)))
+    return NULL;
+  for (gsize i = 0; i < count; i++)
+    {
+      for (gsize c = 0; c < 3; c++)
+        e->pixels[i * CHANNELS + c] = picture->data[i * 3 + c];
+      e->pixels[i * CHANNELS + 3] = roughness->data[i];
+      e->hole[i] = hole->data[i] > 0;
+    }
+  mark_patches (e);
+  set_weights (e);
+  return e->n_sources > 0 && e->end_row > 0 ? g_steal_pointer (&e) : NULL;
+}
+
+void
+exemplar_get (const Exemplar *e, DiffusionPicture *picture)
+{
+  gsize count = (gsize) e->width * (gsize) e->height;
+
+  for (gsize i = 0; i < count; i++)
+    for (gsize c = 0; c < 3 && e->hole[i]; c++)
+      picture->data[i * 3 + c] = e->pixels[i * CHANNELS + c];
+}
+
+void
+exemplar_set (Exemplar *e, const DiffusionPicture *picture)
+{
+  gsize count = (gsize) e->width * (gsize) e->height;
+
+  for (gsize i = 0; i < count; i++)
+    for (gsize c = 0; c < 3 && e->hole[i]; c++)
+      e->pixels[i * CHANNELS + c] = picture->data[i * 3 + c];
+}
+
+/* ---- the search ---- */
+
+/* The weighted square distance of two patches; not exact when above `most`. */
+static inline float
+patch_distance (const Exemplar *e, gint32 target, gint32 source, float most)
+{
+  const gsize  stride = (gsize) e->width * CHANNELS, corner = (gsize) (HALF * e->width + HALF) * CHANNELS;
+  const float *a = e->pixels + (gsize) target * CHANNELS - corner;
+  const float *b = e->pixels + (gsize) source * CHANNELS - corner;
+  const float *w = e->weight + (gsize) target * CHANNELS - corner;
+  float        sum = 0;
+
+  for (int y = 0; y < SIDE && sum < most; y++, a += stride, b += stride, w += stride)
+    {
+      float row = 0;
+
+      for (int i = 0; i < SIDE * CHANNELS; i++)
+        row += w[i] * (a[i] - b[i]) * (a[i] - b[i]);
+      sum += row;
+    }
+  return sum;
+}
+
+typedef struct
+{
+  Exemplar *e;
+  int       search;
+  guint64   seed;
+  guint32   stream;
+  double    sharpness;
+  float     scale; /* of distances, for votes */
+} Job;
+
+static inline void
+try_source (const Exemplar *e, gint32 target, gint32 source, gint32 *best, float *least)
+{
+  float distance;
+
+  if (source == *best || ! e->source[source])
+    return;
+  distance = patch_distance (e, target, source, *least);
+  if (distance < *least)
+    {
+      *least = distance;
+      *best = source;
+    }
+}
+
+/* Places around the best one, at radii that halve from the picture's size on. */
+static inline void
+try_around (const Job *job, gint32 target, gint32 *best, float *least)
+{
+  const Exemplar *e = job->e;
+  guint32         words[4];
+  int             used = 4;
+  guint32         draw = 0;
+
+  for (int radius = MAX (e->width, e->height); radius >= 1; radius /= 2)
+    {
+      int x, y, bx = *best % e->width, by = *best / e->width;
+
+      if (used == 4)
+        {
+          const guint32 counter[4] = { (guint32) target, draw++, job->stream, (guint32) job->search };
+
+          random_philox (job->seed, counter, words);
+          used = 0;
+        }
+      x = bx - radius + (int) (((words[used] & 0xffffu) * (guint32) (2 * radius + 1)) >> 16);
+      y = by - radius + (int) (((words[used] >> 16) * (guint32) (2 * radius + 1)) >> 16);
+      used++;
+      if (x >= HALF && y >= HALF && x < e->width - HALF && y < e->height - HALF)
+        try_source (e, target, y * e->width + x, best, least);
+    }
+}
+
+/* A neighbour's match, one pixel on. */
+static inline void
+try_neighbour (const Job *job, gint32 target, int step, const gint32 *matches, gint32 *best, float *least)
+{
+  const Exemplar *e = job->e;
+  gint32          match;
+
+  if (! e->target[target + step])
+    return;
+  match = matches[target + step] - step;
+  if (match >= 0 && match < e->width * e->height)
+    try_source (e, target, match, best, least);
+}
+
+/* One scan over a band of targets, forwards and backwards in turns. */
+MULTIVERSION static void
+search_band (int task, int thread, gpointer data)
+{
+  const Job *job = data;
+  Exemplar  *e = job->e;
+  int        first = e->first_row + task * BAND, end = MIN (first + BAND, e->end_row);
+  int        direction = job->search % 2 ? -1 : 1;
+
+  for (int i = 0; i < end - first; i++)
+    for (int j = HALF; j < e->width - HALF; j++)
+      {
+        int    y = direction > 0 ? first + i : end - 1 - i, x = direction > 0 ? j : e->width - 1 - j;
+        gint32 at = y * e->width + x, best;
+        int    up = y - direction;
+        float  least;
+
+        if (! e->target[at])
+          continue;
+        best = e->match[at];
+        least = patch_distance (e, at, best, FAR);
+        try_neighbour (job, at, -direction, e->match, &best, &least);
+        try_neighbour (job, at, -direction * e->width, up >= first && up < end ? e->match : e->before, &best, &least);
+        try_neighbour (job, at, direction, e->before, &best, &least);
+        try_neighbour (job, at, direction * e->width, e->before, &best, &least);
+        try_around (job, at, &best, &least);
+        e->match[at] = best;
+        e->distance[at] = least;
+      }
+}
+
+static void
+search (Exemplar *e, int searches, guint64 seed, guint32 stream, Pool *pool)
+{
+  gsize bytes = (gsize) e->width * (gsize) e->height * sizeof (gint32);
+  Job   job = { .e = e, .seed = seed, .stream = stream };
+
+  for (job.search = 0; job.search < searches; job.search++)
+    {
+      memcpy (e->before, e->match, bytes);
+      pool_run (pool, (e->end_row - e->first_row + BAND - 1) / BAND, search_band, &job);
+    }
+}
+
+/* ---- the vote ---- */
+
+/* What the patches over one pixel say about it. */
+static inline void
+vote_pixel (const Job *job, int x, int y, float *value)
+{
+  const Exemplar *e = job->e;
+  float           sum[CHANNELS] = { 0 }, total = 0, least = FAR, best[CHANNELS] = { 0 };
+  float           sharp = (float) job->sharpness;
+
+  for (int v = MAX (y - HALF, HALF); v <= MIN (y + HALF, e->height - 1 - HALF); v++)
+    for (int u = MAX (x - HALF, HALF); u <= MIN (x + HALF, e->width - 1 - HALF); u++)
+      {
+        gint32       at = v * e->width + u, off = (y - v) * e->width + x - u;
+        const float *from;
+        float        say;
+
+        if (! e->target[at])
+          continue;
+        from = e->pixels + (gsize) (e->match[at] + off) * CHANNELS;
+        /* The centre of a patch fits better than its rim. */
+        say = fast_exp (-e->distance[at] * job->scale) + 1e-6f;
+        for (int c = 0; c < CHANNELS; c++)
+          sum[c] += say * from[c];
+        total += say;
+        if (e->distance[at] * (1 + 0.1f * (float) ((y - v) * (y - v) + (x - u) * (x - u))) < least)
+          {
+            least = e->distance[at] * (1 + 0.1f * (float) ((y - v) * (y - v) + (x - u) * (x - u)));
+            memcpy (best, from, sizeof best);
+          }
+      }
+  for (int c = 0; c < CHANNELS && total > 0; c++)
+    value[c] = sum[c] / total * (1 - sharp) + best[c] * sharp;
+}
+
+MULTIVERSION static void
+vote_band (int task, int thread, gpointer data)
+{
+  const Job *job = data;
+  Exemplar  *e = job->e;
+
+  for (int y = task * BAND; y < MIN ((task + 1) * BAND, e->height); y++)
+    for (int x = 0; x < e->width; x++)
+      {
+        gsize at = (gsize) y * (gsize) e->width + (gsize) x;
+
+        if (e->hole[at])
+          vote_pixel (job, x, y, e->votes + at * CHANNELS);
+      }
+}
+
+static int
+compare_floats (gconstpointer a, gconstpointer b)
+{
+  float one = *(const float *) a, other = *(const float *) b;
+
+  return (one > other) - (one < other);
+}
+
+/* The distance that three quarters of the targets do not reach: Wexler et al. 2007, section 3.2. */
+static float
+usual_distance (const Exemplar *e)
+{
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (float));
+
+  for (int i = e->first_row * e->width; i < e->end_row * e->width; i++)
+    if (e->target[i])
+      g_array_append_val (list, e->distance[i]);
+  g_array_sort (list, compare_floats);
+  return g_array_index (list, float, list->len * 3 / 4);
+}
+
+void
+exemplar_vote (Exemplar *e, double sharpness, Pool *pool)
+{
+  gsize count = (gsize) e->width * (gsize) e->height;
+  Job   job = { .e = e, .sharpness = sharpness };
+
+  job.scale = 1 / MAX (2 * usual_distance (e), 1e-6f);
+  memcpy (e->votes, e->pixels, count * CHANNELS * sizeof (float));
+  pool_run (pool, (e->height + BAND - 1) / BAND, vote_band, &job);
+  for (gsize i = 0; i < count; i++)
+    if (e->hole[i])
+      memcpy (e->pixels + i * CHANNELS, e->votes + i * CHANNELS, CHANNELS * sizeof (float));
+}
+
+/* ---- the join ---- */
+
+gboolean
+exemplar_join (Exemplar *e, double sharpness, Pool *pool, GError **error)
+{
+  g_autoptr (DiffusionPicture) difference = diffusion_picture_new (e->width, e->height, 3, error);
+  gsize count = (gsize) e->width * (gsize) e->height;
+  Job   job = { .e = e, .sharpness = sharpness, .scale = 1 / MAX (2 * usual_distance (e), 1e-6f) };
+
+  if (! difference)
+    return FALSE;
+  for (int y = 0; y < e->height; y++)
+    for (int x = 0; x < e->width; x++)
+      {
+        gsize    at = (gsize) y * (gsize) e->width + (gsize) x;
+        float    value[CHANNELS];
+        gboolean near = FALSE;
+
+        for (int v = MAX (y - JOIN, 0); v <= MIN (y + JOIN, e->height - 1); v++)
+          for (int u = MAX (x - JOIN, 0); u <= MIN (x + JOIN, e->width - 1); u++)
+            near = near || e->hole[v * e->width + u];
+        near = near && ! e->hole[at];
+        memcpy (value, e->pixels + at * CHANNELS, sizeof value);
+        if (near)
+          vote_pixel (&job, x, y, value);
+        for (gsize c = 0; c < 3; c++)
+          difference->data[at * 3 + c] = near ? e->pixels[at * CHANNELS + c] - value[c] : UNKNOWN;
+      }
+  if (! diffusion_fill_smooth (difference, error))
+    return FALSE;
+  for (gsize i = 0; i < count; i++)
+    for (gsize c = 0; c < 3 && e->hole[i]; c++)
+      e->pixels[i * CHANNELS + c] += difference->data[i * 3 + c];
+  return TRUE;
+}
+
+/* ---- the whole ---- */
+
+static void
+draw_matches (Exemplar *e, guint64 seed)
+{
+  for (gint32 i = e->first_row * e->width; i < e->end_row * e->width; i++)
+    if (e->target[i])
+      {
+        const guint32 counter[4] = { (guint32) i, 0, 0xBE91u, 0 };
+        guint32       words[4];
+
+        random_philox (seed, counter, words);
+        e->match[i] = e->sources[(guint64) words[0] * (guint64) e->n_sources >> 32];
+      }
+}
+
+/* How much the hole's own pixels count, compared with usual. */
+static void
+scale_weights (Exemplar *e, float by)
+{
+  gsize count = (gsize) e->width * (gsize) e->height;
+
+  for (gsize i = 0; i < count; i++)
+    for (gsize c = 0; c < CHANNELS && e->hole[i]; c++)
+      e->weight[i * CHANNELS + c] *= by;
+}
+
+void
+exemplar_begin (Exemplar *e, double trust, guint64 seed, Pool *pool)
+{
+  draw_matches (e, seed);
+  scale_weights (e, (float) trust);
+  search (e, FIRST_SEARCHES, seed, 0, pool);
+  exemplar_vote (e, trust < 1 ? 1 : 0, pool);
+  scale_weights (e, 1 / (float) trust);
+}
+
+void
+exemplar_inherit (Exemplar *e, const Exemplar *coarser, guint64 seed, Pool *pool)
+{
+  draw_matches (e, seed);
+  for (int y = e->first_row; y < e->end_row; y++)
+    for (int x = HALF; x < e->width - HALF; x++)
+      {
+        int cx = CLAMP (x / 2, HALF, coarser->width - 1 - HALF), cy = CLAMP (y / 2, HALF, coarser->height - 1 - HALF);
+        gint32 at = y * e->width + x, match;
+
+        if (! e->target[at])
+          continue;
+        /* Targets reach less far on the finer level, but nearly always lie over one of the coarser. */
+        match = coarser->target[cy * coarser->width + cx] ? coarser->match[cy * coarser->width + cx] : -1;
+        if (match < 0)
+          continue;
+        match = (match / coarser->width + y / 2 - cy) * 2 * e->width + y % 2 * e->width
+                + (match % coarser->width + x / 2 - cx) * 2 + x % 2;
+        if (match >= 0 && match < e->width * e->height && e->source[match])
+          e->match[at] = match;
+      }
+  for (gint32 i = e->first_row * e->width; i < e->end_row * e->width; i++)
+    if (e->target[i])
+      e->distance[i] = patch_distance (e, i, e->match[i], FAR);
+  exemplar_vote (e, 0.5, pool);
+}
+
+void
+exemplar_improve (Exemplar *e, int turns, int searches, double sharpness, guint64 seed, Pool *pool)
+{
+  for (int turn = 0; turn < turns; turn++)
+    {
+      search (e, searches, seed, (guint32) turn + 1, pool);
+      exemplar_vote (e, sharpness, pool);
+    }
+}

@@ -1,0 +1,38 @@
+/* Texture from the surroundings.  SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+#include "core/core.h"
+
+/* One level of a pyramid: a picture with holes, and for each patch that has hole in it the place of the most similar
+ * patch that has none. */
+typedef struct _Exemplar Exemplar;
+
+/* picture: 3 channels, hole pixels hold the first guess; roughness: 1 channel, how much detail there is around each
+ * pixel, a guess in the hole too; hole: 1 channel, above 0 is hole.  All are copied.  NULL without an error when no
+ * patch of the picture is free of holes. */
+Exemplar *exemplar_new (const DiffusionPicture *picture, const DiffusionPicture *roughness,
+                        const DiffusionPicture *hole, GError **error);
+void      exemplar_free (Exemplar *exemplar);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Exemplar, exemplar_free)
+
+/* Takes over, enlarged, the matches of a level of half the size, and the guess that they make. */
+void exemplar_inherit (Exemplar *exemplar, const Exemplar *coarser, guint64 seed, Pool *pool);
+/* Matches from nothing, for the coarsest level.  trust: how much the guess in the hole counts at first, in (0, 1]; a
+ * smooth guess that is trusted finds smooth places. */
+void exemplar_begin (Exemplar *exemplar, double trust, guint64 seed, Pool *pool);
+
+/* Improves matches and fill in turns (Wexler et al. 2007, "Space-time completion of video"; matches by Barnes et al.
+ * 2009, "PatchMatch").  sharpness: 0: each pixel is the mean of what all patches over it say; 1: the word of the best
+ * one alone.  The result is the same for any number of threads. */
+void exemplar_improve (Exemplar *exemplar, int turns, int searches, double sharpness, guint64 seed, Pool *pool);
+
+/* Replaces the fill by what the matches say, without looking for better ones. */
+void exemplar_vote (Exemplar *exemplar, double sharpness, Pool *pool);
+
+/* Brings the fill to its surroundings' brightness and colours: what the matches say too low or too high about the known
+ * pixels next to the hole is continued smoothly into it and added (as Poisson blending does: Perez et al. 2003). */
+gboolean exemplar_join (Exemplar *exemplar, double sharpness, Pool *pool, GError **error);
+
+/* Writes the hole's pixels into a picture of the same size, and takes them from one. */
+void exemplar_get (const Exemplar *exemplar, DiffusionPicture *picture);
+void exemplar_set (Exemplar *exemplar, const DiffusionPicture *picture);

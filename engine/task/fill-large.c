@@ -1,0 +1,264 @@
+/* Large holes: from coarse to fine.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "fill.h"
+#include "exemplar.h"
+#include "process/process.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The hole's radius on the coarsest level is at most this: then nearly every patch there touches known pixels, whose
+ * match says more than any guess. */
+#define COARSEST_RADIUS 5.0
+#define LEVELS_MOST     8
+/* Pictures smaller than this are not reduced further. */
+#define SIZE_LEAST 24
+
+/* How the texture's search goes: rounds of search and vote, searches in each, and how sharp the votes are.  Sharp votes
+ * on the way keep what was found first; soft ones find what fits together. */
+#define TURNS          8
+#define TURNS_COARSEST 20
+#define SEARCHES       2
+#define SHARPNESS      0.1
+#define SHARPNESS_LAST 1.0
+#define FIRST_TRUST    0.02
+
+/* How much of the texture is the surroundings' where these are smooth; and the mean step between neighbours from which
+ * on all is. */
+#define TEXTURE_SMOOTH 0.9
+#define ROUGH          (4.0 / 255)
+
+/* The level from which the network reconciles a fill that is all the surroundings', and one that is all its own; and
+ * the first's share of the steps. */
+#define LEVEL_TEXTURE 0.03
+#define LEVEL_NETWORK 0.3
+#define STEPS_TEXTURE 0.25
+#define STEPS_LEAST   4
+
+typedef struct
+{
+  DiffusionPicture *picture;   /* the hole is NAN, then filled */
+  DiffusionPicture *roughness; /* likewise */
+  DiffusionPicture *hole;
+  Exemplar         *exemplar;
+} Level;
+
+typedef struct
+{
+  Level levels[LEVELS_MOST];
+  int   count;
+} Pyramid;
+
+static void
+pyramid_clear (Pyramid *pyramid)
+{
+  for (int i = 0; i < pyramid->count; i++)
+    {
+      diffusion_picture_free (pyramid->levels[i].picture);
+      diffusion_picture_free (pyramid->levels[i].roughness);
+      diffusion_picture_free (pyramid->levels[i].hole);
+      exemplar_free (pyramid->levels[i].exemplar);
+    }
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Pyramid, pyramid_clear)
+
+static gboolean
+has_hole (const DiffusionPicture *hole)
+{
+  gsize pixels = (gsize) hole->width * (gsize) hole->height;
+
+  for (gsize i = 0; i < pixels; i++)
+    if (hole->data[i] > 0)
+      return TRUE;
+  return FALSE;
+}
+
+/* Halves the crop until the hole is small. */
+static gboolean
+pyramid_make (Pyramid *pyramid, const Crop *crop, GError **error)
+{
+  double radius = crop->radius;
+  Level *level = pyramid->levels;
+
+  pyramid->count = 1;
+  level->picture = diffusion_picture_copy (crop->picture, error);
+  level->roughness = level->picture ? fill_measure_roughness (level->picture, error) : NULL;
+  level->hole = level->roughness ? fill_mark_hole (level->picture, error) : NULL;
+  if (! level->hole)
+    return FALSE;
+  while (radius > COARSEST_RADIUS && pyramid->count < LEVELS_MOST
+         && MIN (level->picture->width, level->picture->height) >= 2 * SIZE_LEAST)
+    {
+      Level *next = level + 1;
+
+      pyramid->count++;
+      next->picture = holes_reduce (level->picture, 2, error);
+      next->roughness = next->picture ? holes_reduce (level->roughness, 2, error) : NULL;
+      next->hole = next->roughness ? fill_mark_hole (next->picture, error) : NULL;
+      if (! next->hole)
+        return FALSE;
+      radius /= 2;
+      level = next;
+      if (! has_hole (level->hole))
+        break;
+    }
+  return TRUE;
+}
+
+/* ---- reconciling ---- */
+
+typedef struct
+{
+  const DiffusionPicture *known, *hole;
+  DiffusionPicture       *noisy; /* working memory */
+  float                   level;
+  const DiffusionOptions *options;
+} Reconcile;
+
+static void
+get_level_row (int x, int y, int width, float *level, gpointer data)
+{
+  const Reconcile *job = data;
+
+  for (int i = 0; i < width; i++)
+    level[i] = job->level;
+}
+
+/* StepDone: known pixels follow the forward process (RePaint: Lugmayr et al. 2022, algorithm 1). */
+static gboolean
+put_known (DiffusionPicture *picture, int step, double ratio, gpointer data, GError **error)
+{
+  const Reconcile *job = data;
+  gsize            pixels = (gsize) picture->width * (gsize) picture->height;
+  g_autoptr (DiffusionPicture) level = NULL;
+
+  memcpy (job->noisy->data, job->known->data, pixels * 3 * sizeof (float));
+  if (ratio > 0)
+    {
+      if (! (level = diffusion_picture_new (picture->width, picture->height, 1, error)))
+        return FALSE;
+      for (gsize i = 0; i < pixels; i++)
+        level->data[i] = job->level;
+      if (! diffusion_forward (job->noisy, level, 0, ratio, job->options->seed, (guint) step + 1,
+                               job->options->origin_x, job->options->origin_y, error))
+        return FALSE;
+    }
+  for (gsize i = 0; i < pixels; i++)
+    if (job->hole->data[i] == 0)
+      memcpy (picture->data + i * 3, job->noisy->data + i * 3, 3 * sizeof (float));
+  return TRUE;
+}
+
+/* Takes the picture some way up the forward process and back.  All of it has one level: networks know noise best where
+ * it is everywhere. */
+static gboolean
+reconcile (const Filler *filler, Level *level, double sigma, const DiffusionOptions *options, GError **error)
+{
+  DiffusionPicture *picture = level->picture;
+  g_autoptr (DiffusionPicture) known = diffusion_picture_copy (picture, error);
+  g_autoptr (DiffusionPicture) noisy = known ? diffusion_picture_copy (picture, error) : NULL;
+  g_autoptr (DiffusionPicture) map = noisy ? diffusion_picture_new (picture->width, picture->height, 1, error) : NULL;
+  Reconcile  job = { known, level->hole, noisy, (float) sigma, options };
+  ReverseJob reverse = { get_level_row, sigma, put_known, &job };
+
+  if (! map)
+    return FALSE;
+  for (gsize i = 0; i < (gsize) map->width * (gsize) map->height; i++)
+    map->data[i] = (float) sigma;
+  return diffusion_forward (picture, map, 0, 1, options->seed, 0, options->origin_x, options->origin_y, error)
+         && process_reverse (filler->model, picture, &reverse, options, filler->cancellable, error);
+}
+
+/* ---- levels ---- */
+
+/* What patches of the surroundings say, started from the level below. */
+static gboolean
+propose (const Filler *filler, Level *level, const Level *below, gboolean last, guint64 seed, GError **error)
+{
+  GError *own = NULL;
+
+  level->exemplar = exemplar_new (level->picture, level->roughness, level->hole, &own);
+  if (own)
+    {
+      g_propagate_error (error, own);
+      return FALSE;
+    }
+  if (! level->exemplar)
+    return TRUE; /* the surroundings are too small: the guess stands */
+  if (below && below->exemplar)
+    exemplar_inherit (level->exemplar, below->exemplar, seed, filler->pool);
+  else
+    exemplar_begin (level->exemplar, FIRST_TRUST, seed, filler->pool);
+  exemplar_improve (level->exemplar, below ? TURNS : TURNS_COARSEST, SEARCHES, SHARPNESS, seed, filler->pool);
+  if (last)
+    exemplar_improve (level->exemplar, 1, SEARCHES, SHARPNESS_LAST, seed + 1, filler->pool);
+  if (! exemplar_join (level->exemplar, last ? SHARPNESS_LAST : SHARPNESS, filler->pool, error))
+    return FALSE;
+  exemplar_get (level->exemplar, level->picture);
+  return TRUE;
+}
+
+static gboolean
+solve_level (const Filler *filler, Pyramid *pyramid, int index, double texture, guint64 seed, GError **error)
+{
+  Level *level = &pyramid->levels[index], *below = index + 1 < pyramid->count ? level + 1 : NULL;
+  g_autoptr (DiffusionPicture) smooth = NULL;
+  gsize pixels = (gsize) level->picture->width * (gsize) level->picture->height;
+
+  if (below)
+    {
+      holes_enlarge (level->picture, below->picture);
+      holes_enlarge (level->roughness, below->roughness);
+    }
+  else if (! diffusion_fill_smooth (level->picture, error) || ! diffusion_fill_smooth (level->roughness, error))
+    return FALSE;
+  if (texture < 1 && ! (smooth = diffusion_picture_copy (level->picture, error)))
+    return FALSE;
+  if (! propose (filler, level, below, index == 0, seed, error))
+    return FALSE;
+  for (gsize i = 0; smooth && i < pixels * 3; i++)
+    level->picture->data[i] = smooth->data[i] + (float) texture * (level->picture->data[i] - smooth->data[i]);
+  return TRUE;
+}
+
+/* Where the surroundings are smooth, so is the fill. */
+static double
+choose_texture (const Crop *crop, const Level *finest)
+{
+  gsize  pixels = (gsize) finest->hole->width * (gsize) finest->hole->height, known = 0;
+  double sum = 0;
+
+  if (crop->texture >= 0)
+    return crop->texture;
+  for (gsize i = 0; i < pixels; i++)
+    if (finest->hole->data[i] == 0 && ! isnan (finest->roughness->data[i]))
+      {
+        sum += (double) finest->roughness->data[i];
+        known++;
+      }
+  return TEXTURE_SMOOTH + (1 - TEXTURE_SMOOTH) * CLAMP (sum / (double) MAX (known, 1) / ROUGH, 0, 1);
+}
+
+gboolean
+fill_large (const Filler *filler, Crop *crop, GError **error)
+{
+  g_auto (Pyramid) pyramid = { .count = 0 };
+  gsize            pixels = (gsize) crop->picture->width * (gsize) crop->picture->height;
+  DiffusionOptions options = *filler->options;
+  double           texture;
+
+  if (! pyramid_make (&pyramid, crop, error))
+    return FALSE;
+  texture = choose_texture (crop, &pyramid.levels[0]);
+  for (int i = pyramid.count - 1; i >= 0; i--)
+    if (g_cancellable_set_error_if_cancelled (filler->cancellable, error)
+        || ! solve_level (filler, &pyramid, i, texture, options.seed + (guint64) i, error))
+      return FALSE;
+  /* The less the surroundings have said, the higher the level that the network starts from. */
+  options.steps = MAX ((int) (options.steps * (STEPS_TEXTURE + (1 - STEPS_TEXTURE) * (1 - texture))),
+                       MIN (options.steps, STEPS_LEAST));
+  if (! reconcile (filler, &pyramid.levels[0], LEVEL_TEXTURE + (1 - texture) * (LEVEL_NETWORK - LEVEL_TEXTURE),
+                   &options, error))
+    return FALSE;
+  memcpy (crop->picture->data, pyramid.levels[0].picture->data, pixels * 3 * sizeof (float));
+  return TRUE;
+}

@@ -1,0 +1,321 @@
+/* Thin holes: scratches, wires, letters.  SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Three predictions with different weaknesses: the smoothest surface, the mean of many similar patches, and the
+ * network's.  Their errors are hardly related, so a mean of them is better than each.  How much each is worth depends
+ * on the picture and on the model.  It is measured: a copy of the hole, moved a little so that it lies on known pixels,
+ * is filled too, and the weights are those that would have been best there.
+ */
+#include "exemplar.h"
+#include "fill.h"
+
+#include <math.h>
+#include <string.h>
+
+#define RUNS     5 /* searches with different random numbers, whose means are averaged */
+#define TURNS    3
+#define SEARCHES 2
+#define TRUST    0.02
+
+/* The network starts from the mean of the two others with noise of this level. */
+#define NETWORK_LEVEL 0.25
+#define NETWORK_STEPS 8
+
+/* Weights are measured in a window of at most this size, on at least so many pixels. */
+#define WINDOW      320
+#define SAMPLES_MIN 64
+/* Known weights count as much as this many pixels of measurement. */
+#define PRIOR_PIXELS  1500.0
+#define PRIOR_PATCHES 0.5
+/* A network that is worth less than this is not asked. */
+#define WEIGHT_LEAST 0.1
+
+typedef enum
+{
+  PLATE,
+  PATCHES,
+  NETWORK,
+  PREDICTIONS
+} Prediction;
+
+typedef struct
+{
+  DiffusionPicture *of[PREDICTIONS];
+} Predictions;
+
+static void
+predictions_clear (Predictions *predictions)
+{
+  for (int i = 0; i < PREDICTIONS; i++)
+    g_clear_pointer (&predictions->of[i], diffusion_picture_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Predictions, predictions_clear)
+
+/* ---- predictions ---- */
+
+/* a + weight * b in the hole, a copy of `known` elsewhere. */
+static void
+add_weighted (const DiffusionPicture *hole, float weight, const DiffusionPicture *b, DiffusionPicture *a)
+{
+  gsize pixels = (gsize) hole->width * (gsize) hole->height;
+
+  for (gsize i = 0; i < pixels; i++)
+    for (gsize c = 0; c < 3 && hole->data[i] > 0; c++)
+      a->data[i * 3 + c] += weight * b->data[i * 3 + c];
+}
+
+static void
+clear_hole (const DiffusionPicture *hole, DiffusionPicture *picture)
+{
+  gsize pixels = (gsize) hole->width * (gsize) hole->height;
+
+  for (gsize i = 0; i < pixels; i++)
+    if (hole->data[i] > 0)
+      memset (picture->data + i * 3, 0, 3 * sizeof (float));
+}
+
+/* The mean of what similar patches say; the plate itself where there are none. */
+static gboolean
+predict_patches (const Filler *filler, const DiffusionPicture *picture, const DiffusionPicture *hole,
+                 Predictions *predictions, GError **error)
+{
+  g_autoptr (DiffusionPicture) roughness = fill_measure_roughness (picture, error), one = NULL;
+
+  if (! roughness || ! diffusion_fill_smooth (roughness, error)
+      || ! (one = diffusion_picture_copy (predictions->of[PLATE], error))
+      || ! (predictions->of[PATCHES] = diffusion_picture_copy (one, error)))
+    return FALSE;
+  clear_hole (hole, predictions->of[PATCHES]);
+  for (guint64 run = 0; run < RUNS; run++)
+    {
+      GError *own = NULL;
+      g_autoptr (Exemplar) exemplar = exemplar_new (predictions->of[PLATE], roughness, hole, &own);
+
+      if (own)
+        {
+          g_propagate_error (error, own);
+          return FALSE;
+        }
+      if (g_cancellable_set_error_if_cancelled (filler->cancellable, error))
+        return FALSE;
+      if (exemplar)
+        {
+          exemplar_begin (exemplar, TRUST, filler->options->seed + run, filler->pool);
+          exemplar_improve (exemplar, TURNS, SEARCHES, 0, filler->options->seed + run, filler->pool);
+          exemplar_get (exemplar, one);
+        }
+      add_weighted (hole, 1.0f / RUNS, one, predictions->of[PATCHES]);
+    }
+  return TRUE;
+}
+
+/* The reverse process from a moderate level, starting at the mean of the other two. */
+static gboolean
+predict_network (const Filler *filler, const DiffusionPicture *hole, Predictions *predictions, GError **error)
+{
+  DiffusionOptions options = *filler->options;
+  g_autoptr (DiffusionPicture) level = diffusion_picture_copy (hole, error);
+  DiffusionPicture *x = level ? diffusion_picture_copy (predictions->of[PATCHES], error) : NULL;
+
+  if (! x)
+    return FALSE;
+  predictions->of[NETWORK] = x;
+  for (gsize i = 0; i < (gsize) hole->width * (gsize) hole->height; i++)
+    {
+      level->data[i] *= (float) NETWORK_LEVEL;
+      for (gsize c = 0; c < 3; c++)
+        x->data[i * 3 + c] = (x->data[i * 3 + c] + predictions->of[PLATE]->data[i * 3 + c]) / 2;
+    }
+  options.steps = MIN (options.steps, NETWORK_STEPS);
+  options.progress = NULL;
+  options.on_step = NULL;
+  return diffusion_forward (x, level, 0, 1, options.seed, 0, options.origin_x, options.origin_y, error)
+         && diffusion_reverse (filler->model, x, level, &options, filler->cancellable, error);
+}
+
+static gboolean
+predict (const Filler *filler, const DiffusionPicture *picture, const DiffusionPicture *hole, gboolean network,
+         Predictions *predictions, GError **error)
+{
+  predictions->of[PLATE] = diffusion_picture_copy (picture, error);
+  return predictions->of[PLATE] && plate_fill (predictions->of[PLATE], error)
+         && predict_patches (filler, picture, hole, predictions, error)
+         && (! network || predict_network (filler, hole, predictions, error));
+}
+
+/* ---- what each is worth ---- */
+
+/* The best weights of two predictions that are added to a third, by least squares. */
+static void
+solve_weights (const Predictions *p, const DiffusionPicture *truth, const guint8 *test, gboolean network,
+               double *patches, double *net)
+{
+  gsize  pixels = (gsize) truth->width * (gsize) truth->height;
+  double aa = 0, ab = 0, bb = 0, at = 0, bt = 0, prior, det;
+  int    n = 0;
+
+  for (gsize i = 0; i < pixels * 3; i++)
+    {
+      double base, a, b, t;
+
+      if (! test[i / 3])
+        continue;
+      base = (double) p->of[PLATE]->data[i];
+      a = (double) p->of[PATCHES]->data[i] - base;
+      b = network ? (double) p->of[NETWORK]->data[i] - base : 0;
+      t = (double) truth->data[i] - base;
+      aa += a * a;
+      ab += a * b;
+      bb += b * b;
+      at += a * t;
+      bt += b * t;
+      n++;
+    }
+  /* As if PRIOR_PIXELS pixels had said that patches and plate are worth the same, and the network nothing. */
+  prior = n > 0 ? 3 * PRIOR_PIXELS / n : 1;
+  at += prior * PRIOR_PATCHES * aa;
+  aa *= 1 + prior;
+  bb *= 1 + prior;
+  det = aa * bb - ab * ab;
+  *net = network && det > 1e-9 * aa * bb ? (bt * aa - at * ab) / det : 0;
+  *net = *net < WEIGHT_LEAST ? 0 : MIN (*net, 1);
+  *patches = aa > 0 ? (at - *net * ab) / aa : PRIOR_PATCHES;
+  *patches = CLAMP (*patches, 0, 1 - *net);
+}
+
+/* Pixels that a moved copy of the hole covers and that are far enough from the hole itself. */
+static int
+mark_test (const DiffusionPicture *hole, const guint8 *near, int dx, int dy, guint8 *test)
+{
+  int count = 0;
+
+  for (int y = 0; y < hole->height; y++)
+    for (int x = 0; x < hole->width; x++)
+      {
+        int   u = x - dx, v = y - dy;
+        gsize i = (gsize) y * (gsize) hole->width + (gsize) x;
+
+        test[i] = u >= 0 && v >= 0 && u < hole->width && v < hole->height && ! near[i]
+                  && hole->data[(gsize) v * (gsize) hole->width + (gsize) u] > 0;
+        count += test[i];
+      }
+  return count;
+}
+
+/* The part of the picture, at most WINDOW pixels wide and high, that has most of the hole. */
+static DiffusionBox
+find_window (const DiffusionPicture *hole)
+{
+  DiffusionBox best = { 0, 0, MIN (hole->width, WINDOW), MIN (hole->height, WINDOW) };
+  int          most = -1, step = WINDOW / 4;
+
+  for (int y = 0; y == 0 || y + best.height <= hole->height; y += step)
+    for (int x = 0; x == 0 || x + best.width <= hole->width; x += step)
+      {
+        int count = 0;
+
+        for (int v = y; v < y + best.height; v += 2)
+          for (int u = x; u < x + best.width; u += 2)
+            count += hole->data[(gsize) v * (gsize) hole->width + (gsize) u] > 0;
+        if (count > most)
+          {
+            most = count;
+            best.x = x;
+            best.y = y;
+          }
+      }
+  return best;
+}
+
+static DiffusionPicture *
+cut (const DiffusionPicture *from, DiffusionBox box, GError **error)
+{
+  DiffusionPicture *to = diffusion_picture_new (box.width, box.height, from->channels, error);
+  gsize             pixel = (gsize) from->channels;
+
+  for (int y = 0; to && y < box.height; y++)
+    memcpy (to->data + (gsize) y * (gsize) box.width * pixel,
+            from->data + ((gsize) (box.y + y) * (gsize) from->width + (gsize) box.x) * pixel,
+            (gsize) box.width * pixel * sizeof (float));
+  return to;
+}
+
+/* Finds a move of the hole onto known pixels; FALSE when there is none that has enough of them. */
+static gboolean
+choose_test (const DiffusionPicture *hole, double radius, guint8 *test)
+{
+  static const int directions[8][2]
+      = { { 1, 0 }, { 0, 1 }, { -1, 0 }, { 0, -1 }, { 1, 1 }, { -1, 1 }, { -1, -1 }, { 1, -1 } };
+  gsize              pixels = (gsize) hole->width * (gsize) hole->height;
+  g_autofree guint8 *near = g_new0 (guint8, pixels);
+  int                far = (int) (2 * radius) + 6, best = -1, most = SAMPLES_MIN - 1;
+
+  for (int y = 0; y < hole->height; y++)
+    for (int x = 0; x < hole->width; x++)
+      for (int v = MAX (y - 3, 0); v <= MIN (y + 3, hole->height - 1); v++)
+        for (int u = MAX (x - 3, 0); u <= MIN (x + 3, hole->width - 1); u++)
+          near[(gsize) y * (gsize) hole->width + (gsize) x]
+              |= hole->data[(gsize) v * (gsize) hole->width + (gsize) u] > 0;
+  for (int i = 0; i < 8; i++)
+    {
+      int count = mark_test (hole, near, directions[i][0] * far, directions[i][1] * far, test);
+
+      if (count > most)
+        {
+          most = count;
+          best = i;
+        }
+    }
+  if (best >= 0)
+    mark_test (hole, near, directions[best][0] * far, directions[best][1] * far, test);
+  return best >= 0;
+}
+
+static gboolean
+measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture *hole, double *patches, double *net,
+                 GError **error)
+{
+  DiffusionBox box = find_window (hole);
+  g_auto (Predictions) predictions = { { NULL } };
+  g_autoptr (DiffusionPicture) truth = cut (crop->picture, box, error), part = NULL, picture = NULL;
+  g_autofree guint8 *test = g_new0 (guint8, (gsize) box.width * (gsize) box.height);
+
+  *patches = PRIOR_PATCHES;
+  *net = 0;
+  if (! truth || ! (part = cut (hole, box, error)))
+    return FALSE;
+  if (! choose_test (part, crop->radius, test))
+    return TRUE;
+  if (! (picture = diffusion_picture_copy (truth, error)))
+    return FALSE;
+  for (gsize i = 0; i < (gsize) box.width * (gsize) box.height; i++)
+    if (test[i])
+      {
+        part->data[i] = 1;
+        for (gsize c = 0; c < 3; c++)
+          picture->data[i * 3 + c] = NAN;
+      }
+  if (! predict (filler, picture, part, TRUE, &predictions, error))
+    return FALSE;
+  solve_weights (&predictions, truth, test, TRUE, patches, net);
+  if (*net == 0)
+    solve_weights (&predictions, truth, test, FALSE, patches, net);
+  return TRUE;
+}
+
+gboolean
+fill_thin (const Filler *filler, Crop *crop, GError **error)
+{
+  g_autoptr (DiffusionPicture) hole = fill_mark_hole (crop->picture, error);
+  g_auto (Predictions) predictions = { { NULL } };
+  double patches, net;
+
+  if (! hole || ! measure_weights (filler, crop, hole, &patches, &net, error)
+      || ! predict (filler, crop->picture, hole, net > 0, &predictions, error))
+    return FALSE;
+  clear_hole (hole, crop->picture);
+  add_weighted (hole, (float) (1 - patches - net), predictions.of[PLATE], crop->picture);
+  add_weighted (hole, (float) patches, predictions.of[PATCHES], crop->picture);
+  if (net > 0)
+    add_weighted (hole, (float) net, predictions.of[NETWORK], crop->picture);
+  return TRUE;
+}

@@ -1,0 +1,128 @@
+/* What the ways to fill a hole have in common.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "fill.h"
+#include "noise.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Below this radius there is mostly one right answer, above it mostly many. */
+#define THIN_RADIUS 12.0
+
+#define ROUGHNESS_RADIUS 4
+
+/* Photographs with less noise than this show no grain. */
+#define GRAIN_LEAST (2.0 / 255)
+/* The stream of its random numbers. */
+#define GRAIN_STREAM 7
+
+DiffusionPicture *
+fill_mark_hole (const DiffusionPicture *picture, GError **error)
+{
+  DiffusionPicture *hole = diffusion_picture_new (picture->width, picture->height, 1, error);
+  gsize             pixels = (gsize) picture->width * (gsize) picture->height;
+
+  for (gsize i = 0; hole && i < pixels; i++)
+    hole->data[i] = isnan (picture->data[i * 3]);
+  return hole;
+}
+
+static inline float
+luma (const float *pixel)
+{
+  return (pixel[0] + pixel[1] + pixel[2]) / 3;
+}
+
+DiffusionPicture *
+fill_measure_roughness (const DiffusionPicture *picture, GError **error)
+{
+  int               width = picture->width, height = picture->height;
+  DiffusionPicture *result = diffusion_picture_new (width, height, 1, error);
+  g_autoptr (DiffusionPicture) steps = result ? diffusion_picture_new (width, height, 1, error) : NULL;
+
+  if (! steps)
+    {
+      diffusion_picture_free (result);
+      return NULL;
+    }
+  for (int y = 0; y < height; y++)
+    for (int x = 0; x < width; x++)
+      {
+        gsize        i = (gsize) y * (gsize) width + (gsize) x;
+        const float *p = picture->data + i * 3, *right = x + 1 < width ? p + 3 : p - (width > 1 ? 3 : 0);
+        const float *below = y + 1 < height ? p + width * 3 : p - (height > 1 ? width * 3 : 0);
+
+        steps->data[i] = fabsf (luma (right) - luma (p)) + fabsf (luma (below) - luma (p));
+      }
+  for (int y = 0; y < height; y++)
+    for (int x = 0; x < width; x++)
+      {
+        float sum = 0;
+        int   known = 0;
+
+        for (int v = MAX (y - ROUGHNESS_RADIUS, 0); v <= MIN (y + ROUGHNESS_RADIUS, height - 1); v++)
+          for (int u = MAX (x - ROUGHNESS_RADIUS, 0); u <= MIN (x + ROUGHNESS_RADIUS, width - 1); u++)
+            {
+              float step = steps->data[(gsize) v * (gsize) width + (gsize) u];
+
+              sum += isnan (step) ? 0 : step;
+              known += ! isnan (step);
+            }
+        result->data[(gsize) y * (gsize) width + (gsize) x]
+            = known && ! isnan (picture->data[((gsize) y * (gsize) width + (gsize) x) * 3]) ? sum / (float) known : NAN;
+      }
+  return result;
+}
+
+/* ---- grain ---- */
+
+/* The noise of the known pixels: given, or estimated. */
+static gboolean
+find_noise (const Crop *crop, const DiffusionPicture *hole, DiffusionNoise *noise, GError **error)
+{
+  g_autoptr (DiffusionPicture) known = NULL;
+  gsize pixels = (gsize) hole->width * (gsize) hole->height;
+
+  diffusion_noise_set_uniform (noise, MAX (crop->noise, 0));
+  if (crop->noise >= 0)
+    return TRUE;
+  known = diffusion_picture_new (hole->width, hole->height, 1, error);
+  for (gsize i = 0; known && i < pixels; i++)
+    known->data[i] = 1 - hole->data[i];
+  return known && diffusion_estimate_noise (crop->picture, known, noise, error);
+}
+
+/* Gives a fill that has no noise that of the photograph, so that it does not look like plastic. */
+static gboolean
+add_grain (Crop *crop, const DiffusionPicture *hole, const DiffusionNoise *noise, const DiffusionOptions *options,
+           GError **error)
+{
+  g_autoptr (DiffusionPicture) level = diffusion_picture_new (hole->width, hole->height, 1, error);
+  gsize pixels = (gsize) hole->width * (gsize) hole->height;
+
+  for (gsize i = 0; level && i < pixels; i++)
+    if (hole->data[i] > 0)
+      level->data[i] = (float) diffusion_noise_at (noise, (double) luma (crop->picture->data + i * 3));
+  return level
+         && diffusion_forward (crop->picture, level, 0, 1, options->seed, GRAIN_STREAM, options->origin_x,
+                               options->origin_y, error);
+}
+
+/* ---- the whole ---- */
+
+gboolean
+fill_crop (const DiffusionModel *model, Crop *crop, const DiffusionOptions *options, GCancellable *cancellable,
+           GError **error)
+{
+  g_autoptr (Pool) pool = pool_new (options->threads, error);
+  g_autoptr (DiffusionPicture) hole = pool ? fill_mark_hole (crop->picture, error) : NULL;
+  Filler         filler = { model, options, pool, cancellable };
+  DiffusionNoise noise;
+
+  if (! hole)
+    return FALSE;
+  if (crop->radius >= THIN_RADIUS)
+    return fill_large (&filler, crop, error); /* texture from the surroundings has their grain */
+  if (! fill_thin (&filler, crop, error) || ! find_noise (crop, hole, &noise, error))
+    return FALSE;
+  return noise.sigma < GRAIN_LEAST || add_grain (crop, hole, &noise, options, error);
+}
