@@ -1,6 +1,7 @@
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The filter with its dialog, in a GIMP with windows on an X server of its own (Xvfb), driven by xdotool."""
+import gettext
 import os
 import re
 import shutil
@@ -527,34 +528,51 @@ def run_english(options, tap, model):
     check_cost(session)
 
 
-def run_german(options, tap, model):
-    if not options.locale or not os.path.exists(os.path.join(options.locale, 'de')):
-        tap.skip('the dialog in German', 'the catalogs are not built')
-        return
+# Messages are not translated in the locale C: a language needs a locale of its own.
+LOCALES = {'de': 'de_DE', 'es': 'es_ES', 'fr': 'fr_FR', 'ja': 'ja_JP', 'zh_CN': 'zh_CN', 'zh_TW': 'zh_TW'}
+
+
+def run_language(options, tap, model, language):
+    """The dialog has the title of the language's catalog, and other pixels than another language's."""
     session = Session(options, tap, model)
-    session.language = 'German'
-    # Messages are not translated in the locale C, and others need not be installed: make one.
-    made = subprocess.run(['localedef', '-i', 'de_DE', '-f', 'UTF-8', session.file('de_DE.UTF-8')], capture_output=True)
+    session.language = language
+    locale = LOCALES[language] + '.UTF-8'
+    # It need not be installed.
+    made = subprocess.run(['localedef', '-i', LOCALES[language], '-f', 'UTF-8', session.file(locale)],
+                          capture_output=True)
     if made.returncode:
-        tap.skip('the dialog in German', 'the sources of locales are not installed')
+        tap.skip('the dialog in ' + language, 'the sources of locales are not installed')
         session.end()
-        return
-    shutil.copytree(os.path.join(options.locale, 'de'),
-                    os.path.join(session.gimp.plugins, 'gimp-diffusion', 'locale', 'de'))
+        return None
+    shutil.copytree(os.path.join(options.locale, language),
+                    os.path.join(session.gimp.plugins, 'gimp-diffusion', 'locale', language))
+    title = gettext.translation('gimp-diffusion', options.locale, [language]).gettext(TITLE)
+    shot = None
     try:
         session.add_image('colour', 'RGB', 'u8', noisy('RGB', 'u8'), '')
-        session.add_run('german', 'RUN-INTERACTIVE')
-        session.start(LANGUAGE='de', LC_ALL='de_DE.UTF-8', LOCPATH=session.gimp.root)
-        dialog = session.dialog('Entrauschen durch Diffusion')
+        session.add_run('translated', 'RUN-INTERACTIVE')
+        session.start(LANGUAGE=language, LC_ALL=locale, LOCPATH=session.gimp.root)
+        dialog = session.dialog(title)
         if dialog:
-            session.screen.settle(dialog)
-        session.screenshot('dialog-german', dialog)
-        tap.check('the dialog in German', None if dialog else 'no German title')
+            shot = session.screen.settle(dialog)
+        session.screenshot('dialog-' + language, dialog)
+        tap.check('the dialog in ' + language, None if dialog and title != TITLE else 'no window named "%s"' % title)
         if dialog:
             session.screen.keys(dialog, 'Escape')
-            session.result('german-dumped')
+            session.result('translated-dumped')
     finally:
         session.end()
+    return shot
+
+
+def run_languages(options, tap, model):
+    built = [language for language in LOCALES if options.locale and os.path.isdir(os.path.join(options.locale, language))]
+    if not built:
+        tap.skip('the dialog in other languages', 'the catalogs are not built')
+    shots = [shot for shot in (run_language(options, tap, model, language) for language in built) if shot]
+    same = sum(pictures.different_pixels(a, b) < CHANGED for i, a in enumerate(shots) for b in shots[:i])
+    if len(shots) > 1:
+        tap.check('each language looks different', None if not same else '%d pairs look the same' % same)
 
 
 def skip_without_tools():
@@ -570,7 +588,7 @@ def main():
     skip_without_tools()
     with gimptest.test_model(options) as model:
         run_english(options, tap, model)
-        run_german(options, tap, model)
+        run_languages(options, tap, model)
     return tap.end()
 
 
