@@ -88,6 +88,7 @@ fill_region (const DiffusionModel *model, DiffusionPicture *picture, const Diffu
   Crop             crop = { NULL, NULL, region->radius + region->grow, inpaint->texture, inpaint->noise };
   gboolean         success;
 
+  own.tile = 0; /* strips agree only to rounding, and a fill is to be the same to the last bit */
   own.origin_x += region->crop.x;
   own.origin_y += region->crop.y;
   own.progress = options->progress ? report_part : NULL;

@@ -88,9 +88,10 @@ diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *picture, co
                       GError **error)
 {
   g_autoptr (DiffusionPicture) original = NULL, level = NULL, difference = NULL;
-  Hold       hold = { .structure = structure, .options = options };
-  ReverseJob job = { get_level_row, 0, pull, &hold };
-  gsize      pixels;
+  Hold             hold = { .structure = structure, .options = options };
+  ReverseJob       job = { get_level_row, 0, pull, &hold };
+  DiffusionOptions own = *options;
+  gsize            pixels;
 
   if (! check_arguments (picture, mask, strength, structure, error))
     return FALSE;
@@ -117,6 +118,7 @@ diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *picture, co
   hold.level = level;
   hold.difference = difference;
   hold.blur = HOLD_FREE * pow (HOLD_FIRM / HOLD_FREE, structure);
+  own.tile = 0; /* strips agree only to rounding, and the result is to be the same to the last bit */
   return diffusion_forward (picture, level, 0, 1, options->seed, 0, options->origin_x, options->origin_y, error)
-         && process_reverse (model, picture, &job, options, cancellable, error);
+         && process_reverse (model, picture, &job, &own, cancellable, error);
 }

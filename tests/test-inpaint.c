@@ -1,0 +1,298 @@
+/* Tests of inpainting and regenerating.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "diffusion.h"
+
+#include <math.h>
+#include <string.h>
+
+#define WIDTH  120
+#define HEIGHT 96
+
+/* Stripes and a slow gradient, on which a fill has one right answer. */
+static DiffusionPicture *
+make_picture (void)
+{
+  DiffusionPicture *picture = diffusion_picture_new (WIDTH, HEIGHT, 3, NULL);
+
+  for (int i = 0; i < WIDTH * HEIGHT * 3; i++)
+    {
+      int x = i / 3 % WIDTH, y = i / 3 / WIDTH;
+
+      picture->data[i] = 0.5f + 0.25f * sinf ((float) x * 0.9f + (float) (i % 3)) + 0.002f * (float) (y - HEIGHT / 2);
+    }
+  return picture;
+}
+
+static void
+set_box (DiffusionPicture *mask, int x0, int y0, int width, int height, float value)
+{
+  for (int y = MAX (y0, 0); y < MIN (y0 + height, mask->height); y++)
+    for (int x = MAX (x0, 0); x < MIN (x0 + width, mask->width); x++)
+      mask->data[y * mask->width + x] = value;
+}
+
+static DiffusionModel *
+make_model (void)
+{
+  const DiffusionArchitecture tiny = { 2, { 8, 16 }, { 1, 1 } };
+
+  return diffusion_model_new (&tiny, 5, NULL);
+}
+
+static DiffusionOptions
+make_options (int threads, guint64 seed)
+{
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+
+  options.steps = 4;
+  options.sampler = DIFFUSION_INPAINT_SAMPLER;
+  options.threads = threads;
+  options.seed = seed;
+  return options;
+}
+
+/* Fills; the hole's old pixels are set to a value that must not matter. */
+static DiffusionPicture *
+fill (const DiffusionPicture *picture, const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
+      const DiffusionOptions *options)
+{
+  g_autoptr (DiffusionModel) model = make_model ();
+  DiffusionPicture *copy = diffusion_picture_copy (picture, NULL);
+  GError           *error = NULL;
+
+  diffusion_inpaint (model, copy, mask, inpaint, options, NULL, &error);
+  g_assert_no_error (error);
+  return copy;
+}
+
+static double
+get_error (const DiffusionPicture *a, const DiffusionPicture *b, const DiffusionPicture *mask)
+{
+  double sum = 0;
+  int    n = 0;
+
+  for (int i = 0; i < a->width * a->height * 3; i++)
+    if (mask->data[i / 3] > 0)
+      {
+        sum += ((double) a->data[i] - (double) b->data[i]) * ((double) a->data[i] - (double) b->data[i]);
+        n++;
+      }
+  return sqrt (sum / n);
+}
+
+static void
+assert_known_kept (const DiffusionPicture *before, const DiffusionPicture *after, const DiffusionPicture *mask)
+{
+  for (int i = 0; i < WIDTH * HEIGHT; i++)
+    if (mask->data[i] == 0)
+      g_assert_cmpmem (before->data + i * 3, 12, after->data + i * 3, 12);
+}
+
+/* Holes of many sizes and places: known pixels keep their bits, the stripes go on. */
+static void
+test_holes (void)
+{
+  static const int holes[][4] = { { 60, 40, 1, 1 },     { 50, 40, 8, 8 },    { 40, 30, 30, 30 }, { 0, 0, 20, 20 },
+                                  { 0, 0, 26, HEIGHT }, { 100, 80, 60, 60 }, { 10, 50, 100, 3 } };
+  g_autoptr (DiffusionPicture) picture = make_picture ();
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (2, 1);
+
+  inpaint.grow = 0;
+  inpaint.noise = 0;
+  inpaint.texture = 1;
+  for (gsize i = 0; i < G_N_ELEMENTS (holes); i++)
+    {
+      g_autoptr (DiffusionPicture) mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL), after = NULL, hollow = NULL;
+
+      set_box (mask, holes[i][0], holes[i][1], holes[i][2], holes[i][3], 1);
+      hollow = diffusion_picture_copy (picture, NULL);
+      for (int j = 0; j < WIDTH * HEIGHT * 3; j++)
+        if (mask->data[j / 3] > 0)
+          hollow->data[j] = 1e6f;
+      after = fill (hollow, mask, &inpaint, &options);
+      assert_known_kept (picture, after, mask);
+      g_test_message ("%d x %d: error %.4f", holes[i][2], holes[i][3], get_error (picture, after, mask));
+      g_assert_cmpfloat (get_error (picture, after, mask), <, 0.12); /* the stripes' own deviation is 0.18 */
+    }
+}
+
+/* Two regions at once give what each alone gives, when they are far apart. */
+static void
+test_regions (void)
+{
+  g_autoptr (DiffusionPicture) picture = make_picture (), both = NULL, one = NULL;
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  g_autoptr (DiffusionPicture) first = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (1, 1);
+
+  inpaint.context = 10;
+  set_box (mask, 15, 15, 6, 6, 1);
+  set_box (mask, 95, 75, 6, 6, 1);
+  set_box (first, 15, 15, 6, 6, 1);
+  both = fill (picture, mask, &inpaint, &options);
+  one = fill (picture, first, &inpaint, &options);
+  for (int y = 15; y < 21; y++)
+    g_assert_cmpmem (both->data + (y * WIDTH + 15) * 3, 72, one->data + (y * WIDTH + 15) * 3, 72);
+  g_assert_cmpfloat (get_error (picture, both, mask), >, 0);
+}
+
+/* A soft mask lets as much of the old picture through as it says. */
+static void
+test_soft (void)
+{
+  g_autoptr (DiffusionPicture) picture = make_picture (), hard = NULL, soft = NULL;
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (1, 1);
+
+  inpaint.grow = 0;
+  set_box (mask, 40, 30, 30, 30, 1);
+  hard = fill (picture, mask, &inpaint, &options);
+  set_box (mask, 40, 30, 30, 30, 0.25f);
+  soft = fill (picture, mask, &inpaint, &options);
+  for (int i = 0; i < WIDTH * HEIGHT * 3; i++)
+    g_assert_cmpfloat_with_epsilon (soft->data[i], picture->data[i] + 0.25f * (hard->data[i] - picture->data[i]), 1e-5);
+}
+
+/* The same bytes for every number of threads and every tile; other bytes for another seed. */
+static void
+test_threads (void)
+{
+  static const int sizes[] = { 6, 40 };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (sizes); i++)
+    {
+      g_autoptr (DiffusionPicture) picture = make_picture (), first = NULL, other = NULL;
+      g_autoptr (DiffusionPicture) mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+      DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+      DiffusionOptions        options = make_options (1, 1);
+
+      set_box (mask, 40, 30, sizes[i], sizes[i], 1);
+      first = fill (picture, mask, &inpaint, &options);
+      for (options.threads = 2; options.threads <= 5; options.threads += 3)
+        {
+          g_autoptr (DiffusionPicture) again = NULL;
+
+          options.tile = options.threads * 16;
+          again = fill (picture, mask, &inpaint, &options);
+          g_assert_cmpmem (again->data, WIDTH * HEIGHT * 12, first->data, WIDTH * HEIGHT * 12);
+        }
+      options.seed = 2;
+      other = fill (picture, mask, &inpaint, &options);
+      g_assert_cmpfloat (get_error (other, first, mask), >, 0);
+    }
+}
+
+/* A part of the layer that has all that is looked at gives what the layer gives. */
+static void
+test_boxes (void)
+{
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionBox            changed, seen;
+
+  inpaint.context = 9;
+  inpaint.grow = 3;
+  set_box (mask, 50, 4, 20, 10, 1);
+  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &changed, &seen, NULL));
+  g_assert_cmpint (changed.x, ==, 47);
+  g_assert_cmpint (changed.y, ==, 1);
+  g_assert_cmpint (changed.width, ==, 26);
+  g_assert_cmpint (changed.height, ==, 16);
+  g_assert_cmpint (seen.x, ==, 38);
+  g_assert_cmpint (seen.y, ==, 0);
+  g_assert_cmpint (seen.height, ==, 26);
+}
+
+static void
+test_errors (void)
+{
+  g_autoptr (DiffusionPicture) picture = make_picture (), mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  g_autoptr (DiffusionPicture) small = diffusion_picture_new (4, 4, 1, NULL);
+  g_autoptr (DiffusionModel) model = make_model ();
+  g_autoptr (GCancellable) cancelled = g_cancellable_new ();
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (1, 1);
+
+#define FAILS(call, domain, code)                                                                                      \
+  {                                                                                                                    \
+    GError *error = NULL;                                                                                              \
+    g_assert_false (call);                                                                                             \
+    g_assert_error (error, domain, code);                                                                              \
+    g_clear_error (&error);                                                                                            \
+  }
+#define INPAINT(m) diffusion_inpaint (model, picture, m, &inpaint, &options, cancelled, &error)
+#define REGENERATE(m, strength, structure)                                                                             \
+  diffusion_regenerate (model, picture, m, strength, structure, &options, cancelled, &error)
+  FAILS (INPAINT (mask), DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT); /* nothing selected */
+  FAILS (INPAINT (small), DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  set_box (mask, 0, 0, WIDTH, HEIGHT, 1);
+  FAILS (INPAINT (mask), DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT); /* all selected */
+  inpaint.texture = 2;
+  FAILS (INPAINT (mask), DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  FAILS (REGENERATE (NULL, 1.5, 0.5), DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  FAILS (REGENERATE (NULL, 0.5, -1), DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  FAILS (REGENERATE (small, 0.5, 0), DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  inpaint.texture = -1;
+  set_box (mask, 0, 0, WIDTH, HEIGHT, 0);
+  set_box (mask, 30, 30, 40, 40, 1);
+  g_cancellable_cancel (cancelled);
+  FAILS (INPAINT (mask), G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  FAILS (REGENERATE (NULL, 0.5, 0.5), G_IO_ERROR, G_IO_ERROR_CANCELLED);
+}
+
+static double
+regenerate (double strength, double structure, const DiffusionPicture *mask, int threads)
+{
+  g_autoptr (DiffusionPicture) picture = make_picture (), before = make_picture ();
+  g_autoptr (DiffusionPicture) all = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  g_autoptr (DiffusionModel) model = make_model ();
+  DiffusionOptions options = make_options (threads, 3);
+
+  options.tile = threads * 16;
+
+  set_box (all, 0, 0, WIDTH, HEIGHT, 1);
+  g_assert_true (diffusion_regenerate (model, picture, mask, strength, structure, &options, NULL, NULL));
+  if (mask)
+    assert_known_kept (before, picture, mask);
+  return get_error (picture, before, all);
+}
+
+/* The further the stronger, the nearer the firmer; nothing at 0; a soft mask is a soft strength. */
+static void
+test_regenerate (void)
+{
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  double last = 0;
+
+  g_assert_cmpfloat (regenerate (0, 0.5, NULL, 1), ==, 0);
+  for (int i = 1; i <= 8; i++) /* beyond, an untrained model has nothing to put in the place */
+    {
+      double distance = regenerate (i * 0.1, 0, NULL, 2);
+
+      g_test_message ("strength %.1f: distance %.4f", i * 0.1, distance);
+      g_assert_cmpfloat (distance, >, last);
+      last = distance;
+    }
+  g_assert_cmpfloat (regenerate (0.8, 1, NULL, 1), <, regenerate (0.8, 0, NULL, 1));
+  g_assert_cmpfloat (regenerate (0.8, 0, NULL, 1), ==, regenerate (0.8, 0, NULL, 3));
+  set_box (mask, 0, 0, WIDTH, HEIGHT, 0.5f);
+  g_assert_cmpfloat_with_epsilon (regenerate (0.8, 0, mask, 1), regenerate (0.4, 0, NULL, 1), 1e-6);
+  set_box (mask, 20, 20, 50, 50, 0);
+  g_assert_cmpfloat (regenerate (0.8, 0, mask, 1), >, 0);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/inpaint/holes", test_holes);
+  g_test_add_func ("/inpaint/regions", test_regions);
+  g_test_add_func ("/inpaint/soft", test_soft);
+  g_test_add_func ("/inpaint/threads", test_threads);
+  g_test_add_func ("/inpaint/boxes", test_boxes);
+  g_test_add_func ("/inpaint/errors", test_errors);
+  g_test_add_func ("/regenerate", test_regenerate);
+  return g_test_run ();
+}
