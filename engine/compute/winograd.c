@@ -11,6 +11,8 @@
 #define ROUND_BYTES (2 * 1024 * 1024)
 #define ROUND_MIN   48
 #define ROUND_MAX   128
+/* From so many channels on, both counted, no round fits anyway: then packing weights as seldom as possible counts. */
+#define ROUND_CHANNELS 512
 
 /* out = G g for one column of a filter's taps or of a half-transformed filter; values are `step` apart. */
 static inline void
@@ -192,7 +194,8 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
   const ConvShape shape = { CONV_SAME3, c_in, c_out };
   int             rows_in = conv_piece_rows_in (&shape, piece);
   gsize  tiles = (gsize) piece->n * (gsize) ((piece->above + piece->rows + 3) / 4) * (gsize) ((piece->width + 3) / 4);
-  gsize  round = CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)), ROUND_MIN, ROUND_MAX);
+  gsize  round = CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
+                       c_in + c_out > ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX);
   gsize  v_step = round * (gsize) c_in, m_step = round * (gsize) c_out;
   float *v, *m, *zeros;
 

@@ -7,12 +7,12 @@
 #include <string.h>
 
 /* A block of converted weights stays in a core's second cache: outputs x inputs. */
-#define BLOCK_OUT 128
-#define BLOCK_IN  1024
+#define BLOCK_OUT 320
+#define BLOCK_IN  768
 
 /* With more rows than this the weights are converted once for all threads, which then split the rows. */
 #define FEW_ROWS 640
-/* The rows that a thread takes at a time then. */
+/* The rows that a thread takes at a time then, at least: each piece packs the weights anew. */
 #define PIECE_ROWS 256
 
 /* From this number of pixels in a sample on the transforms of Winograd's weights pay. */
@@ -24,7 +24,7 @@ typedef struct
   const SdLayer *layer;
   const float   *x, *weights; /* weights: converted, [out][in * taps] */
   float         *y;
-  gsize          rows;
+  gsize          rows, piece;
   int            k; /* in * taps */
   gboolean       add;
 
@@ -112,10 +112,9 @@ static void
 product_of_rows (int task, int thread, gpointer data)
 {
   Product *p = data;
-  gsize    first = (gsize) task * PIECE_ROWS;
+  gsize    first = (gsize) task * p->piece;
 
-  multiply_rows (p, p->x + first * (gsize) p->k, MIN (PIECE_ROWS, p->rows - first),
-                 p->y + first * (gsize) p->layer->out);
+  multiply_rows (p, p->x + first * (gsize) p->k, MIN (p->piece, p->rows - first), p->y + first * (gsize) p->layer->out);
 }
 
 static void
@@ -126,7 +125,10 @@ run_product (SdRun *run, Product *p)
   if (p->rows <= FEW_ROWS)
     sd_run_tasks (run, (p->layer->out + BLOCK_OUT - 1) / BLOCK_OUT, product_of_outputs, p);
   else if (convert_weights (run, p))
-    sd_run_tasks (run, (int) ((p->rows + PIECE_ROWS - 1) / PIECE_ROWS), product_of_rows, p);
+    {
+      p->piece = CLAMP (p->rows / ((gsize) run->threads * 2), PIECE_ROWS, 8 * PIECE_ROWS);
+      sd_run_tasks (run, (int) ((p->rows + p->piece - 1) / p->piece), product_of_rows, p);
+    }
 }
 
 void

@@ -21,7 +21,7 @@ sd_run_new (int threads, GCancellable *cancellable, GError **error)
   g_autoptr (SdRun) run = g_new0 (SdRun, 1);
 
   run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
-  run->keep = 256 << 20;
+  run->keep = (gsize) 640 << 20;
   /* OpenBLAS is to use the calling thread alone. */
   if (! compute_get ("blas", error) || ! (run->pool = pool_new (threads, error)))
     return NULL;
