@@ -17,6 +17,11 @@
  * Texture shows in how the energy grows from the weakest blocks to less weak ones, and by a spectrum that falls faster
  * than that of noise.  Both lower what a group says and how much it counts.  And a noise level does not jump with
  * brightness: a group cannot be much noisier than what its neighbours have at most.
+ *
+ * The blocks lie on JPEG's own grid.  What JPEG rounded away is missing in each of them, and the two halves of the
+ * coefficients were rounded independently.  Blocks that lie across four of JPEG's have detail at its seams: where that
+ * is much finer than what is in the blocks, the picture went through JPEG.  Then areas without any noise say nothing
+ * about others, since it may have been rounded away there, and a spectrum that falls steeply is no sign of texture.
  */
 #include "noise.h"
 
@@ -27,7 +32,6 @@
 #define COUNT          (SIZE * SIZE)
 #define BANDS          4     /* the rings max (i, j) = 2, 3, 4 ... 5, 6 ... 7; below them photographs shade */
 #define SAMPLES        16384 /* blocks to look at: bounds the time on large pictures */
-#define STRIDE         4     /* the least distance of blocks: half overlapping ones still bring new evidence */
 #define GROUPS         10    /* of brightness, equally large */
 #define GROUP_LEAST    100   /* blocks, or the weakest of them are too few to say anything */
 #define SELECTED_LEAST 8     /* blocks: 8 x 30 coefficients measure a variance to 9 % */
@@ -43,18 +47,28 @@
 #define WIDER        4
 
 /* From noise to texture by the exponent a of energy ~ share^a: flat for noise; texture starts at about 0.2. */
-#define GROWTH_OF_TEXTURE 0.2
-/* The power of camera noise falls at most this much from band to band ... */
-#define FALL_MOST 2.5
+#define GROWTH_OF_TEXTURE 0.25
+/* The power of camera noise falls at most this much from band to band, and after JPEG this much ... */
+#define FALL_MOST      2.5
+#define FALL_MOST_JPEG 4.0
 /* ... above the coefficients that JPEG rounds to nothing. */
 #define ROUNDED_AWAY (4 * UNIT * UNIT)
 /* The share of the third ring's power that the highest band has: demosaiced noise about 0.15 at most, white noise 1. */
 #define SHARE_OF_COLOURED 0.25
 #define SHARE_OF_WHITE    0.5
-/* The level's logarithm per logit of brightness: what the shoulder of tone curves, the steepest part, does to it. */
-#define SLOPE_MOST 0.8
+/* The level's logarithm per logit of brightness, from dark to bright and from bright to dark: tone curves are steeper
+ * at their shoulder.  JPEG may have rounded more away. */
+#define SLOPE_UP   0.4
+#define SLOPE_DOWN 0.6
+#define SLOPE_JPEG 1.0
 /* How sure the groups must be, on the mean, that what they see is noise for the estimate to stand as it is. */
-#define TRUSTED 0.25
+#define TRUSTED      0.4
+#define TRUSTED_JPEG 0.25
+/* The finest detail of JPEG's blocks over that of blocks across them: 1 without JPEG, to 0.03. */
+#define SEAMS_NONE 0.95
+#define SEAMS_SURE 0.80
+/* So much is in photographs that pass for clean: grain of film, rounding.  To take it away harms more than it helps. */
+#define HARMLESS (1.2 * UNIT)
 /* Half width of the smoothing over brightness. */
 #define SMOOTHING 0.1
 /* Levels below this are all the same: the standard deviation of rounding to 8 bits. */
@@ -106,8 +120,10 @@ typedef struct
   int                     x0, y0, x1, y1; /* a box around all pixels that count */
   int                     stride;
   float                   basis[COUNT];
-  float                   ramp[SIZE]; /* the transform of a straight line, of length 1 */
-  GArray *luma, *fine, *coarse;       /* of Sample: luma; colour differences; the same at half the resolution */
+  float                   ramp[SIZE];     /* the transform of a straight line, of length 1 */
+  double                  inside, across; /* sums of the finest detail in JPEG's blocks and in those across them */
+  double                  jpeg;           /* how surely the picture went through JPEG, 0 ... 1 */
+  GArray *luma, *fine, *coarse;           /* of Sample: luma; colour differences; the same at half the resolution */
 } Survey;
 
 static inline gboolean
@@ -231,6 +247,36 @@ get_brightness (const float *luma, int scale)
   return sum * 0.57735027f / (float) (COUNT * scale);
 }
 
+/* The root of the energy in the highest band of a block of luma; rounding to 8 bits alone makes most of the last term.
+ */
+static double
+get_finest (const Survey *survey, const float *luma)
+{
+  float  coefficients[COUNT];
+  double sum = 0.1 * UNIT * UNIT;
+
+  transform (survey->basis, luma, coefficients);
+  for (int j = 0; j < SIZE; j++)
+    for (int i = 0; i < SIZE; i++)
+      if (MAX (i, j) >= SIZE - 2)
+        sum += (double) (coefficients[j * SIZE + i] * coefficients[j * SIZE + i]);
+  return sqrt (sum);
+}
+
+/* Compares the block at (x, y) with that half a block further in both directions. */
+static void
+look_for_seams (Survey *survey, int x, int y, const float *luma)
+{
+  float planes[3][COUNT];
+
+  x += SIZE / 2;
+  y += SIZE / 2;
+  if (x + SIZE > survey->x1 || y + SIZE > survey->y1 || ! read_block (survey, x, y, 1, planes))
+    return;
+  survey->inside += get_finest (survey, luma);
+  survey->across += get_finest (survey, planes[0]);
+}
+
 /* Colour differences at half resolution come from every other block in both directions, as they cover four times the
  * area. */
 static void
@@ -245,6 +291,7 @@ survey_blocks (Survey *survey)
           {
             float brightness = get_brightness (planes[0], 1);
 
+            look_for_seams (survey, x, y, planes[0]);
             add_sample (survey, planes, 1, brightness, survey->luma);
             add_sample (survey, planes + 1, 2, brightness, survey->fine);
           }
@@ -252,9 +299,11 @@ survey_blocks (Survey *survey)
             && read_block (survey, x, y, 2, planes))
           add_sample (survey, planes + 1, 2, get_brightness (planes[0], 2), survey->coarse);
       }
+  if (survey->across > 0)
+    survey->jpeg = CLAMP ((SEAMS_NONE - survey->inside / survey->across) / (SEAMS_NONE - SEAMS_SURE), 0, 1);
 }
 
-/* Finds the box of the pixels that count, and the distance of blocks at which about SAMPLES of them are looked at. */
+/* Finds the box of the pixels that count, and the distance of blocks at which at most SAMPLES of them are looked at. */
 static void
 survey_area (Survey *survey)
 {
@@ -280,10 +329,13 @@ survey_area (Survey *survey)
               area++;
             }
     }
-  survey->stride = MAX (STRIDE, (int) sqrt (area / SAMPLES));
-  /* An odd distance meets JPEG's own blocks of 8 at all offsets. */
-  if (survey->stride > STRIDE)
-    survey->stride |= 1;
+  survey->stride = MAX (SIZE, (int) (ceil (sqrt (area / SAMPLES) / SIZE) * SIZE));
+  /* JPEG's blocks, and those of colour at half the resolution; a small selection is better used in whole. */
+  if (area > 16 * COUNT * GROUP_LEAST)
+    {
+      survey->x0 = (survey->x0 + 2 * SIZE - 1) / (2 * SIZE) * (2 * SIZE);
+      survey->y0 = (survey->y0 + 2 * SIZE - 1) / (2 * SIZE) * (2 * SIZE);
+    }
 }
 
 /* ---- groups ---- */
@@ -405,16 +457,25 @@ flatten (double coloured, double *power)
     power[band] = MIN (power[band], power[BANDS - 1] + coloured * (power[band] - power[BANDS - 1]));
 }
 
+/* What lies between two bounds, for a picture that has more or less surely been through JPEG. */
+static double
+choose (double plain, double after_jpeg, double jpeg)
+{
+  return plain + (after_jpeg - plain) * jpeg;
+}
+
 /* Takes from each band what no noise has above the next. */
 static void
-limit_fall (double *power)
+limit_fall (double jpeg, double *power)
 {
+  double most = choose (FALL_MOST, FALL_MOST_JPEG, jpeg);
+
   for (int band = BANDS - 2; band >= 0; band--)
-    power[band] = MIN (power[band], FALL_MOST * (power[band + 1] + ROUNDED_AWAY));
+    power[band] = MIN (power[band], most * (power[band + 1] + ROUNDED_AWAY));
 }
 
 static Point
-judge_group (const Group *group, Total total, double coloured)
+judge_group (const Group *group, Total total, double coloured, double jpeg)
 {
   Point  point = { .brightness = group->brightness };
   double weakest[BANDS], weak[BANDS], noise[BANDS];
@@ -434,17 +495,17 @@ judge_group (const Group *group, Total total, double coloured)
   /* Colour differences, which cameras smooth and JPEG stores at half the resolution, fall faster than luma. */
   if (total == total_all)
     {
-      limit_fall (weakest);
-      limit_fall (weak);
+      limit_fall (jpeg, weakest);
+      limit_fall (jpeg, weak);
     }
   fall = (total (weakest) + nothing) / (whole + nothing);
-  /* As if texture went with the square root of the share: then what was added by WIDER times the blocks is what was
-   * there at first. */
+  point.noisy = MIN (exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) * fall * fall, 1);
+  /* Texture is taken to go with the square root of the share: then what was added by WIDER times the blocks is what was
+   * there at first.  Of noise, the weakest blocks have less than the mean instead, and the others are nearer to it. */
   for (int band = 0; band < BANDS; band++)
-    noise[band] = MAX (weakest[band] - MAX (weak[band] - weakest[band], 0), 0);
+    noise[band] = MAX (weakest[band] + (2 * point.noisy - 1) * MAX (weak[band] - weakest[band], 0), 0);
   point.variance = total (noise);
   point.limit = sqrt (total (weak)) + LEAST;
-  point.noisy = exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) * fall * fall;
   /* A level's error is in proportion to the level.  With no noisy group at all the others must do. */
   point.weight = group->blocks * (point.noisy + 1e-4) / (point.variance + LEAST * LEAST);
   return point;
@@ -461,34 +522,39 @@ get_logit (double brightness)
 /* Judges all groups, also against one another: one that says more than the others' limits allow has texture and counts
  * for less. */
 static void
-judge_groups (const Group *groups, int count, Total total, double coloured, Point *points)
+judge_groups (const Group *groups, int count, Total total, double coloured, double jpeg, Point *points)
 {
+  const double up = choose (SLOPE_UP, SLOPE_JPEG, jpeg), down = choose (SLOPE_DOWN, SLOPE_JPEG, jpeg);
+
   for (int i = 0; i < count; i++)
-    points[i] = judge_group (&groups[i], total, coloured);
+    points[i] = judge_group (&groups[i], total, coloured, jpeg);
   for (int i = 0; i < count; i++)
     {
       double level = sqrt (points[i].variance), limit = G_MAXDOUBLE;
 
       for (int j = 0; j < count; j++)
         {
-          double apart = fabs (get_logit (points[i].brightness) - get_logit (points[j].brightness));
+          double apart = get_logit (points[i].brightness) - get_logit (points[j].brightness);
 
-          limit = MIN (limit, points[j].limit * exp (SLOPE_MOST * apart));
+          limit = MIN (limit, points[j].limit * exp (apart > 0 ? up * apart : -down * apart));
         }
       if (level > limit)
-        points[i].weight *= pow (limit / level, 8);
+        {
+          points[i].weight *= pow (limit / level, 8);
+          points[i].variance = choose (limit * limit, points[i].variance, jpeg);
+        }
     }
 }
 
 /* How much of the spectrum's slope is to be believed: 0 for white noise, 1 for noise that went through a camera or
  * JPEG. */
 static double
-get_coloured (const Group *groups, int count)
+get_coloured (const Group *groups, int count, double jpeg)
 {
   Point  points[GROUPS];
   double sum = 0, weights = 0, share;
 
-  judge_groups (groups, count, total_all, 1, points);
+  judge_groups (groups, count, total_all, 1, jpeg, points);
   for (int i = 0; i < count; i++)
     {
       /* The unit keeps rounding to 8 bits, which is white, from passing for the noise. */
@@ -500,18 +566,22 @@ get_coloured (const Group *groups, int count)
 }
 
 /* Where all is texture, even the weakest blocks are, and the least of it would pass for noise.  That costs detail,
- * which is worse than some noise left: so the whole estimate is lowered. */
+ * which is worse than some noise left: so the whole estimate is lowered.  All groups are heard alike, unless JPEG has
+ * left most of them without anything to say. */
 static double
-get_trust (const Point *points, int count)
+get_trust (const Point *points, int count, double jpeg)
 {
-  double sum = 0, weights = 0;
+  double all = 0, heard = 0, weights = 0;
 
+  if (count == 0)
+    return 1;
   for (int i = 0; i < count; i++)
     {
-      sum += points[i].weight * points[i].noisy;
+      all += points[i].noisy / count;
+      heard += points[i].weight * points[i].noisy;
       weights += points[i].weight;
     }
-  return count ? MIN (sum / weights / TRUSTED, 1) : 1;
+  return MIN (choose (all, heard / weights, jpeg) / choose (TRUSTED, TRUSTED_JPEG, jpeg), 1);
 }
 
 /* The level by brightness: a mean of the points', the near ones first. */
@@ -536,26 +606,37 @@ draw_curve (const Point *points, int count, double *curve)
 
 /* ---- all together ---- */
 
+/* How much of a variance there is beyond what is harmless.  JPEG has taken that already. */
+static double
+get_share (double variance, double jpeg)
+{
+  double harmless = (1 - jpeg) * HARMLESS * HARMLESS;
+
+  return variance > harmless ? 1 - harmless / variance : 0;
+}
+
 static void
 estimate (const Survey *survey, DiffusionNoise *noise)
 {
   Group  luma[GROUPS], fine[GROUPS], coarse[GROUPS];
   Point  points[GROUPS];
   double luma_curve[DIFFUSION_NOISE_BINS], fine_curve[DIFFUSION_NOISE_BINS], coarse_curve[DIFFUSION_NOISE_BINS];
-  double sums[2] = { 0, 0 }, trust;
+  double sums[2] = { 0, 0 }, trust, share;
   int    lumas = measure_groups (survey->luma, LUMA_SHARE, luma);
   int    fines = measure_groups (survey->fine, CHROMA_SHARE, fine);
   int    coarses = measure_groups (survey->coarse, CHROMA_SHARE, coarse);
   /* What whitens colour noise would whiten luma's too, but not the other way round: cameras and JPEG store colour more
    * coarsely. */
-  double coloured_chroma = get_coloured (fine, fines), coloured = MIN (get_coloured (luma, lumas), coloured_chroma);
+  const double jpeg = survey->jpeg;
+  double       coloured_chroma = get_coloured (fine, fines, jpeg),
+         coloured = MIN (get_coloured (luma, lumas, jpeg), coloured_chroma);
 
-  judge_groups (luma, lumas, total_all, coloured, points);
-  trust = get_trust (points, lumas);
+  judge_groups (luma, lumas, total_all, coloured, jpeg, points);
+  trust = get_trust (points, lumas, jpeg);
   draw_curve (points, lumas, luma_curve);
-  judge_groups (fine, fines, total_fine, 1, points);
+  judge_groups (fine, fines, total_fine, 1, jpeg, points);
   draw_curve (points, fines, fine_curve);
-  judge_groups (coarse, coarses, total_coarse, coloured_chroma, points);
+  judge_groups (coarse, coarses, total_coarse, coloured_chroma, jpeg, points);
   draw_curve (points, coarses, coarse_curve);
   for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
     {
@@ -563,9 +644,10 @@ estimate (const Survey *survey, DiffusionNoise *noise)
 
       /* Pictures too small for the half resolution: as in white noise, whose other quarter it would hold. */
       c += coarses ? coarse_curve[i] * coarse_curve[i] : c / 3;
-      luma_curve[i] = y * trust;
-      fine_curve[i] = c * trust;
-      noise->curve[i] = sqrt ((y + 2 * c) * trust / 3);
+      share = get_share (trust * (y + 2 * c) / 3, jpeg) * trust;
+      luma_curve[i] = y * share;
+      fine_curve[i] = c * share;
+      noise->curve[i] = sqrt ((y + 2 * c) * share / 3);
     }
   for (guint i = 0; i < survey->luma->len; i++)
     {
