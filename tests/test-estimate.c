@@ -159,10 +159,8 @@ new_flat (int width, int height)
   return new_picture (width, height, 3, 0.5);
 }
 
-/* Measured are 5 % of 1,024 blocks, by about 30 coefficients of luma and 60 of colour:
- * good to 2 % in the mean; in one sample the weakest of the overlapping blocks are not quite independent of what is
- * measured.  In leaves the noise adds to what texture the weakest blocks have, which counts for more where the noise is
- * less. */
+/* Measured are 5 % of 1,024 blocks, by about 30 coefficients of luma and 60 of colour: good to 3 %.  In leaves the
+ * noise adds to what texture the weakest blocks have, which counts for more where the noise is less. */
 /* clang-format off */
 static const WhiteCase white_cases[] = {
   { "/estimate/white/flat/2", new_flat, 2, 0.06 },
