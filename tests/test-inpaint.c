@@ -137,6 +137,22 @@ test_regions (void)
   g_assert_cmpfloat (get_error (picture, both, mask), >, 0);
 }
 
+/* A mask of many specks is filled in one go. */
+static void
+test_specks (void)
+{
+  g_autoptr (DiffusionPicture) picture = make_picture (), after = NULL;
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (2, 1);
+
+  for (int i = 0; i < WIDTH * HEIGHT; i++)
+    mask->data[i] = i % WIDTH % 3 == 1 && i / WIDTH % 3 == 1;
+  after = fill (picture, mask, &inpaint, &options);
+  assert_known_kept (picture, after, mask);
+  g_assert_cmpfloat (get_error (picture, after, mask), <, 0.05);
+}
+
 /* A soft mask lets as much of the old picture through as it says. */
 static void
 test_soft (void)
@@ -290,6 +306,7 @@ main (int argc, char **argv)
   g_test_add_func ("/inpaint/holes", test_holes);
   g_test_add_func ("/inpaint/regions", test_regions);
   g_test_add_func ("/inpaint/soft", test_soft);
+  g_test_add_func ("/inpaint/specks", test_specks);
   g_test_add_func ("/inpaint/threads", test_threads);
   g_test_add_func ("/inpaint/boxes", test_boxes);
   g_test_add_func ("/inpaint/errors", test_errors);

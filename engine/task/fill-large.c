@@ -18,21 +18,23 @@
 #define TURNS          8
 #define TURNS_COARSEST 20
 #define SEARCHES       2
-#define SHARPNESS      0.1
+#define SHARPNESS      0.25
 #define SHARPNESS_LAST 1.0
 #define FIRST_TRUST    0.02
 
 /* How much of the texture is the surroundings' where these are smooth; and the mean step between neighbours from which
  * on all is. */
 #define TEXTURE_SMOOTH 0.9
-#define ROUGH          (4.0 / 255)
+#define ROUGH          (1.5 / 255)
 
 /* The level from which the network reconciles a fill that is all the surroundings', and one that is all its own; and
  * the first's share of the steps. */
-#define LEVEL_TEXTURE 0.03
+#define LEVEL_TEXTURE 0.02
 #define LEVEL_NETWORK 0.3
 #define STEPS_TEXTURE 0.25
 #define STEPS_LEAST   4
+/* What is finer than this, pixels, is texture. */
+#define FINE 3.0
 
 typedef struct
 {
@@ -220,6 +222,22 @@ solve_level (const Filler *filler, Pyramid *pyramid, int index, double texture, 
   return TRUE;
 }
 
+/* From the network come joins, edges and illumination; of what is finer, the texture's share stays as it was. */
+static gboolean
+keep_texture (const DiffusionPicture *proposed, double texture, DiffusionPicture *picture, GError **error)
+{
+  gsize values = (gsize) picture->width * (gsize) picture->height * 3;
+  g_autoptr (DiffusionPicture) change = diffusion_picture_copy (picture, error), coarse = NULL;
+
+  for (gsize i = 0; change && i < values; i++)
+    change->data[i] -= proposed->data[i];
+  if (! change || ! (coarse = diffusion_picture_copy (change, error)) || ! process_blur (coarse, FINE, error))
+    return FALSE;
+  for (gsize i = 0; i < values; i++)
+    picture->data[i] = proposed->data[i] + change->data[i] + (float) texture * (coarse->data[i] - change->data[i]);
+  return TRUE;
+}
+
 /* Where the surroundings are smooth, so is the fill. */
 static double
 choose_texture (const Crop *crop, const Level *finest)
@@ -242,6 +260,7 @@ gboolean
 fill_large (const Filler *filler, Crop *crop, GError **error)
 {
   g_auto (Pyramid) pyramid = { .count = 0 };
+  g_autoptr (DiffusionPicture) proposed = NULL;
   gsize            pixels = (gsize) crop->picture->width * (gsize) crop->picture->height;
   DiffusionOptions options = *filler->options;
   double           texture;
@@ -256,8 +275,10 @@ fill_large (const Filler *filler, Crop *crop, GError **error)
   /* The less the surroundings have said, the higher the level that the network starts from. */
   options.steps = MAX ((int) (options.steps * (STEPS_TEXTURE + (1 - STEPS_TEXTURE) * (1 - texture))),
                        MIN (options.steps, STEPS_LEAST));
-  if (! reconcile (filler, &pyramid.levels[0], LEVEL_TEXTURE + (1 - texture) * (LEVEL_NETWORK - LEVEL_TEXTURE),
-                   &options, error))
+  if (! (proposed = diffusion_picture_copy (pyramid.levels[0].picture, error))
+      || ! reconcile (filler, &pyramid.levels[0], LEVEL_TEXTURE + (1 - texture) * (LEVEL_NETWORK - LEVEL_TEXTURE),
+                      &options, error)
+      || ! keep_texture (proposed, texture, pyramid.levels[0].picture, error))
     return FALSE;
   memcpy (crop->picture->data, pyramid.levels[0].picture->data, pixels * 3 * sizeof (float));
   return TRUE;

@@ -12,6 +12,8 @@
 #define CONTEXT_MAX 192
 /* Two regions are made one when their common crop is at most this much larger than both crops together. */
 #define MERGE_MOST 1.1
+/* Of more regions than these (dust, say), all of one kind are made one. */
+#define REGIONS_MOST 1000
 
 /* ---- distances ---- */
 
@@ -190,6 +192,7 @@ merge_regions (const DiffusionPicture *mask, Regions *regions)
   guint32 *names = g_new (guint32, (gsize) regions->count + 1);
   gsize    pixels = (gsize) regions->box.width * (gsize) regions->box.height;
   int      count = 0;
+  gboolean many = regions->count > REGIONS_MOST;
 
   for (int i = 0; i <= regions->count; i++)
     names[i] = (guint32) i;
@@ -201,20 +204,26 @@ merge_regions (const DiffusionPicture *mask, Regions *regions)
           {
             Region *a = &regions->regions[i], *b = &regions->regions[j];
 
-            if (a->group == 0 || b->group == 0 || a->grow != b->grow || a->context != b->context
-                || box_area (region_join_boxes (a->crop, b->crop))
+            if (a->group == 0)
+              break;
+            if (b->group == 0 || a->grow != b->grow || (! many && a->context != b->context))
+              continue;
+            if (! many
+                && box_area (region_join_boxes (a->crop, b->crop))
                        > MERGE_MOST * (box_area (a->crop) + box_area (b->crop)))
               continue;
             a->box = region_join_boxes (a->box, b->box);
             a->radius = MAX (a->radius, b->radius);
+            a->context = MAX (a->context, b->context);
             a->crop = region_grow_box (a->box, a->grow + a->context, mask);
-            for (int k = 1; k <= regions->count; k++)
-              if (names[k] == b->group)
-                names[k] = a->group;
+            names[b->group] = a->group;
             b->group = 0;
             again = TRUE;
           }
     }
+  for (int i = 1; i <= regions->count; i++)
+    while (names[names[i]] != names[i])
+      names[i] = names[names[i]];
   for (gsize i = 0; i < pixels; i++)
     regions->labels[i] = names[regions->labels[i]];
   for (int i = 0; i < regions->count; i++)
