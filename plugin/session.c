@@ -33,6 +33,7 @@ typedef struct
   gboolean       estimated;
   DiffusionNoise noise;
   Pace           pace;
+  double         fill_seconds; /* that the preview took to fill all holes; 0: not known */
 
   char    *model_name; /* that model was loaded for, or failed to */
   gboolean loading;
@@ -73,7 +74,12 @@ get_cost (Session *session, Cost *cost)
   gboolean        blended = session->filter->kind == FILTER_REGENERATE || settings->strength < 1 || settings->detail > 0
                      || settings->colour < 1;
 
-  /* The time of inpainting is that of its holes, of which there can be any number. */
+  /* The time of inpainting is that of its holes: known when the preview has filled them all. */
+  if (session->filter->kind == FILTER_INPAINT && session->fill_seconds > 0)
+    {
+      *cost = (Cost){ session->fill_seconds * settings->variants, cost_get_peak () };
+      return TRUE;
+    }
   if (! session->prepared || session->pace.pixel == 0 || session->filter->kind == FILTER_INPAINT
       || ! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
     return FALSE;
@@ -403,6 +409,15 @@ preview_free (gpointer data)
   g_free (crop);
 }
 
+static gboolean
+has_all_that_is_selected (const Session *session, const Crop *crop)
+{
+  GeglRectangle rect;
+
+  return gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height)
+         && gegl_rectangle_contains (&crop->job->region->rect, &rect);
+}
+
 /* A preview of some size tells how fast the machine is at this moment. */
 static void
 preview_notify (gpointer data, double seconds, const GError *error, gpointer session_data)
@@ -416,6 +431,7 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
       return;
     }
   ui_dialog_set_status (session->dialog, NULL);
+  session->fill_seconds = has_all_that_is_selected (session, crop) ? crop->seconds : 0;
   if (crop->pixels >= TELLING_PIXELS)
     session->pace.pixel = crop->seconds / (crop->pixels * crop->job->settings.steps);
   show_cost (session);

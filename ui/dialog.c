@@ -134,6 +134,8 @@ scale_new (UiDialog *dialog, const char *property, const UiField *field, GtkWidg
     {
       /* One step of the slider is enough for all that is negative. */
       lower = MAX (lower, -field->page);
+      /* A numeric one takes no letters, not even from its own output. */
+      gtk_spin_button_set_numeric (GTK_SPIN_BUTTON (*number), FALSE);
       g_signal_connect (*number, "output", G_CALLBACK (automatic_output), NULL);
       g_signal_connect (*number, "input", G_CALLBACK (automatic_input), NULL);
       gtk_spin_button_update (GTK_SPIN_BUTTON (*number));
