@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const Command commands[] = {
   { "denoise", "IN OUT", "Remove the noise of a photograph.", command_denoise },
@@ -83,5 +84,7 @@ main (int argc, char **argv)
       fprintf (stderr, "diffusion: The output could not be printed: %s\n", g_strerror (errno));
       status = EXIT_FAILURE;
     }
-  return status;
+  /* Not by exit (): that waits for OpenBLAS's own threads, which wait for memory for ever where it is limited. */
+  fflush (stderr);
+  _exit (status);
 }

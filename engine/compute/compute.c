@@ -10,11 +10,39 @@ static const ComputeBackend *const backends[] = {
   &compute_reference,
 };
 
+/* OpenBLAS takes so much, once for each thread that calls it, and where it cannot have it, it asks again for ever. */
+#define BLAS_MEMORY ((gsize) 129 << 20)
+
+static gboolean
+check_blas_memory (GError **error)
+{
+  static GMutex     lock;
+  static gboolean   known; /* once there was enough, each thread keeps what it took */
+  int               threads = core_count_physical ();
+  g_autofree void **blocks = NULL;
+  gboolean          enough = TRUE;
+
+  g_mutex_lock (&lock);
+  if (! known)
+    {
+      blocks = g_new0 (void *, (gsize) threads);
+      for (int i = 0; i < threads && enough; i++)
+        enough = (blocks[i] = core_alloc (BLAS_MEMORY, 1, error)) != NULL;
+      for (int i = 0; i < threads; i++)
+        core_free (blocks[i]);
+      known = enough;
+    }
+  g_mutex_unlock (&lock);
+  return enough;
+}
+
 const ComputeBackend *
 compute_get (const char *name, GError **error)
 {
   g_autoptr (GString) names = g_string_new (NULL);
 
+  if (! check_blas_memory (error))
+    return NULL;
   for (gsize i = 0; i < G_N_ELEMENTS (backends); i++)
     {
       if (! backends[i]->is_available ())

@@ -1,0 +1,281 @@
+/* gimp-diffusion: the program `diffusion` when the machine fails it
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#include "cli-run.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+
+/* ---- memory ---- */
+
+static void
+limit_memory (gpointer bytes)
+{
+  struct rlimit limit = { GPOINTER_TO_SIZE (bytes), GPOINTER_TO_SIZE (bytes) };
+
+  setrlimit (RLIMIT_AS, &limit);
+}
+
+/* From what only starts the program to what is enough: each run ends, with the whole result or with none. */
+static void
+test_memory_limits (void)
+{
+  g_autofree char *in = make_png ("limited.png", 400, 300, 3, 8, 20), *out = in_folder ("limited-out.png");
+  const char      *argv[]
+      = { g_getenv ("DIFFUSION_PROGRAM"), "denoise", in, out, "--noise", "20", "--model", get_model (), NULL };
+  int refused = 0, done = 0, aborted = 0;
+
+  for (gsize megabytes = 180; megabytes <= 1500; megabytes += megabytes / 6)
+    {
+      g_autofree char *err = NULL;
+      int              status;
+
+      g_unlink (out);
+      g_assert_true (g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, limit_memory,
+                                   GSIZE_TO_POINTER (megabytes << 20), NULL, &err, &status, NULL));
+      g_test_message ("%d MB: status %d: %s", (int) megabytes, status, err);
+      if (status == 0)
+        {
+          g_autoptr (Image) image = image_read_png (out);
+
+          g_assert_cmpint (image->width, ==, 400);
+          done++;
+        }
+      else
+        {
+          /* GLib itself gives up where a thread of its own cannot be made. */
+          if (WIFEXITED (status))
+            g_assert_nonnull (strstr (err, "not enough memory"));
+          else
+            g_assert_nonnull (strstr (err, "GLib-ERROR"));
+          aborted += ! WIFEXITED (status);
+          g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
+          refused++;
+        }
+    }
+  g_print ("# measured: %d memory limits: %d done, %d refused, %d of these by GLib and without a sentence\n",
+           refused + done, done, refused, aborted);
+  g_assert_cmpint (refused, >, aborted);
+  g_assert_cmpint (done, >, 0);
+}
+
+/* ---- checkpoints ---- */
+
+static gboolean
+is_being_written (const char *folder)
+{
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  const char *name;
+
+  while (dir && (name = g_dir_read_name (dir)))
+    if (strstr (name, ".checkpoint."))
+      return TRUE;
+  return FALSE;
+}
+
+/* Killed while a checkpoint is being written, again and again: the last good one is gone on from each time. */
+static void
+test_kill_checkpoint (void)
+{
+  enum
+  {
+    KILLS = 50
+  };
+  g_autofree char *pictures = get_pictures (), *made = in_folder ("killed");
+  g_autofree char *out = g_build_filename (made, "m.safetensors", NULL);
+  g_autofree char *checkpoint = g_strconcat (out, ".checkpoint", NULL);
+  g_autoptr (GRand) rand = g_rand_new_with_seed (7);
+  int inside = 0;
+
+  g_assert_cmpint (g_mkdir (made, 0755), ==, 0);
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "8", TINY);
+  for (int i = 0; i < KILLS; i++)
+    {
+      g_autoptr (GSubprocess) process = start_with (
+          (const char *const[]){ "train", "--data", pictures, "--out", out, "--minutes", "60", "--resume", TINY, NULL },
+          0);
+      g_autoptr (GDataInputStream) stream = g_data_input_stream_new (g_subprocess_get_stdout_pipe (process));
+      g_autofree char *line = NULL;
+      gint64           end;
+      gboolean         writing = FALSE;
+
+      do /* until it has gone on from the checkpoint */
+        {
+          g_free (line);
+          line = g_data_input_stream_read_line (stream, NULL, NULL, NULL);
+          g_assert_nonnull (line);
+        }
+      while (! g_str_has_prefix (line, "loss "));
+      g_subprocess_send_signal (process, SIGINT); /* upon which it writes one */
+      end = g_get_monotonic_time () + 5 * G_USEC_PER_SEC;
+      while (! writing && g_get_monotonic_time () < end)
+        writing = is_being_written (made);
+      g_usleep ((gulong) g_rand_int_range (rand, 0, 300));
+      writing = is_being_written (made);
+      g_subprocess_send_signal (process, SIGKILL);
+      g_subprocess_wait (process, NULL, NULL);
+      inside += writing;
+      g_assert_true (g_file_test (checkpoint, G_FILE_TEST_IS_REGULAR));
+    }
+  g_print ("# measured: %d kills, %d of them seen within the writing of a checkpoint\n", KILLS, inside);
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "16", "--resume", TINY);
+  FINE ("info", out);
+  g_assert_cmpint (inside, >, 0);
+}
+
+/* A disk that has no room for the checkpoint, or may not be written to. */
+static void
+test_train_disk (void)
+{
+  g_autofree char *pictures = get_pictures (), *disk = in_folder ("small-disk");
+  g_autofree char *out = g_build_filename (disk, "m.safetensors", NULL);
+  g_auto (Result) full = { 0 }, locked = { 0 };
+  int entries;
+
+  g_assert_cmpint (g_mkdir (disk, 0755), ==, 0);
+  if (mount ("none", disk, "tmpfs", 0, "size=16k") != 0)
+    {
+      g_test_skip ("a file system can only be mounted by root");
+      return;
+    }
+  full = RUN ("train", "--data", pictures, "--out", out, "--samples", "16", TINY);
+  entries = g_file_test (out, G_FILE_TEST_EXISTS);
+  mount ("none", disk, "tmpfs", MS_REMOUNT | MS_RDONLY, NULL);
+  locked = RUN ("train", "--data", pictures, "--out", out, "--samples", "16", TINY);
+  umount2 (disk, MNT_DETACH);
+  g_assert_cmpint (full.status, ==, 1);
+  g_assert_nonnull (strstr (full.err, g_strerror (ENOSPC)));
+  g_assert_cmpint (locked.status, ==, 1);
+  g_assert_nonnull (strstr (locked.err, g_strerror (EROFS)));
+  g_assert_cmpint (entries, ==, 0);
+}
+
+/* ---- others at work ---- */
+
+static void
+test_two_runs (void)
+{
+  g_autofree char *in = make_png ("both.png", 200, 150, 3, 8, 20), *out = in_folder ("both-out.png");
+  g_autofree char *alone = in_folder ("alone.png");
+
+  FINE ("denoise", in, alone, "--noise", "20", "--model", get_model ());
+  for (int i = 0; i < 5; i++)
+    {
+      const char *const arguments[] = { "denoise", in, out, "--noise", "20", "--model", get_model (), NULL };
+      g_autoptr (GSubprocess) first = start_with (arguments, 0), second = start_with (arguments, 0);
+
+      g_assert_true (g_subprocess_wait_check (first, NULL, NULL));
+      g_assert_true (g_subprocess_wait_check (second, NULL, NULL));
+      assert_same_file (out, alone);
+    }
+}
+
+/* The model's file is cut and written over at some moment of a run: the result is the same, or there is none. */
+static void
+test_replaced_model (void)
+{
+  g_autofree char *in = make_png ("used.png", 200, 150, 3, 8, 20), *out = in_folder ("used-out.png");
+  g_autofree char *alone = in_folder ("used-alone.png"), *model = in_folder ("used.safetensors");
+  g_autoptr (GBytes) whole = file_load (get_model ());
+  int same = 0, refused = 0;
+
+  FINE ("denoise", in, alone, "--noise", "20", "--model", get_model ());
+  for (int i = 0; i < 30; i++)
+    {
+      g_autoptr (GSubprocess) process = NULL;
+      g_autofree char *err = NULL;
+      FILE            *file;
+
+      g_unlink (out);
+      file_store (model, g_bytes_get_data (whole, NULL), g_bytes_get_size (whole));
+      process = start_with ((const char *const[]){ "denoise", in, out, "--noise", "20", "--model", model, NULL }, 0);
+      g_usleep ((gulong) (i * i) * 700); /* most of them early */
+      file = fopen (model, "wb");        /* in place: the same file, now empty, then garbage */
+      g_assert_nonnull (file);
+      fputs ("garbage", file);
+      fclose (file);
+      g_subprocess_communicate_utf8 (process, NULL, NULL, NULL, &err, NULL);
+      g_assert_true (g_subprocess_get_if_exited (process));
+      if (g_subprocess_get_exit_status (process) == 0)
+        {
+          assert_same_file (out, alone);
+          same++;
+        }
+      else
+        {
+          g_assert_nonnull (strstr (err, "used.safetensors"));
+          g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
+          refused++;
+        }
+    }
+  g_print ("# measured: model replaced in %d runs: %d results the same, %d refused\n", same + refused, same, refused);
+}
+
+/* ---- what it touches ---- */
+
+/* Writes, and anything of the network, among the system calls of a run. */
+static void
+test_system_calls (void)
+{
+  g_autofree char *strace = g_find_program_in_path ("strace"), *trace = in_folder ("trace"), *text = NULL;
+  g_autofree char *in = make_png ("traced.png", 100, 80, 3, 8, 20), *out = in_folder ("traced-out.png");
+  const char      *argv[] = { strace,
+                              "-f",
+                              "-qq",
+                              "-o",
+                              trace,
+                              "-e",
+                              "trace=%network,%file,execve",
+                              g_getenv ("DIFFUSION_PROGRAM"),
+                              "denoise",
+                              in,
+                              out,
+                              "--model",
+                              get_model (),
+                              NULL };
+  g_auto (GStrv) lines = NULL;
+  int status, writes = 0;
+
+  if (! strace)
+    {
+      g_test_skip ("strace is not installed");
+      return;
+    }
+  g_assert_true (
+      g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, NULL, &status, NULL));
+  if (! WIFEXITED (status) || WEXITSTATUS (status) != 0 || ! g_file_get_contents (trace, &text, NULL, NULL))
+    {
+      g_test_skip ("strace may not trace here");
+      return;
+    }
+  lines = g_strsplit (text, "\n", -1);
+  for (gsize i = 0; lines[i]; i++)
+    {
+      g_assert_null (strstr (lines[i], " socket("));
+      g_assert_null (strstr (lines[i], " connect("));
+      if (strstr (lines[i], "O_CREAT") || strstr (lines[i], "O_WRONLY") || strstr (lines[i], "O_RDWR")
+          || strstr (lines[i], "rename") || strstr (lines[i], "unlink") || strstr (lines[i], "mkdir"))
+        {
+          g_test_message ("%s", lines[i]);
+          g_assert_nonnull (strstr (lines[i], out)); /* and what is made beside it until it is whole */
+          writes++;
+        }
+    }
+  g_assert_cmpint (writes, >=, 2);
+}
+
+static const CliTest tests[] = {
+  { "faults/memory-limits", test_memory_limits },   { "faults/kill-checkpoint", test_kill_checkpoint },
+  { "faults/train-disk", test_train_disk },         { "faults/two-runs", test_two_runs },
+  { "faults/replaced-model", test_replaced_model }, { "faults/system-calls", test_system_calls },
+};
+
+int
+main (int argc, char **argv)
+{
+  return cli_main (argc, argv, tests, G_N_ELEMENTS (tests));
+}
