@@ -61,3 +61,9 @@ run_tests () {
   DIFFUSION_MODELS=$PWD/models meson test -C "$folder" --no-rebuild --print-errorlogs "$@" >"$folder/check.log" 2>&1 || status=$?
   python3 tests/count.py "$folder/meson-logs/testlog.json" "$status"
 }
+
+# make_screenshots FOLDER MAJOR VERSION: pictures of the dialogs, in screenshots/.
+make_screenshots () {
+  mkdir -p "screenshots/$3"
+  python3 tests/gimp/screenshots.py "$1" "screenshots/$3" "$2"
+}

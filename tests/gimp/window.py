@@ -103,11 +103,11 @@ def wait_until(condition, patience=PATIENCE):
 class Session:
     """One GIMP with windows.  Its script goes through stages; each waits for the driver where it says so."""
 
-    def __init__(self, options, tap, model):
+    def __init__(self, options, tap, model, stock=('script-fu',)):
         self.tap, self.options = tap, options
         self.process = None
         self.large = os.path.getsize(model) > 1e6
-        self.gimp = gimptest.Gimp(options, stock=('script-fu',))
+        self.gimp = gimptest.Gimp(options, stock=stock)
         shutil.copy(model, os.path.join(self.gimp.models, 'default.safetensors'))
         os.mkdir(self.gimp.path('screen'))
         self.screen = Screen(self.gimp.path('screen'))
