@@ -62,13 +62,13 @@
 #define SLOPE_DOWN 0.6
 #define SLOPE_JPEG 1.0
 /* How sure the groups must be, on the mean, that what they see is noise for the estimate to stand as it is. */
-#define TRUSTED      0.4
+#define TRUSTED      0.45
 #define TRUSTED_JPEG 0.25
 /* The finest detail of JPEG's blocks over that of blocks across them: 1 without JPEG, to 0.03. */
 #define SEAMS_NONE 0.95
 #define SEAMS_SURE 0.80
 /* So much is in photographs that pass for clean: grain of film, rounding.  To take it away harms more than it helps. */
-#define HARMLESS (1.2 * UNIT)
+#define HARMLESS (1.3 * UNIT)
 /* Half width of the smoothing over brightness. */
 #define SMOOTHING 0.1
 /* Levels below this are all the same: the standard deviation of rounding to 8 bits. */

@@ -123,10 +123,10 @@ def describe(kind, found):
     """found: (estimate, level, name)"""
     if kind.startswith("clean"):
         values = [item[0] for item in found]
-        return [kind, "0", *(f"{numpy.quantile(values, q):.2f}" for q in (0.1, 0.5, 0.9)), f"{max(values):.2f}"]
+        return [kind, "0", *(f"{numpy.quantile(values, q):.2f}" for q in (0, 0.1, 0.5, 0.9, 1))]
     ratios = [item[0] / item[1] for item in found]
     return [kind, f"{numpy.mean([item[1] for item in found]):.1f}",
-            *(f"{numpy.quantile(ratios, q):.2f}" for q in (0.1, 0.5, 0.9)), f"{max(ratios):.2f}"]
+            *(f"{numpy.quantile(ratios, q):.2f}" for q in (0, 0.1, 0.5, 0.9, 1))]
 
 
 def main():
@@ -147,7 +147,7 @@ def main():
         found.setdefault(kind, []).append((estimate, level, name))
         if options.list:
             print(f"{name}: {kind}: {level:.2f} estimated as {estimate:.2f}", flush=True)
-    print("| noise | level | 10 % are below | half are below | 90 % are below | most |\n|---|---|---|---|---|---|")
+    print("| noise | level | least | 10 % are below | half are below | 90 % are below | most |\n|---|---|---|---|---|---|---|")
     for kind in found:
         print("| " + " | ".join(describe(kind, found[kind])) + " |")
 
