@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Below this radius there is mostly one right answer, above it mostly many. */
-#define THIN_RADIUS 12.0
+#define THIN_RADIUS 8.0
 
 #define ROUGHNESS_RADIUS 4
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* A region is thin when no disc of this radius fits into it: strokes of a pen, scratches, letters. */
-#define THIN_RADIUS 12.0
+#define THIN_RADIUS 8.0
 #define GROW_LARGE  2
 
 #define CONTEXT_MIN 64
