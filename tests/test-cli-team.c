@@ -133,6 +133,8 @@ main (int argc, char **argv)
   /* Open MPI asks this of root; tests run in containers, where there is nobody else. */
   g_setenv ("OMPI_ALLOW_RUN_AS_ROOT", "1", TRUE);
   g_setenv ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", TRUE);
+  g_setenv ("PRTE_ALLOW_RUN_AS_ROOT", "1", TRUE); /* Open MPI 5 */
+  g_setenv ("PRTE_ALLOW_RUN_AS_ROOT_CONFIRM", "1", TRUE);
   /* In f32: halves, which some processors compute in, round more coarsely. */
   g_setenv ("DIFFUSION_COMPUTE", "blas", TRUE);
   return cli_main (argc, argv, tests, G_N_ELEMENTS (tests));
