@@ -24,7 +24,7 @@
 
 /* How much of the texture is the surroundings' where these are smooth; and the mean step between neighbours from which
  * on all is. */
-#define TEXTURE_SMOOTH 0.9
+#define TEXTURE_SMOOTH 0.98
 #define ROUGH          (1.5 / 255)
 
 /* The level from which the network reconciles a fill that is all the surroundings', and one that is all its own; and
@@ -34,7 +34,7 @@
 #define STEPS_TEXTURE 0.25
 #define STEPS_LEAST   4
 /* What is finer than this, pixels, is texture. */
-#define FINE 3.0
+#define FINE 5.0
 
 typedef struct
 {
