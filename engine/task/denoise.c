@@ -1,5 +1,6 @@
 /* Denoising: the photograph is x_t, its noise is the map.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "noise.h"
+#include "part.h"
 #include "process/process.h"
 #include "smooth.h"
 
@@ -92,21 +93,6 @@ check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, 
   return ! wrong;
 }
 
-/* One of two runs of the network, to whoever follows the whole. */
-typedef struct
-{
-  const DiffusionOptions *options;
-  double                  from, share;
-} Part;
-
-static void
-on_progress (double fraction, gpointer data)
-{
-  const Part *part = data;
-
-  part->options->progress (part->from + part->share * fraction, part->options->progress_data);
-}
-
 /* One run of the network over the map. */
 static gboolean
 run_network (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap *map, double largest,
@@ -123,14 +109,11 @@ static gboolean
 run_twice (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap *map, double largest, double amount,
            const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  DiffusionOptions first = *options, second = *options;
   const double     share = options->steps / (options->steps + 1.0);
-  Part             parts[2] = { { options, 0, share }, { options, share, 1 - share } };
+  const Part       parts[2] = { { options, 0, share }, { options, share, 1 - share } };
+  DiffusionOptions first = part_get_options (&parts[0]), second = part_get_options (&parts[1]);
   g_autoptr (DiffusionPicture) smoother = NULL;
 
-  first.progress = second.progress = options->progress ? on_progress : NULL;
-  first.progress_data = &parts[0];
-  second.progress_data = &parts[1];
   second.steps = 1;
   second.on_step = NULL; /* it is no step of the chain */
   if (! run_network (model, picture, map, largest, &first, cancellable, error)

@@ -3,6 +3,7 @@
 #include "checkpoint.h"
 #include "fill.h"
 #include "net/model.h"
+#include "part.h"
 #include "region.h"
 
 #include <math.h>
@@ -61,38 +62,20 @@ put_back (const Crop *crop, DiffusionBox box, DiffusionPicture *picture)
       }
 }
 
-/* ---- progress of one region among several ---- */
-
-typedef struct
-{
-  const DiffusionOptions *options;
-  double                  from, share;
-} Part;
-
-static void
-report_part (double fraction, gpointer data)
-{
-  const Part *part = data;
-
-  part->options->progress (part->from + part->share * fraction, part->options->progress_data);
-}
-
 static gboolean
 fill_region (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
              const DiffusionInpaintOptions *inpaint, const Regions *regions, int index, const gboolean *filled,
              const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
   const Region    *region = &regions->regions[index];
-  DiffusionOptions own = *options;
-  Part             part = { options, (double) index / regions->count, 1.0 / regions->count };
+  const Part       part = { options, (double) index / regions->count, 1.0 / regions->count };
+  DiffusionOptions own = part_get_options (&part);
   Crop             crop = { NULL, NULL, region->radius + region->grow, inpaint->texture, inpaint->noise };
   gboolean         success;
 
   own.tile = 0; /* strips agree only to rounding, and a fill is to be the same to the last bit */
   own.origin_x += region->crop.x;
   own.origin_y += region->crop.y;
-  own.progress = options->progress ? report_part : NULL;
-  own.progress_data = &part;
   success = crop_cut (picture, mask, regions, region, filled, &crop, error)
             && fill_crop (model, &crop, &own, cancellable, error);
   if (success)
