@@ -10,6 +10,7 @@
 
 #include "layers.h"
 #include "process.h"
+#include "record.h"
 
 /* How the progress bar is divided: until here reading, from there on writing. */
 static const double READING = 0.05, WRITING = 0.95;
@@ -286,6 +287,8 @@ process_make_region (const Filter *filter, HostDrawable drawable, const Settings
 
 typedef struct
 {
+  const Filter   *filter;
+  GObject        *config;
   Job            *job;
   ProcessProgress progress;
   gpointer        data;
@@ -389,6 +392,7 @@ run_layers (Run *run, const Filter *filter, GArray *layers, GError **error)
       layer = layers_make (region, name, run_tick, run, error);
       if (layer == HOST_NONE)
         return FALSE;
+      record_attach (GIMP_DRAWABLE (layer), filter, run->config, job->settings.seed);
       g_array_append_val (layers, layer);
     }
   return TRUE;
@@ -412,13 +416,24 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
 static gboolean
 run_in_place (Run *run, GError **error)
 {
+  Region         *region = run->job->region;
+  const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
+  gboolean        success;
+
   run->start = READING;
   run->end = WRITING;
   if (! run_compute (run, error))
     return FALSE;
   run->start = WRITING;
   run->end = 1;
-  return region_write (run->job->region, run_tick, run, error);
+
+  /* The record belongs to the same undo step. */
+  gimp_image_undo_group_start (image);
+  success = region_write (region, run_tick, run, error);
+  if (success)
+    record_attach (region->drawable, run->filter, run->config, run->job->settings.seed);
+  gimp_image_undo_group_end (image);
+  return success;
 }
 
 gboolean
@@ -427,7 +442,7 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
              double *noise_used, GError **error)
 {
   g_autoptr (Job) job = NULL;
-  Run      run = { .progress = progress, .data = data, .cancellable = cancellable };
+  Run      run = { .filter = filter, .config = config, .progress = progress, .data = data, .cancellable = cancellable };
   Settings settings;
   Region  *region;
 

@@ -213,6 +213,7 @@ SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 40 30 320 250) 
 def script_english(session):
     session.add_image('colour', 'RGB', 'u8', noisy('RGB', 'u8'), SELECTION)
     session.add_run('accept', 'RUN-INTERACTIVE')
+    session.add('(stage "recorded" (lambda () (gimp-item-get-parasite layer "gimp-diffusion")))')
     for name in ('undone', 'redone', 'undone-again'):
         session.add_wait(name)
         session.add_dump(name)
@@ -490,6 +491,9 @@ def check_english(session):
     session.result('accept-dumped')
     before, after = session.read('in-colour.raw'), session.read('out-accept.raw')
     tap.check('OK applies the filter', None if result and 'OK' in result and before != after else result)
+    record = session.result('recorded') or ''
+    tap.check('the settings are kept with the result', None if "'strength': <1.5>" in record and "'seed': <0>" in record
+              else record)
     check_preview_is_final(session, before, after)
     check_undo(session, '8 bits', before, after,
                [('undone', 'ctrl+z', before, 'one undo step restores all'),
