@@ -375,9 +375,10 @@ static double
 preview_look (gpointer data, gboolean *fresh)
 {
   Crop             *crop = data;
-  DiffusionPicture *step = job_take_step (crop->job);
+  DiffusionPicture *step = fresh ? job_take_step (crop->job) : NULL;
 
-  *fresh = step != NULL;
+  if (fresh)
+    *fresh = step != NULL;
   if (step)
     {
       diffusion_picture_free (crop->step);
@@ -432,8 +433,14 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
     }
   ui_dialog_set_status (session->dialog, NULL);
   session->fill_seconds = has_all_that_is_selected (session, crop) ? crop->seconds : 0;
+  /* Many steps are slowed down by being painted: they can only tell that the machine is faster than it was thought. */
   if (crop->pixels >= TELLING_PIXELS)
-    session->pace.pixel = crop->seconds / (crop->pixels * crop->job->settings.steps);
+    {
+      const double seen = crop->seconds / (crop->pixels * crop->job->settings.steps);
+
+      if (crop->job->settings.steps == 1 || session->pace.pixel == 0 || seen < session->pace.pixel)
+        session->pace.pixel = seen;
+    }
   show_cost (session);
 }
 

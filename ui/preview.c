@@ -15,7 +15,8 @@
 enum
 {
   SPACING = 6,
-  DELAY_MS = 40,            /* before new work starts, because changes come in droves */
+  DELAY_MS = 40, /* before new work starts, because changes come in droves */
+  LOOKS_PER_PAINT = 6,
   LOOK_MS = 100,            /* between looks at the work */
   CHUNK_PIXELS = 24 * 1024, /* painted at a time */
   WATCH_MS = 5,
@@ -50,6 +51,7 @@ struct _UiPreview
   gpointer      crop;        /* being read or computed */
   gpointer      shown;       /* has a result */
   GCancellable *cancellable; /* of the computing */
+  guint         looks;
   gint64        start, cancelled;
   gboolean      stale;  /* long work is wanted */
   gboolean      mixed;  /* short work is wanted */
@@ -288,7 +290,9 @@ look (gpointer data)
   UiPreview *preview = data;
   gboolean   fresh = FALSE;
 
-  ui_view_set_progress (preview->view, preview->filter->look (preview->crop, &fresh));
+  /* Painting takes its share of the processors from the work: now and then is enough. */
+  ui_view_set_progress (preview->view,
+                        preview->filter->look (preview->crop, ++preview->looks % LOOKS_PER_PAINT == 0 ? &fresh : NULL));
   if (fresh)
     paint (preview, UI_VIEW_AFTER, preview->crop);
   return G_SOURCE_CONTINUE;

@@ -27,7 +27,8 @@ typedef struct
   gboolean (*blend) (gpointer crop, GError **error);
   /* Main thread: whether the crop has all that is seen. */
   gboolean (*covers) (gpointer crop, const GdkRectangle *visible, gpointer data);
-  /* Main thread, while it computes: how far it is, 0 ... 1; *fresh tells that there is something new to render. */
+  /* Main thread, while it computes: how far it is, 0 ... 1; *fresh tells that there is something new to render,
+   * and is NULL if nobody would. */
   double (*look) (gpointer crop, gboolean *fresh);
   /* Main thread, for some milliseconds: R'G'B'A of 8 bits; crop NULL: the layer as it is. */
   gboolean (*render) (gpointer crop, const GdkRectangle *rect, guchar *rgba, gpointer data, GError **error);
