@@ -507,13 +507,17 @@ run (Session *session, double *noise_used, GError **error)
 
   if (get_cost (session, &cost))
     g_debug ("run: expected %.2f s, %.1f MB", cost.seconds, cost.bytes / MEGABYTE);
-  cost_reset_peak ();
-  session->start = g_get_monotonic_time ();
   ui_dialog_set_busy (session->dialog, TRUE);
   ui_dialog_set_status (session->dialog, gettext (session->filter->progress));
   gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, FALSE);
   response = g_signal_connect (session->window, "response", G_CALLBACK (run_response), session);
   delete_event = g_signal_connect (session->window, "delete-event", G_CALLBACK (run_delete_event), NULL);
+
+  /* While the user may already cancel. */
+  prepare_stop (session);
+  ui_preview_stop (session->preview);
+  cost_reset_peak ();
+  session->start = g_get_monotonic_time ();
 
   success = process_run (session->filter, session->drawable, session->config, session->model,
                          session->estimated ? &session->noise : NULL, run_progress, session, session->cancellable,
@@ -566,12 +570,12 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
           gtk_widget_hide (session.window);
           g_cancellable_cancel (session.cancellable);
         }
-      prepare_stop (&session);
-      ui_preview_stop (session.preview);
       if (accepted)
         success = run (&session, noise_used, error);
       else
         g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_CANCELLED, _ ("Cancelled."));
+      prepare_stop (&session);
+      ui_preview_stop (session.preview);
     }
 
   g_signal_handlers_disconnect_by_data (config, &session);
