@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # A checkpoint of Stable Diffusion 1.5's size, layout and names, with random weights, to measure speed and memory with:
 #   make-checkpoint.py FILE [f16|bf16|f32]
 # SPDX-License-Identifier: GPL-3.0-or-later

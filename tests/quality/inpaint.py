@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # gimp-diffusion: how good the fills are, beside those of others
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fills the holes of a folder of pictures and prints how close the fills come to what was there.
