@@ -75,33 +75,16 @@ fill_measure_roughness (const DiffusionPicture *picture, GError **error)
 
 /* ---- grain ---- */
 
-/* The noise of the known pixels: given, or estimated. */
-static gboolean
-find_noise (const Crop *crop, const DiffusionPicture *hole, DiffusionNoise *noise, GError **error)
-{
-  g_autoptr (DiffusionPicture) known = NULL;
-  gsize pixels = (gsize) hole->width * (gsize) hole->height;
-
-  diffusion_noise_set_uniform (noise, MAX (crop->noise, 0));
-  if (crop->noise >= 0)
-    return TRUE;
-  known = diffusion_picture_new (hole->width, hole->height, 1, error);
-  for (gsize i = 0; known && i < pixels; i++)
-    known->data[i] = 1 - hole->data[i];
-  return known && diffusion_estimate_noise (crop->picture, known, noise, error);
-}
-
 /* Gives a fill that has no noise that of the photograph, so that it does not look like plastic. */
 static gboolean
-add_grain (Crop *crop, const DiffusionPicture *hole, const DiffusionNoise *noise, const DiffusionOptions *options,
-           GError **error)
+add_grain (Crop *crop, const DiffusionPicture *hole, const DiffusionOptions *options, GError **error)
 {
   g_autoptr (DiffusionPicture) level = diffusion_picture_new (hole->width, hole->height, 1, error);
   gsize pixels = (gsize) hole->width * (gsize) hole->height;
 
   for (gsize i = 0; level && i < pixels; i++)
     if (hole->data[i] > 0)
-      level->data[i] = (float) diffusion_noise_at (noise, (double) luma (crop->picture->data + i * 3));
+      level->data[i] = (float) diffusion_noise_at (crop->noise, (double) luma (crop->picture->data + i * 3));
   return level
          && diffusion_forward (crop->picture, level, 0, 1, options->seed, GRAIN_STREAM, options->origin_x,
                                options->origin_y, error);
@@ -115,14 +98,12 @@ fill_crop (const DiffusionModel *model, Crop *crop, const DiffusionOptions *opti
 {
   g_autoptr (Pool) pool = pool_new (options->threads, error);
   g_autoptr (DiffusionPicture) hole = pool ? fill_mark_hole (crop->picture, error) : NULL;
-  Filler         filler = { model, options, pool, cancellable };
-  DiffusionNoise noise;
+  Filler filler = { model, options, pool, cancellable };
 
   if (! hole)
     return FALSE;
   if (crop->radius >= THIN_RADIUS)
     return fill_large (&filler, crop, error); /* texture from the surroundings has their grain */
-  if (! fill_thin (&filler, crop, error) || ! find_noise (crop, hole, &noise, error))
-    return FALSE;
-  return noise.sigma < GRAIN_LEAST || add_grain (crop, hole, &noise, options, error);
+  return fill_thin (&filler, crop, error)
+         && (crop->noise->sigma < GRAIN_LEAST || add_grain (crop, hole, options, error));
 }

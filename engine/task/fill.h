@@ -10,7 +10,8 @@ typedef struct
   DiffusionPicture *cover;   /* how much of the fill each pixel is to get */
   double            radius;  /* of the hole: how far its innermost pixel is from a known one */
   double            texture; /* as in DiffusionInpaintOptions */
-  double            noise;   /* likewise */
+
+  const DiffusionNoise *noise; /* of the known pixels, not owned */
 } Crop;
 
 /* What the ways to fill have in common. */

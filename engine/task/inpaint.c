@@ -64,13 +64,13 @@ put_back (const Crop *crop, DiffusionBox box, DiffusionPicture *picture)
 
 static gboolean
 fill_region (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
-             const DiffusionInpaintOptions *inpaint, const Regions *regions, int index, const gboolean *filled,
-             const DiffusionOptions *options, GCancellable *cancellable, GError **error)
+             const DiffusionInpaintOptions *inpaint, const DiffusionNoise *noise, const Regions *regions, int index,
+             const gboolean *filled, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
   const Region    *region = &regions->regions[index];
   const Part       part = { options, (double) index / regions->count, 1.0 / regions->count };
   DiffusionOptions own = part_get_options (&part);
-  Crop             crop = { NULL, NULL, region->radius + region->grow, inpaint->texture, inpaint->noise };
+  Crop             crop = { NULL, NULL, region->radius + region->grow, inpaint->texture, noise };
   gboolean         success;
 
   own.tile = 0; /* strips agree only to rounding, and a fill is to be the same to the last bit */
@@ -107,6 +107,24 @@ check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, 
   return ! wrong;
 }
 
+/* The noise of what is not selected: given, or estimated once for the whole picture, since a crop may be all texture.
+ */
+static gboolean
+find_noise (const DiffusionPicture *picture, const DiffusionPicture *mask, double given, DiffusionNoise *noise,
+            GError **error)
+{
+  g_autoptr (DiffusionPicture) known = NULL;
+  gsize pixels = (gsize) mask->width * (gsize) mask->height;
+
+  diffusion_noise_set_uniform (noise, MAX (given, 0));
+  if (given >= 0)
+    return TRUE;
+  known = diffusion_picture_new (mask->width, mask->height, 1, error);
+  for (gsize i = 0; known && i < pixels; i++)
+    known->data[i] = ! (mask->data[i] > 0);
+  return known && diffusion_estimate_noise (picture, known, noise, error);
+}
+
 gboolean
 diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
                    const DiffusionInpaintOptions *inpaint, const DiffusionOptions *options, GCancellable *cancellable,
@@ -115,6 +133,7 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
   Regions              regions = { .count = 0 };
   g_autofree gboolean *filled = NULL;
   guint                labels = 0;
+  DiffusionNoise       noise;
   gboolean success = check_arguments (picture, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error);
 
   if (success && model_get_checkpoint (model))
@@ -123,12 +142,13 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
       regions_clear (&regions);
       return success;
     }
+  success = success && find_noise (picture, mask, inpaint->noise, &noise, error);
   for (int i = 0; i < regions.count; i++)
     labels = MAX (labels, regions.regions[i].group);
   filled = g_new0 (gboolean, (gsize) labels + 1);
   for (int i = 0; success && i < regions.count; i++)
     {
-      success = fill_region (model, picture, mask, inpaint, &regions, i, filled, options, cancellable, error);
+      success = fill_region (model, picture, mask, inpaint, &noise, &regions, i, filled, options, cancellable, error);
       filled[regions.regions[i].group] = TRUE;
     }
   regions_clear (&regions);
