@@ -5,9 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Below this radius there is mostly one right answer, above it mostly many. */
-#define THIN_RADIUS 8.0
-
 #define ROUGHNESS_RADIUS 4
 
 /* Photographs with less noise than this show no grain. */
@@ -102,7 +99,7 @@ fill_crop (const DiffusionModel *model, Crop *crop, const DiffusionOptions *opti
 
   if (! hole)
     return FALSE;
-  if (crop->radius >= THIN_RADIUS)
+  if (! crop->thin)
     return fill_large (&filler, crop, error); /* texture from the surroundings has their grain */
   return fill_thin (&filler, crop, error)
          && (crop->noise->sigma < GRAIN_LEAST || add_grain (crop, hole, options, error));

@@ -9,6 +9,7 @@ typedef struct
   DiffusionPicture *picture; /* unknown pixels are NAN before */
   DiffusionPicture *cover;   /* how much of the fill each pixel is to get */
   double            radius;  /* of the hole: how far its innermost pixel is from a known one */
+  gboolean          thin;    /* a stroke rather than a spot */
   double            texture; /* as in DiffusionInpaintOptions */
 
   const DiffusionNoise *noise; /* of the known pixels, not owned */

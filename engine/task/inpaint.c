@@ -70,7 +70,7 @@ fill_region (const DiffusionModel *model, DiffusionPicture *picture, const Diffu
   const Region    *region = &regions->regions[index];
   const Part       part = { options, (double) index / regions->count, 1.0 / regions->count };
   DiffusionOptions own = part_get_options (&part);
-  Crop             crop = { NULL, NULL, region->radius + region->grow, inpaint->texture, noise };
+  Crop             crop = { NULL, NULL, region->radius + region->grow, region->thin, inpaint->texture, noise };
   gboolean         success;
 
   own.tile = 0; /* strips agree only to rounding, and a fill is to be the same to the last bit */

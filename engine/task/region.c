@@ -5,8 +5,12 @@
 #include <string.h>
 
 /* A region is thin when no disc of this radius fits into it: strokes of a pen, scratches, letters. */
-#define THIN_RADIUS 8.0
-#define GROW_LARGE  2
+#define THIN_RADIUS 12.0
+/* ... and it is longer than a spot: its area is so many squares of the radius, of which a disc has pi; or when not even
+ * this disc fits. */
+#define STROKE       10.0
+#define SMALL_RADIUS 5.0
+#define GROW_LARGE   2
 
 #define CONTEXT_MIN 64
 #define CONTEXT_MAX 192
@@ -150,6 +154,7 @@ measure_radius (const DiffusionPicture *mask, const Regions *regions, Region *re
   int          width = box.width + 2, height = box.height + 2;
   gsize        count = (gsize) width * (gsize) height;
   float       *distance = core_alloc (count, sizeof (float), error), most = 0;
+  gsize        area = 0;
   gboolean     success;
 
   if (! distance)
@@ -165,8 +170,13 @@ measure_radius (const DiffusionPicture *mask, const Regions *regions, Region *re
       }
   success = region_distance (distance, width, height, error);
   for (gsize i = 0; success && i < count; i++)
-    most = MAX (most, distance[i]);
+    {
+      most = MAX (most, distance[i]);
+      area += distance[i] > 0;
+    }
   region->radius = isinf (most) ? MAX (width, height) : sqrt ((double) most);
+  region->thin = region->radius < SMALL_RADIUS
+                 || (region->radius < THIN_RADIUS && (double) area > STROKE * region->radius * region->radius);
   core_free (distance);
   return success;
 }
@@ -174,9 +184,7 @@ measure_radius (const DiffusionPicture *mask, const Regions *regions, Region *re
 static void
 choose_crop (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, Region *region)
 {
-  gboolean thin = region->radius < THIN_RADIUS;
-
-  region->grow = inpaint->grow >= 0 ? inpaint->grow : thin ? 0 : GROW_LARGE;
+  region->grow = inpaint->grow >= 0 ? inpaint->grow : region->thin ? 0 : GROW_LARGE;
   region->feather = inpaint->feather >= 0 ? inpaint->feather : region->grow;
   region->soften = inpaint->grow >= 0 ? inpaint->grow : MAX (region->grow, 1);
   region->context = inpaint->context > 0
@@ -214,6 +222,7 @@ merge_regions (const DiffusionPicture *mask, Regions *regions)
               continue;
             a->box = region_join_boxes (a->box, b->box);
             a->radius = MAX (a->radius, b->radius);
+            a->thin = a->thin && b->thin;
             a->context = MAX (a->context, b->context);
             a->crop = region_grow_box (a->box, a->grow + a->context, mask);
             names[b->group] = a->group;

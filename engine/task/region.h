@@ -9,6 +9,7 @@ typedef struct
 {
   DiffusionBox box;     /* around the mask's pixels above 0 */
   double       radius;  /* of the largest disc that fits into it, pixels */
+  gboolean     thin;    /* a stroke rather than a spot */
   int          grow;    /* how far the hole reaches beyond the mask, pixels */
   int          feather; /* width of its fade, pixels */
   int          soften;  /* radius in which the mask's largest value counts: at least 1 where nobody said otherwise, so

@@ -26,7 +26,10 @@ def check_metainfo(tap, root):
         tap.skip('the AppStream metainfo is valid', 'appstreamcli is not installed')
         return
     done = subprocess.run(['appstreamcli', 'validate', '--no-net', path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    tap.check('the AppStream metainfo is valid', done.stdout if done.returncode else None)
+    # The project has no home page; newer versions of the tool warn of that.
+    problems = [line for line in done.stdout.splitlines()
+                if line.startswith(('E:', 'W:')) and 'url-homepage-missing' not in line]
+    tap.check('the AppStream metainfo is valid', '\n'.join(problems) or None)
 
 
 def check_gimp(tap, gimp, folder):
