@@ -1,5 +1,6 @@
 /* Reading and writing safetensors files.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "tensors.h"
+#include "core/bf16.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,31 +58,6 @@ half_to_float (guint16 half)
   else
     bits.i = (exponent == 0x1F ? 0xFFu : exponent + 112u) << 23 | fraction << 13;
   return half & 0x8000u ? -bits.f : bits.f;
-}
-
-/* bf16 is the upper half of an f32, rounded to nearest even. */
-static guint16
-brain_from_float (float value)
-{
-  union
-  {
-    float   f;
-    guint32 i;
-  } bits = { value };
-
-  return (guint16) ((bits.i + 0x7FFFu + (bits.i >> 16 & 1u)) >> 16);
-}
-
-static float
-brain_to_float (guint16 brain)
-{
-  union
-  {
-    guint32 i;
-    float   f;
-  } bits = { (guint32) brain << 16 };
-
-  return bits.f;
 }
 
 /* ---- writing ---- */
@@ -171,7 +147,7 @@ write_entry (int fd, const TensorEntry *entry)
         {
           float value = entry->values[first + i];
 
-          halves[i] = GUINT16_TO_LE (entry->type == TENSOR_F16 ? half_from_float (value) : brain_from_float (value));
+          halves[i] = GUINT16_TO_LE (entry->type == TENSOR_F16 ? half_from_float (value) : store_bf16 (value));
         }
       if (! write_fully (fd, halves, count * sizeof (guint16)))
         return FALSE;
@@ -648,7 +624,7 @@ convert (TensorType type, const char *data)
     }
   memcpy (&half, data, sizeof half);
   half = GUINT16_FROM_LE (half);
-  return type == TENSOR_F16 ? half_to_float (half) : brain_to_float (half);
+  return type == TENSOR_F16 ? half_to_float (half) : load_bf16 (half);
 }
 
 gboolean
