@@ -1,9 +1,9 @@
 /* Noise as cameras make it.  SPDX-License-Identifier: GPL-3.0-or-later
  *
  * A sensor counts photons: in linear light the variance grows with the signal, above a floor that does not (Foi et al.
- * 2008, the Poisson-Gaussian model).  Demosaicing and the camera's own denoising smooth the noise, colour more than
- * brightness; the colour matrix mixes the channels; the tone curve bends it all; JPEG rounds away what is fine.  Each
- * is drawn at random here, on the clean crop.
+ * 2008, the Poisson-Gaussian model).  The colour mosaic and the camera's own denoising smooth the noise, colour more
+ * than brightness; the colour matrix mixes the channels; the tone curve bends it all; JPEG rounds away what is fine.
+ * Each is drawn at random here, on the clean crop.
  */
 #include "train.h"
 
@@ -19,6 +19,10 @@ static const guint8 chroma_table[64]
         99, 99, 47, 66, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
         99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99 };
 
+/* A Gaussian's reach, and the least of them that is worth the trouble. */
+#define SMOOTH_RADIUS 8
+#define SMOOTH_LEAST  0.2
+
 /* How far the local level looks: (2 * 7 + 1)^2 pixels. */
 #define LEVEL_RADIUS 7
 /* Where 8 bits hide all noise, half of their step is still unknown. */
@@ -26,12 +30,21 @@ static const guint8 chroma_table[64]
 
 /* ---- smoothing ---- */
 
-/* y = x smoothed by [k 1 k] both ways, scaled so that white noise keeps its variance; one channel of `step`. */
+/* x smoothed by a Gaussian of `sigma` pixels both ways, in place; one channel of `step`.  The picture is mirrored at
+ * its borders. */
 static void
-correlate (int size, int step, float k, float *x, float *work)
+smooth (int size, int step, double sigma, float *x, float *work)
 {
-  const float norm = 1.0f / (1.0f + 2.0f * k * k);
+  int   radius = MIN ((int) ceil (3 * sigma), MIN (SMOOTH_RADIUS, size - 1));
+  float kernel[SMOOTH_RADIUS + 1], sum = 0;
 
+  if (sigma < SMOOTH_LEAST)
+    return;
+  for (int k = 0; k <= radius; k++)
+    {
+      kernel[k] = (float) exp (-0.5 * k * k / (sigma * sigma));
+      sum += k ? 2 * kernel[k] : kernel[k];
+    }
   for (int pass = 0; pass < 2; pass++)
     {
       int along = pass ? size : 1, across = pass ? 1 : size;
@@ -39,10 +52,15 @@ correlate (int size, int step, float k, float *x, float *work)
       for (int i = 0; i < size; i++)
         for (int j = 0; j < size; j++)
           {
-            int at = i * across + j * along;
-            int before = j > 0 ? at - along : at + along, after = j < size - 1 ? at + along : at - along;
+            float value = kernel[0] * x[(i * across + j * along) * step];
 
-            work[at] = sqrtf (norm) * (x[at * step] + k * (x[before * step] + x[after * step]));
+            for (int k = 1; k <= radius; k++)
+              {
+                int before = j >= k ? j - k : k - j, after = j + k < size ? j + k : 2 * size - 2 - j - k;
+
+                value += kernel[k] * (x[(i * across + before * along) * step] + x[(i * across + after * along) * step]);
+              }
+            work[i * across + j * along] = value / sum;
           }
       for (int i = 0; i < size * size; i++)
         x[i * step] = work[i];
@@ -176,20 +194,98 @@ compress (Random *random, int size, float *picture, float *planes)
 
 /* ---- the noise ---- */
 
-/* Mixes luma and colour noise in other shares than white noise has, at the same variance. */
+/* Keeps what a sensor's colour mosaic would see of the noise, and fills in the rest as bilinear demosaicing does: from
+ * the nearest sites of the same colour.  `work` holds size x size values. */
 static void
-mix_channels (Random *random, int pixels, float *noise)
+demosaic (Random *random, int size, float *noise, float *work)
 {
-  float luma = (float) exp (random_range (random, -0.6, 0.6)), colour = (float) exp (random_range (random, -0.6, 0.6));
-  float norm = 1.0f / sqrtf (luma * luma / 3 + colour * colour * 2 / 3);
+  int phase_x = random_int (random, 0, 2), phase_y = random_int (random, 0, 2);
 
+  for (int c = 0; c < 3; c++)
+    {
+      for (int y = 0; y < size; y++)
+        for (int x = 0; x < size; x++)
+          {
+            float sum = 0, weights = 0;
+
+            /* Red, green, green, blue: a site's colour is the sum of its coordinates' parities.  Where the middle is a
+             * site, it counts alone; else the four, or two, around it. */
+            for (int j = -1; j <= 1; j++)
+              for (int i = -1; i <= 1; i++)
+                {
+                  int   u = ABS (x + i), v = ABS (y + j), px, py;
+                  float weight = i == 0 && j == 0 ? 1e6f : i == 0 || j == 0 ? 2 : 1;
+
+                  u = u < size ? u : 2 * size - 2 - u;
+                  v = v < size ? v : 2 * size - 2 - v;
+                  px = (u + phase_x) & 1;
+                  py = (v + phase_y) & 1;
+                  if (px + py != c)
+                    continue;
+                  sum += weight * noise[(v * size + u) * 3 + c];
+                  weights += weight;
+                }
+            work[y * size + x] = sum / weights;
+          }
+      for (int i = 0; i < size * size; i++)
+        noise[i * 3 + c] = work[i];
+    }
+}
+
+/* Brightness and colours of the noise apart: n = (mean, n - mean). */
+static void
+split_luma (int pixels, float *noise, float *luma)
+{
   for (int i = 0; i < pixels; i++)
     {
-      float *n = noise + i * 3, mean = (n[0] + n[1] + n[2]) / 3;
-
+      luma[i] = (noise[i * 3] + noise[i * 3 + 1] + noise[i * 3 + 2]) / 3;
       for (int c = 0; c < 3; c++)
-        n[c] = norm * (luma * mean + colour * (n[c] - mean));
+        noise[i * 3 + c] -= luma[i];
     }
+}
+
+/* To this root mean square. */
+static void
+scale_to (int count, double wanted, float *values)
+{
+  double sum = 0;
+
+  for (int i = 0; i < count; i++)
+    sum += (double) values[i] * values[i];
+  for (int i = 0; sum > 0 && i < count; i++)
+    values[i] = (float) (values[i] * wanted / sqrt (sum / count));
+}
+
+/* What the camera's own processing makes of white noise: it comes from a mosaic, is smoothed, colour more widely than
+ * brightness, and has other shares of both than white noise has.  The result has a variance of 1.  work: 2 planes. */
+static void
+develop_noise (Random *random, int size, float *noise, float *work)
+{
+  int    pixels = size * size;
+  float *luma = work + pixels;
+  double luma_share = sqrt (1.0 / 3.0), colour_share = sqrt (2.0 / 3.0), fine = 0, wide = 0;
+
+  if (random_double (random) < 0.5)
+    demosaic (random, size, noise, work);
+  if (random_double (random) < 0.8)
+    {
+      fine = random_range (random, 0, 1.2);
+      wide = fine + (random_double (random) < 0.7 ? random_range (random, 0, 2.2) : 0);
+    }
+  if (random_double (random) < 0.7)
+    {
+      luma_share *= exp (random_range (random, -0.6, 0.6));
+      colour_share *= exp (random_range (random, -1.2, 0.3));
+    }
+  split_luma (pixels, noise, luma);
+  smooth (size, 1, fine, luma, work);
+  for (int c = 0; c < 3; c++)
+    smooth (size, 3, wide, noise + c, work);
+  scale_to (pixels, luma_share, luma);
+  scale_to (pixels * 3, colour_share, noise);
+  for (int i = 0; i < pixels * 3; i++)
+    noise[i] += luma[i / 3];
+  scale_to (pixels * 3, 1, noise);
 }
 
 /* The standard deviation after the tone curve, up to a factor, of a sensor value whose variance is part floor, part
@@ -213,15 +309,7 @@ camera_add_noise (Random *random, int size, double sigma, const float *clean, fl
   float    scale;
 
   sample_fill_normal (random, (gsize) pixels * 3, noise);
-  if (random_double (random) < 0.6)
-    mix_channels (random, pixels, noise);
-  if (random_double (random) < 0.6)
-    {
-      float fine = (float) random_range (random, 0, 0.7);
-
-      for (int c = 0; c < 3; c++)
-        correlate (size, 3, fine, noise + c, planes);
-    }
+  develop_noise (random, size, noise, planes);
   /* Levels by brightness, then all of them to the mean that was asked for. */
   for (int i = 0; i < pixels * 3; i++)
     {

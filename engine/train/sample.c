@@ -31,7 +31,7 @@ typedef enum
 
 /* Shares of each kind in per cent, per mix. */
 static const int shares[][6] = {
-  [DIFFUSION_TRAIN_DENOISE] = { 64, 22, 3, 6, 5, 0 },
+  [DIFFUSION_TRAIN_DENOISE] = { 46, 30, 4, 10, 4, 6 },
   [DIFFUSION_TRAIN_INPAINT] = { 14, 10, 18, 48, 10, 0 },
   [DIFFUSION_TRAIN_STYLE] = { 16, 0, 8, 4, 8, 64 },
 };
