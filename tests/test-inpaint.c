@@ -258,6 +258,82 @@ test_errors (void)
   FAILS (REGENERATE (NULL, 0.5, 0.5), G_IO_ERROR, G_IO_ERROR_CANCELLED);
 }
 
+typedef struct
+{
+  GCancellable *cancellable;
+  gint64        delay, pressed; /* microseconds */
+} Press;
+
+static gpointer
+press_later (gpointer data)
+{
+  Press *press = data;
+
+  g_usleep ((gulong) press->delay);
+  press->pressed = g_get_monotonic_time ();
+  g_cancellable_cancel (press->cancellable);
+  return NULL;
+}
+
+/* Returns how long the fill ran on after it was cancelled, or -1 if it was done before; seconds. */
+static double
+wait_after_cancel (const DiffusionPicture *picture, const DiffusionPicture *mask, double delay)
+{
+  g_autoptr (DiffusionPicture) copy = diffusion_picture_copy (picture, NULL);
+  g_autoptr (DiffusionModel) model = make_model ();
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  g_autoptr (GError) error = NULL;
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (2, 1);
+  Press                   press = { cancellable, (gint64) (delay * G_USEC_PER_SEC), 0 };
+  GThread                *thread = g_thread_new ("press", press_later, &press);
+  gboolean                done = diffusion_inpaint (model, copy, mask, &inpaint, &options, cancellable, &error);
+  gint64                  end = g_get_monotonic_time ();
+
+  g_thread_join (thread);
+  if (done)
+    return -1;
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  return (double) (end - press.pressed) / G_USEC_PER_SEC;
+}
+
+/* At no moment does a fill of some seconds go on for long when it is cancelled: here the patches' search and the plate
+ * are what takes the time.  (A busy machine is slow in everything: hence the share.) */
+static void
+test_cancel (void)
+{
+  enum
+  {
+    EDGE = 620,
+    PRESSES = 12
+  };
+  g_autoptr (DiffusionPicture) picture = diffusion_picture_new (EDGE, EDGE, 3, NULL);
+
+  for (int i = 0; i < EDGE * EDGE * 3; i++)
+    picture->data[i] = 0.5f + 0.2f * sinf ((float) (i / 3 % EDGE) * 0.7f) + 0.2f * sinf ((float) (i / 3 / EDGE) * 0.4f);
+  for (int thin = 0; thin < 2; thin++)
+    {
+      g_autoptr (DiffusionPicture) mask = diffusion_picture_new (EDGE, EDGE, 1, NULL);
+      const gint64 start = g_get_monotonic_time ();
+      double       whole, worst = 0;
+
+      for (int i = 0; thin && i < 13; i++)
+        set_box (mask, 30, 30 + i * 45, EDGE - 60, 16, 1);
+      if (! thin)
+        set_box (mask, 170, 170, 260, 260, 1);
+      g_assert_cmpfloat (wait_after_cancel (picture, mask, 0), >=, 0); /* what is made before the fill itself */
+      whole = (double) (g_get_monotonic_time () - start) / G_USEC_PER_SEC;
+      for (int i = 0; i < PRESSES; i++)
+        {
+          double wait = wait_after_cancel (picture, mask, 0.05 + 0.11 * i);
+
+          worst = MAX (worst, wait);
+        }
+      g_test_message ("%s: cancelled after %.2f s at the most", thin ? "thin" : "large", worst);
+      g_assert_cmpfloat (worst, <, 0.5 + whole);
+    }
+}
+
 static double
 regenerate (double strength, double structure, const DiffusionPicture *mask, int threads)
 {
@@ -310,6 +386,7 @@ main (int argc, char **argv)
   g_test_add_func ("/inpaint/threads", test_threads);
   g_test_add_func ("/inpaint/boxes", test_boxes);
   g_test_add_func ("/inpaint/errors", test_errors);
+  g_test_add_func ("/inpaint/cancel", test_cancel);
   g_test_add_func ("/regenerate", test_regenerate);
   return g_test_run ();
 }

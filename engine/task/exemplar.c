@@ -45,6 +45,8 @@ struct _Exemplar
   int     n_sources;
   int     first_row, end_row; /* rows with targets */
   float  *votes;              /* CHANNELS each */
+
+  GCancellable *cancellable;
 };
 
 void
@@ -129,11 +131,12 @@ set_weights (Exemplar *e)
 
 Exemplar *
 exemplar_new (const DiffusionPicture *picture, const DiffusionPicture *roughness, const DiffusionPicture *hole,
-              GError **error)
+              GCancellable *cancellable, GError **error)
 {
   g_autoptr (Exemplar) e = g_new0 (Exemplar, 1);
   gsize count = (gsize) picture->width * (gsize) picture->height;
 
+  e->cancellable = cancellable;
   e->width = picture->width;
   e->height = picture->height;
   if (! (e->pixels = core_alloc0 (count, CHANNELS * sizeof (float), error))
@@ -276,6 +279,8 @@ search_band (int task, int thread, gpointer data)
   int        first = e->first_row + task * BAND, end = MIN (first + BAND, e->end_row);
   int        direction = job->search % 2 ? -1 : 1;
 
+  if (g_cancellable_is_cancelled (e->cancellable))
+    return;
   for (int i = 0; i < end - first; i++)
     for (int j = HALF; j < e->width - HALF; j++)
       {
@@ -352,6 +357,8 @@ vote_band (int task, int thread, gpointer data)
   const Job *job = data;
   Exemplar  *e = job->e;
 
+  if (g_cancellable_is_cancelled (e->cancellable))
+    return;
   for (int y = task * BAND; y < MIN ((task + 1) * BAND, e->height); y++)
     for (int x = 0; x < e->width; x++)
       {
@@ -389,6 +396,8 @@ exemplar_vote (Exemplar *e, double sharpness, Pool *pool)
   gsize count = (gsize) e->width * (gsize) e->height;
   Job   job = { .e = e, .sharpness = sharpness };
 
+  if (g_cancellable_is_cancelled (e->cancellable))
+    return;
   job.scale = 1 / MAX (2 * usual_distance (e), 1e-6f);
   memcpy (e->votes, e->pixels, count * CHANNELS * sizeof (float));
   pool_run (pool, (e->height + BAND - 1) / BAND, vote_band, &job);
@@ -500,7 +509,7 @@ exemplar_inherit (Exemplar *e, const Exemplar *coarser, guint64 seed, Pool *pool
 void
 exemplar_improve (Exemplar *e, int turns, int searches, double sharpness, guint64 seed, Pool *pool)
 {
-  for (int turn = 0; turn < turns; turn++)
+  for (int turn = 0; turn < turns && ! g_cancellable_is_cancelled (e->cancellable); turn++)
     {
       search (e, searches, seed, (guint32) turn + 1, pool);
       exemplar_vote (e, sharpness, pool);

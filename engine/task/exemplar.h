@@ -9,9 +9,10 @@ typedef struct _Exemplar Exemplar;
 
 /* picture: 3 channels, hole pixels hold the first guess; roughness: 1 channel, how much detail there is around each
  * pixel, a guess in the hole too; hole: 1 channel, above 0 is hole.  All are copied.  NULL without an error when no
- * patch of the picture is free of holes. */
+ * patch of the picture is free of holes.  cancellable: may be NULL, has to live as long; once it is cancelled, all that
+ * follows returns at once and leaves whatever there is: look at it before the fill is used. */
 Exemplar *exemplar_new (const DiffusionPicture *picture, const DiffusionPicture *roughness,
-                        const DiffusionPicture *hole, GError **error);
+                        const DiffusionPicture *hole, GCancellable *cancellable, GError **error);
 void      exemplar_free (Exemplar *exemplar);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Exemplar, exemplar_free)
 

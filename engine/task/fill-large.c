@@ -178,7 +178,7 @@ propose (const Filler *filler, Level *level, const Level *below, gboolean last, 
 {
   GError *own = NULL;
 
-  level->exemplar = exemplar_new (level->picture, level->roughness, level->hole, &own);
+  level->exemplar = exemplar_new (level->picture, level->roughness, level->hole, filler->cancellable, &own);
   if (own)
     {
       g_propagate_error (error, own);
@@ -193,7 +193,8 @@ propose (const Filler *filler, Level *level, const Level *below, gboolean last, 
   exemplar_improve (level->exemplar, below ? TURNS : TURNS_COARSEST, SEARCHES, SHARPNESS, seed, filler->pool);
   if (last)
     exemplar_improve (level->exemplar, 1, SEARCHES, SHARPNESS_LAST, seed + 1, filler->pool);
-  if (! exemplar_join (level->exemplar, last ? SHARPNESS_LAST : SHARPNESS, filler->pool, error))
+  if (g_cancellable_set_error_if_cancelled (filler->cancellable, error)
+      || ! exemplar_join (level->exemplar, last ? SHARPNESS_LAST : SHARPNESS, filler->pool, error))
     return FALSE;
   exemplar_get (level->exemplar, level->picture);
   return TRUE;

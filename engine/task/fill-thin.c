@@ -88,21 +88,21 @@ predict_patches (const Filler *filler, const DiffusionPicture *picture, const Di
   for (guint64 run = 0; run < RUNS; run++)
     {
       GError *own = NULL;
-      g_autoptr (Exemplar) exemplar = exemplar_new (predictions->of[PLATE], roughness, hole, &own);
+      g_autoptr (Exemplar) exemplar = exemplar_new (predictions->of[PLATE], roughness, hole, filler->cancellable, &own);
 
       if (own)
         {
           g_propagate_error (error, own);
           return FALSE;
         }
-      if (g_cancellable_set_error_if_cancelled (filler->cancellable, error))
-        return FALSE;
       if (exemplar)
         {
           exemplar_begin (exemplar, TRUST, filler->options->seed + run, filler->pool);
           exemplar_improve (exemplar, TURNS, SEARCHES, 0, filler->options->seed + run, filler->pool);
           exemplar_get (exemplar, one);
         }
+      if (g_cancellable_set_error_if_cancelled (filler->cancellable, error))
+        return FALSE;
       add_weighted (hole, 1.0f / RUNS, one, predictions->of[PATCHES]);
     }
   return TRUE;
@@ -137,7 +137,7 @@ predict (const Filler *filler, const DiffusionPicture *picture, const DiffusionP
          Predictions *predictions, GError **error)
 {
   predictions->of[PLATE] = diffusion_picture_copy (picture, error);
-  return predictions->of[PLATE] && plate_fill (predictions->of[PLATE], error)
+  return predictions->of[PLATE] && plate_fill (predictions->of[PLATE], filler->cancellable, error)
          && predict_patches (filler, picture, hole, predictions, error)
          && (! network || predict_network (filler, hole, predictions, error));
 }

@@ -49,4 +49,4 @@ DiffusionPicture *holes_reduce (const DiffusionPicture *fine, int least, GError 
 void holes_enlarge (DiffusionPicture *fine, const DiffusionPicture *coarse);
 /* Fills unknown pixels (NAN) with the surface that bends least: right for holes of a few pixels, too bold for large
  * ones.  Within [0, 1]. */
-gboolean plate_fill (DiffusionPicture *picture, GError **error);
+gboolean plate_fill (DiffusionPicture *picture, GCancellable *cancellable, GError **error);

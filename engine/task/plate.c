@@ -101,8 +101,8 @@ plate_init (Plate *p, const DiffusionPicture *picture, GError **error)
 }
 
 /* Conjugate gradients; x: the hole's pixels, first the start, then the solution; work: 3 times as much. */
-static void
-solve (Plate *p, float *x, float *work)
+static gboolean
+solve (Plate *p, float *x, float *work, GCancellable *cancellable, GError **error)
 {
   gsize  n = p->n_hole * 3;
   float *r = work, *d = work + n, *q = work + 2 * n;
@@ -118,6 +118,8 @@ solve (Plate *p, float *x, float *work)
     {
       double step, before = norm;
 
+      if (g_cancellable_set_error_if_cancelled (cancellable, error))
+        return FALSE;
       scatter (p, d, p->field);
       apply (p, q);
       step = norm / MAX (dot (d, q, n), 1e-30);
@@ -130,10 +132,11 @@ solve (Plate *p, float *x, float *work)
       for (gsize i = 0; i < n; i++)
         d[i] = r[i] + (float) (norm / before) * d[i];
     }
+  return TRUE;
 }
 
 gboolean
-plate_fill (DiffusionPicture *picture, GError **error)
+plate_fill (DiffusionPicture *picture, GCancellable *cancellable, GError **error)
 {
   Plate    p = { .n_hole = 0 };
   float   *x = NULL, *work = NULL;
@@ -146,7 +149,7 @@ plate_fill (DiffusionPicture *picture, GError **error)
       memcpy (p.field, picture->data, (gsize) p.width * (gsize) p.height * 3 * sizeof (float));
       for (gsize i = 0; i < p.n_hole; i++)
         memcpy (x + i * 3, p.field + (gsize) p.hole[i] * 3, 3 * sizeof (float));
-      solve (&p, x, work);
+      success = solve (&p, x, work, cancellable, error);
       /* A plate overshoots where it leaves an edge. */
       for (gsize i = 0; i < p.n_hole * 3; i++)
         x[i] = CLAMP (x[i], 0.0f, 1.0f);
