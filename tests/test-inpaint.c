@@ -334,6 +334,47 @@ test_cancel (void)
     }
 }
 
+typedef struct
+{
+  int    count;
+  double last, widest;
+} Watch;
+
+static void
+watch_progress (double fraction, gpointer data)
+{
+  Watch *watch = data;
+
+  g_assert_cmpfloat (fraction, >=, watch->last);
+  g_assert_cmpfloat (fraction, <=, 1);
+  watch->widest = fmax (watch->widest, fraction - watch->last);
+  watch->last = fraction;
+  watch->count++;
+}
+
+/* Progress only grows, in small steps, for thin holes and large ones. */
+static void
+test_progress (void)
+{
+  g_autoptr (DiffusionModel) model = make_model ();
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (2, 1);
+
+  for (int thin = 0; thin < 2; thin++)
+    {
+      g_autoptr (DiffusionPicture) picture = make_picture (), mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+      Watch watch = { 0, 0, 0 };
+
+      set_box (mask, 20, 20, 80, thin ? 4 : 50, 1);
+      options.progress = watch_progress;
+      options.progress_data = &watch;
+      g_assert_true (diffusion_inpaint (model, picture, mask, &inpaint, &options, NULL, NULL));
+      g_assert_cmpint (watch.count, >=, 10);
+      g_assert_cmpfloat (watch.widest, <, 0.25);
+      g_assert_cmpfloat (watch.last, >, 0.75);
+    }
+}
+
 static double
 regenerate (double strength, double structure, const DiffusionPicture *mask, int threads)
 {
@@ -387,6 +428,7 @@ main (int argc, char **argv)
   g_test_add_func ("/inpaint/boxes", test_boxes);
   g_test_add_func ("/inpaint/errors", test_errors);
   g_test_add_func ("/inpaint/cancel", test_cancel);
+  g_test_add_func ("/inpaint/progress", test_progress);
   g_test_add_func ("/regenerate", test_regenerate);
   return g_test_run ();
 }

@@ -16,11 +16,16 @@
 #define CONFIDENCE_FALL 1.3f
 #define CONFIDENCE_MIN  0.02f
 /* Roughness tells textures of one colour apart where a patch is too small to. */
-#define ROUGHNESS_WEIGHT 2.0f
+#define ROUGHNESS_WEIGHT 8.0f
 #define FIRST_SEARCHES   8
 /* Width of the ring of known pixels that a fill is joined to. */
 #define JOIN 2
-#define FAR  1e30f
+/* How a fill is blended: how strongly a pixel is drawn to what it was (steps between patches are spread over
+ * 1 / sqrt (BLEND_PULL) pixels), and successive overrelaxation. */
+#define BLEND_PULL 0.003f
+#define SWEEPS     40
+#define OVERRELAX  1.7f
+#define FAR        1e30f
 
 /* NAN, which this file's compiler options do not let it write or ask for. */
 static const union
@@ -136,9 +141,9 @@ exemplar_new (const DiffusionPicture *picture, const DiffusionPicture *roughness
   g_autoptr (Exemplar) e = g_new0 (Exemplar, 1);
   gsize count = (gsize) picture->width * (gsize) picture->height;
 
-  e->cancellable = cancellable;
   e->width = picture->width;
   e->height = picture->height;
+  e->cancellable = cancellable;
   if (! (e->pixels = core_alloc0 (count, CHANNELS * sizeof (float), error))
       || ! (e->weight = core_alloc0 (count, CHANNELS * sizeof (float), error))
       || ! (e->votes = core_alloc0 (count, CHANNELS * sizeof (float), error))
@@ -279,9 +284,7 @@ search_band (int task, int thread, gpointer data)
   int        first = e->first_row + task * BAND, end = MIN (first + BAND, e->end_row);
   int        direction = job->search % 2 ? -1 : 1;
 
-  if (g_cancellable_is_cancelled (e->cancellable))
-    return;
-  for (int i = 0; i < end - first; i++)
+  for (int i = 0; i < end - first && ! g_cancellable_is_cancelled (e->cancellable); i++)
     for (int j = HALF; j < e->width - HALF; j++)
       {
         int    y = direction > 0 ? first + i : end - 1 - i, x = direction > 0 ? j : e->width - 1 - j;
@@ -318,6 +321,13 @@ search (Exemplar *e, int searches, guint64 seed, guint32 stream, Pool *pool)
 
 /* ---- the vote ---- */
 
+/* How far a target is from its match, for its pixel (dx, dy): the centre of a patch fits better than its rim. */
+static inline float
+rim_distance (const Exemplar *e, gint32 target, int dx, int dy)
+{
+  return e->distance[target] * (1 + 0.1f * (float) (dx * dx + dy * dy));
+}
+
 /* What the patches over one pixel say about it. */
 static inline void
 vote_pixel (const Job *job, int x, int y, float *value)
@@ -331,19 +341,19 @@ vote_pixel (const Job *job, int x, int y, float *value)
       {
         gint32       at = v * e->width + u, off = (y - v) * e->width + x - u;
         const float *from;
-        float        say;
+        float        say, distance;
 
         if (! e->target[at])
           continue;
         from = e->pixels + (gsize) (e->match[at] + off) * CHANNELS;
-        /* The centre of a patch fits better than its rim. */
         say = fast_exp (-e->distance[at] * job->scale) + 1e-6f;
         for (int c = 0; c < CHANNELS; c++)
           sum[c] += say * from[c];
         total += say;
-        if (e->distance[at] * (1 + 0.1f * (float) ((y - v) * (y - v) + (x - u) * (x - u))) < least)
+        distance = rim_distance (e, at, x - u, y - v);
+        if (distance < least)
           {
-            least = e->distance[at] * (1 + 0.1f * (float) ((y - v) * (y - v) + (x - u) * (x - u)));
+            least = distance;
             memcpy (best, from, sizeof best);
           }
       }
@@ -357,9 +367,8 @@ vote_band (int task, int thread, gpointer data)
   const Job *job = data;
   Exemplar  *e = job->e;
 
-  if (g_cancellable_is_cancelled (e->cancellable))
-    return;
-  for (int y = task * BAND; y < MIN ((task + 1) * BAND, e->height); y++)
+  for (int y = task * BAND; y < MIN ((task + 1) * BAND, e->height) && ! g_cancellable_is_cancelled (e->cancellable);
+       y++)
     for (int x = 0; x < e->width; x++)
       {
         gsize at = (gsize) y * (gsize) e->width + (gsize) x;
@@ -396,8 +405,6 @@ exemplar_vote (Exemplar *e, double sharpness, Pool *pool)
   gsize count = (gsize) e->width * (gsize) e->height;
   Job   job = { .e = e, .sharpness = sharpness };
 
-  if (g_cancellable_is_cancelled (e->cancellable))
-    return;
   job.scale = 1 / MAX (2 * usual_distance (e), 1e-6f);
   memcpy (e->votes, e->pixels, count * CHANNELS * sizeof (float));
   pool_run (pool, (e->height + BAND - 1) / BAND, vote_band, &job);
@@ -440,6 +447,156 @@ exemplar_join (Exemplar *e, double sharpness, Pool *pool, GError **error)
     for (gsize c = 0; c < 3 && e->hole[i]; c++)
       e->pixels[i * CHANNELS + c] += difference->data[i * 3 + c];
   return TRUE;
+}
+
+/* ---- the blend ---- */
+
+/* Where the best patch over a hole pixel takes it from; -1: there is no patch. */
+static gint32
+find_origin (const Exemplar *e, int x, int y)
+{
+  float  least = FAR;
+  gint32 origin = -1;
+
+  for (int v = MAX (y - HALF, HALF); v <= MIN (y + HALF, e->height - 1 - HALF); v++)
+    for (int u = MAX (x - HALF, HALF); u <= MIN (x + HALF, e->width - 1 - HALF); u++)
+      {
+        gint32 at = v * e->width + u;
+        float  distance;
+
+        if (! e->target[at])
+          continue;
+        distance = rim_distance (e, at, x - u, y - v);
+        if (distance < least)
+          {
+            least = distance;
+            origin = e->match[at] + (y - v) * e->width + x - u;
+          }
+      }
+  return origin;
+}
+
+/* Adds the step from `place` to its neighbour (dx, dy) in the known picture; FALSE if it is not known. */
+static inline gboolean
+add_step (const Exemplar *e, gint32 place, int dx, int dy, float sign, float *step)
+{
+  int          x = place % e->width + dx, y = place / e->width + dy;
+  const float *from = e->pixels + (gsize) place * CHANNELS, *to;
+
+  if (x < 0 || y < 0 || x >= e->width || y >= e->height || e->hole[y * e->width + x])
+    return FALSE;
+  to = e->pixels + ((gsize) y * (gsize) e->width + (gsize) x) * CHANNELS;
+  for (int c = 0; c < 3; c++)
+    step[c] += sign * (to[c] - from[c]);
+  return TRUE;
+}
+
+/* The step from a hole pixel to its neighbour that the patches over both ask for. */
+static void
+find_step (const Exemplar *e, int x, int y, int dx, int dy, float step[3])
+{
+  gint32 at = y * e->width + x, next = (y + dy) * e->width + x + dx;
+  int    said = 0;
+
+  memset (step, 0, 3 * sizeof (float));
+  if (e->before[at] >= 0)
+    said += add_step (e, e->before[at], dx, dy, 1, step);
+  if (e->hole[next] && e->before[next] >= 0)
+    said += add_step (e, e->before[next], -dx, -dy, -1, step);
+  for (int c = 0; c < 3; c++)
+    step[c] = said ? step[c] / (float) said
+                   : e->pixels[(gsize) next * CHANNELS + (gsize) c] - e->pixels[(gsize) at * CHANNELS + (gsize) c];
+}
+
+static const int neighbours[4][2] = { { 1, 0 }, { -1, 0 }, { 0, 1 }, { 0, -1 } };
+
+static inline gboolean
+is_inside (const Exemplar *e, int x, int y)
+{
+  return x >= 0 && y >= 0 && x < e->width && y < e->height;
+}
+
+static void
+find_origins_band (int task, int thread, gpointer data)
+{
+  Exemplar *e = ((const Job *) data)->e;
+
+  for (int y = task * BAND; y < MIN ((task + 1) * BAND, e->height); y++)
+    for (int x = 0; x < e->width; x++)
+      if (e->hole[y * e->width + x])
+        e->before[y * e->width + x] = find_origin (e, x, y);
+}
+
+/* The part of each pixel's equation that does not change: what it is drawn to, less the steps to its neighbours. */
+static void
+set_up_band (int task, int thread, gpointer data)
+{
+  Exemplar *e = ((const Job *) data)->e;
+
+  for (int y = task * BAND; y < MIN ((task + 1) * BAND, e->height); y++)
+    for (int x = 0; x < e->width; x++)
+      {
+        gsize  at = ((gsize) y * (gsize) e->width + (gsize) x) * CHANNELS;
+        float *constant = e->votes + at;
+
+        if (! e->hole[y * e->width + x])
+          continue;
+        for (int c = 0; c < 3; c++)
+          constant[c] = BLEND_PULL * e->pixels[at + (gsize) c];
+        for (int n = 0; n < 4; n++)
+          {
+            float step[3];
+
+            if (! is_inside (e, x + neighbours[n][0], y + neighbours[n][1]))
+              continue;
+            find_step (e, x, y, neighbours[n][0], neighbours[n][1], step);
+            for (int c = 0; c < 3; c++)
+              constant[c] -= step[c];
+          }
+      }
+}
+
+/* Half a sweep: the pixels whose coordinates' sum is odd, or even, look only at the others. */
+static void
+relax_band (int task, int thread, gpointer data)
+{
+  const Job *job = data;
+  Exemplar  *e = job->e;
+
+  for (int y = task * BAND; y < MIN ((task + 1) * BAND, e->height); y++)
+    for (int x = (y + job->search) & 1; x < e->width; x += 2)
+      {
+        gsize  at = ((gsize) y * (gsize) e->width + (gsize) x) * CHANNELS;
+        float *pixel = e->pixels + at, sum[3], weight = BLEND_PULL;
+
+        if (! e->hole[y * e->width + x])
+          continue;
+        memcpy (sum, e->votes + at, sizeof sum);
+        for (int n = 0; n < 4; n++)
+          {
+            int u = x + neighbours[n][0], v = y + neighbours[n][1];
+
+            if (! is_inside (e, u, v))
+              continue;
+            for (int c = 0; c < 3; c++)
+              sum[c] += e->pixels[(v * e->width + u) * CHANNELS + c];
+            weight++;
+          }
+        for (int c = 0; c < 3; c++)
+          pixel[c] += OVERRELAX * (sum[c] / weight - pixel[c]);
+      }
+}
+
+void
+exemplar_blend (Exemplar *e, Pool *pool)
+{
+  int bands = (e->height + BAND - 1) / BAND;
+  Job job = { .e = e };
+
+  pool_run (pool, bands, find_origins_band, &job);
+  pool_run (pool, bands, set_up_band, &job);
+  for (job.search = 0; job.search < 2 * SWEEPS && ! g_cancellable_is_cancelled (e->cancellable); job.search++)
+    pool_run (pool, bands, relax_band, &job);
 }
 
 /* ---- the whole ---- */
@@ -507,11 +664,8 @@ exemplar_inherit (Exemplar *e, const Exemplar *coarser, guint64 seed, Pool *pool
 }
 
 void
-exemplar_improve (Exemplar *e, int turns, int searches, double sharpness, guint64 seed, Pool *pool)
+exemplar_improve (Exemplar *e, int turn, int searches, double sharpness, guint64 seed, Pool *pool)
 {
-  for (int turn = 0; turn < turns && ! g_cancellable_is_cancelled (e->cancellable); turn++)
-    {
-      search (e, searches, seed, (guint32) turn + 1, pool);
-      exemplar_vote (e, sharpness, pool);
-    }
+  search (e, searches, seed, (guint32) turn + 1, pool);
+  exemplar_vote (e, sharpness, pool);
 }

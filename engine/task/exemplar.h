@@ -9,8 +9,8 @@ typedef struct _Exemplar Exemplar;
 
 /* picture: 3 channels, hole pixels hold the first guess; roughness: 1 channel, how much detail there is around each
  * pixel, a guess in the hole too; hole: 1 channel, above 0 is hole.  All are copied.  NULL without an error when no
- * patch of the picture is free of holes.  cancellable: may be NULL, has to live as long; once it is cancelled, all that
- * follows returns at once and leaves whatever there is: look at it before the fill is used. */
+ * patch of the picture is free of holes.  cancellable (not owned, may be NULL): once it is cancelled, what is below
+ * ends soon, with a fill that is of no use. */
 Exemplar *exemplar_new (const DiffusionPicture *picture, const DiffusionPicture *roughness,
                         const DiffusionPicture *hole, GCancellable *cancellable, GError **error);
 void      exemplar_free (Exemplar *exemplar);
@@ -22,10 +22,11 @@ void exemplar_inherit (Exemplar *exemplar, const Exemplar *coarser, guint64 seed
  * smooth guess that is trusted finds smooth places. */
 void exemplar_begin (Exemplar *exemplar, double trust, guint64 seed, Pool *pool);
 
-/* Improves matches and fill in turns (Wexler et al. 2007, "Space-time completion of video"; matches by Barnes et al.
- * 2009, "PatchMatch").  sharpness: 0: each pixel is the mean of what all patches over it say; 1: the word of the best
- * one alone.  The result is the same for any number of threads. */
-void exemplar_improve (Exemplar *exemplar, int turns, int searches, double sharpness, guint64 seed, Pool *pool);
+/* Improves matches, then the fill by them: one of the turns that together make a fill (Wexler et al. 2007, "Space-time
+ * completion of video"; matches by Barnes et al. 2009, "PatchMatch").  turn: from 0 on, each has random numbers of its
+ * own.  sharpness: 0: each pixel is the mean of what all patches over it say; 1: the word of the best one alone.  The
+ * result is the same for any number of threads. */
+void exemplar_improve (Exemplar *exemplar, int turn, int searches, double sharpness, guint64 seed, Pool *pool);
 
 /* Replaces the fill by what the matches say, without looking for better ones. */
 void exemplar_vote (Exemplar *exemplar, double sharpness, Pool *pool);
@@ -33,6 +34,11 @@ void exemplar_vote (Exemplar *exemplar, double sharpness, Pool *pool);
 /* Brings the fill to its surroundings' brightness and colours: what the matches say too low or too high about the known
  * pixels next to the hole is continued smoothly into it and added (as Poisson blending does: Perez et al. 2003). */
 gboolean exemplar_join (Exemplar *exemplar, double sharpness, Pool *pool, GError **error);
+
+/* Smooths the joins between patches, and to the known pixels: looks for the picture whose steps from pixel to pixel are
+ * those of the best patches, near what the fill is (a screened Poisson equation: Perez et al. 2003; Bhat et al. 2008,
+ * "Fourier analysis of the 2D screened Poisson equation for gradient domain problems"). */
+void exemplar_blend (Exemplar *exemplar, Pool *pool);
 
 /* Writes the hole's pixels into a picture of the same size, and takes them from one. */
 void exemplar_get (const Exemplar *exemplar, DiffusionPicture *picture);

@@ -1,6 +1,7 @@
 /* Large holes: from coarse to fine.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "fill.h"
 #include "exemplar.h"
+#include "part.h"
 #include "process/process.h"
 
 #include <math.h>
@@ -16,6 +17,7 @@
 /* How the texture's search goes: rounds of search and vote, searches in each, and how sharp the votes are.  Sharp votes
  * on the way keep what was found first; soft ones find what fits together. */
 #define TURNS          8
+#define TURNS_LAST     3
 #define TURNS_COARSEST 20
 #define SEARCHES       2
 #define SHARPNESS      0.25
@@ -27,12 +29,18 @@
 #define TEXTURE_SMOOTH 0.98
 #define ROUGH          (1.5 / 255)
 
+/* The proposals' share of the time. */
+#define PROPOSING 0.7
+
 /* The level from which the network reconciles a fill that is all the surroundings', and one that is all its own; and
  * the first's share of the steps. */
 #define LEVEL_TEXTURE 0.02
 #define LEVEL_NETWORK 0.3
 #define STEPS_TEXTURE 0.25
 #define STEPS_LEAST   4
+/* How much of the surroundings the network is shown, pixels: from a low level it asks for little. */
+#define MARGIN_TEXTURE 48
+#define MARGIN_NETWORK 128
 /* What is finer than this, pixels, is texture. */
 #define FINE 5.0
 
@@ -150,32 +158,71 @@ put_known (DiffusionPicture *picture, int step, double ratio, gpointer data, GEr
   return TRUE;
 }
 
-/* Takes the picture some way up the forward process and back.  All of it has one level: networks know noise best where
- * it is everywhere. */
-static gboolean
-reconcile (const Filler *filler, Level *level, double sigma, const DiffusionOptions *options, GError **error)
+/* The hole and `margin` pixels around it. */
+static DiffusionBox
+find_surroundings (const DiffusionPicture *hole, int margin)
 {
-  DiffusionPicture *picture = level->picture;
-  g_autoptr (DiffusionPicture) known = diffusion_picture_copy (picture, error);
+  int x0 = hole->width, y0 = hole->height, x1 = 0, y1 = 0;
+
+  for (int y = 0; y < hole->height; y++)
+    for (int x = 0; x < hole->width; x++)
+      if (hole->data[(gsize) y * (gsize) hole->width + (gsize) x] > 0)
+        {
+          x0 = MIN (x0, x);
+          y0 = MIN (y0, y);
+          x1 = MAX (x1, x + 1);
+          y1 = MAX (y1, y + 1);
+        }
+  x0 = MAX (x0 - margin, 0);
+  y0 = MAX (y0 - margin, 0);
+  return (DiffusionBox){ x0, y0, MIN (x1 + margin, hole->width) - x0, MIN (y1 + margin, hole->height) - y0 };
+}
+
+static void
+put_back (const DiffusionPicture *part, DiffusionBox box, DiffusionPicture *picture)
+{
+  for (int y = 0; y < box.height; y++)
+    memcpy (picture->data + ((gsize) (box.y + y) * (gsize) picture->width + (gsize) box.x) * 3,
+            part->data + (gsize) y * (gsize) box.width * 3, (gsize) box.width * 3 * sizeof (float));
+}
+
+/* Takes the hole and what is near it some way up the forward process and back.  All of it has one level: networks know
+ * noise best where it is everywhere. */
+static gboolean
+reconcile (const Filler *filler, Level *level, double sigma, const DiffusionOptions *whole, GError **error)
+{
+  int              margin = (int) (MARGIN_TEXTURE + sigma / LEVEL_NETWORK * (MARGIN_NETWORK - MARGIN_TEXTURE));
+  DiffusionBox     box = find_surroundings (level->hole, margin);
+  DiffusionOptions options = *whole;
+  g_autoptr (DiffusionPicture) picture = fill_cut (level->picture, box, error);
+  g_autoptr (DiffusionPicture) hole = picture ? fill_cut (level->hole, box, error) : NULL;
+  g_autoptr (DiffusionPicture) known = hole ? diffusion_picture_copy (picture, error) : NULL;
   g_autoptr (DiffusionPicture) noisy = known ? diffusion_picture_copy (picture, error) : NULL;
-  g_autoptr (DiffusionPicture) map = noisy ? diffusion_picture_new (picture->width, picture->height, 1, error) : NULL;
-  Reconcile  job = { known, level->hole, noisy, (float) sigma, options };
+  g_autoptr (DiffusionPicture) map = noisy ? diffusion_picture_new (box.width, box.height, 1, error) : NULL;
+  Reconcile  job = { known, hole, noisy, (float) sigma, &options };
   ReverseJob reverse = { get_level_row, sigma, put_known, &job };
 
   if (! map)
     return FALSE;
-  for (gsize i = 0; i < (gsize) map->width * (gsize) map->height; i++)
+  for (gsize i = 0; i < (gsize) box.width * (gsize) box.height; i++)
     map->data[i] = (float) sigma;
-  return diffusion_forward (picture, map, 0, 1, options->seed, 0, options->origin_x, options->origin_y, error)
-         && process_reverse (filler->model, picture, &reverse, options, filler->cancellable, error);
+  options.origin_x += box.x;
+  options.origin_y += box.y;
+  if (! diffusion_forward (picture, map, 0, 1, options.seed, 0, options.origin_x, options.origin_y, error)
+      || ! process_reverse (filler->model, picture, &reverse, &options, filler->cancellable, error))
+    return FALSE;
+  put_back (picture, box, level->picture);
+  return TRUE;
 }
 
 /* ---- levels ---- */
 
 /* What patches of the surroundings say, started from the level below. */
 static gboolean
-propose (const Filler *filler, Level *level, const Level *below, gboolean last, guint64 seed, GError **error)
+propose (const Filler *filler, Level *level, const Level *below, gboolean last, guint64 seed, const Part *part,
+         GError **error)
 {
+  int     turns = below ? TURNS : TURNS_COARSEST, all = turns + (last ? TURNS_LAST : 0);
   GError *own = NULL;
 
   level->exemplar = exemplar_new (level->picture, level->roughness, level->hole, filler->cancellable, &own);
@@ -190,12 +237,17 @@ propose (const Filler *filler, Level *level, const Level *below, gboolean last, 
     exemplar_inherit (level->exemplar, below->exemplar, seed, filler->pool);
   else
     exemplar_begin (level->exemplar, FIRST_TRUST, seed, filler->pool);
-  exemplar_improve (level->exemplar, below ? TURNS : TURNS_COARSEST, SEARCHES, SHARPNESS, seed, filler->pool);
-  if (last)
-    exemplar_improve (level->exemplar, 1, SEARCHES, SHARPNESS_LAST, seed + 1, filler->pool);
-  if (g_cancellable_set_error_if_cancelled (filler->cancellable, error)
-      || ! exemplar_join (level->exemplar, last ? SHARPNESS_LAST : SHARPNESS, filler->pool, error))
+  for (int turn = 0; turn < all; turn++)
+    {
+      exemplar_improve (level->exemplar, turn, SEARCHES, turn < turns ? SHARPNESS : SHARPNESS_LAST, seed, filler->pool);
+      if (g_cancellable_set_error_if_cancelled (filler->cancellable, error))
+        return FALSE;
+      fill_report (filler, part->from + part->share * (turn + 1) / all);
+    }
+  if (! exemplar_join (level->exemplar, last ? SHARPNESS_LAST : SHARPNESS, filler->pool, error))
     return FALSE;
+  if (last)
+    exemplar_blend (level->exemplar, filler->pool);
   exemplar_get (level->exemplar, level->picture);
   return TRUE;
 }
@@ -203,7 +255,9 @@ propose (const Filler *filler, Level *level, const Level *below, gboolean last, 
 static gboolean
 solve_level (const Filler *filler, Pyramid *pyramid, int index, double texture, guint64 seed, GError **error)
 {
-  Level *level = &pyramid->levels[index], *below = index + 1 < pyramid->count ? level + 1 : NULL;
+  /* A level has four times the next one's pixels. */
+  const Part part = { filler->options, PROPOSING * pow (0.25, index + 1), PROPOSING * 0.75 * pow (0.25, index) };
+  Level     *level = &pyramid->levels[index], *below = index + 1 < pyramid->count ? level + 1 : NULL;
   g_autoptr (DiffusionPicture) smooth = NULL;
   gsize pixels = (gsize) level->picture->width * (gsize) level->picture->height;
 
@@ -216,7 +270,7 @@ solve_level (const Filler *filler, Pyramid *pyramid, int index, double texture, 
     return FALSE;
   if (texture < 1 && ! (smooth = diffusion_picture_copy (level->picture, error)))
     return FALSE;
-  if (! propose (filler, level, below, index == 0, seed, error))
+  if (! propose (filler, level, below, index == 0, seed, &part, error))
     return FALSE;
   for (gsize i = 0; smooth && i < pixels * 3; i++)
     level->picture->data[i] = smooth->data[i] + (float) texture * (level->picture->data[i] - smooth->data[i]);
@@ -263,15 +317,15 @@ fill_large (const Filler *filler, Crop *crop, GError **error)
   g_auto (Pyramid) pyramid = { .count = 0 };
   g_autoptr (DiffusionPicture) proposed = NULL;
   gsize            pixels = (gsize) crop->picture->width * (gsize) crop->picture->height;
-  DiffusionOptions options = *filler->options;
+  const Part       reconciling = { filler->options, PROPOSING, 1 - PROPOSING };
+  DiffusionOptions options = part_get_options (&reconciling);
   double           texture;
 
   if (! pyramid_make (&pyramid, crop, error))
     return FALSE;
   texture = choose_texture (crop, &pyramid.levels[0]);
   for (int i = pyramid.count - 1; i >= 0; i--)
-    if (g_cancellable_set_error_if_cancelled (filler->cancellable, error)
-        || ! solve_level (filler, &pyramid, i, texture, options.seed + (guint64) i, error))
+    if (! solve_level (filler, &pyramid, i, texture, options.seed + (guint64) i, error))
       return FALSE;
   /* The less the surroundings have said, the higher the level that the network starts from. */
   options.steps = MAX ((int) (options.steps * (STEPS_TEXTURE + (1 - STEPS_TEXTURE) * (1 - texture))),

@@ -7,6 +7,7 @@
  */
 #include "exemplar.h"
 #include "fill.h"
+#include "part.h"
 
 #include <math.h>
 #include <string.h>
@@ -28,6 +29,8 @@
 #define PRIOR_PATCHES 0.5
 /* A network that is worth less than this is not asked. */
 #define WEIGHT_LEAST 0.1
+/* Of the time that a prediction takes, the patches' share. */
+#define PATCHES_SHARE 0.6
 
 typedef enum
 {
@@ -75,7 +78,7 @@ clear_hole (const DiffusionPicture *hole, DiffusionPicture *picture)
 
 /* The mean of what similar patches say; the plate itself where there are none. */
 static gboolean
-predict_patches (const Filler *filler, const DiffusionPicture *picture, const DiffusionPicture *hole,
+predict_patches (const Filler *filler, const DiffusionPicture *picture, const DiffusionPicture *hole, const Part *part,
                  Predictions *predictions, GError **error)
 {
   g_autoptr (DiffusionPicture) roughness = fill_measure_roughness (picture, error), one = NULL;
@@ -98,21 +101,25 @@ predict_patches (const Filler *filler, const DiffusionPicture *picture, const Di
       if (exemplar)
         {
           exemplar_begin (exemplar, TRUST, filler->options->seed + run, filler->pool);
-          exemplar_improve (exemplar, TURNS, SEARCHES, 0, filler->options->seed + run, filler->pool);
+          for (int turn = 0; turn < TURNS; turn++)
+            exemplar_improve (exemplar, turn, SEARCHES, 0, filler->options->seed + run, filler->pool);
           exemplar_get (exemplar, one);
         }
       if (g_cancellable_set_error_if_cancelled (filler->cancellable, error))
         return FALSE;
       add_weighted (hole, 1.0f / RUNS, one, predictions->of[PATCHES]);
+      fill_report (filler, part->from + part->share * PATCHES_SHARE * (double) (run + 1) / RUNS);
     }
   return TRUE;
 }
 
 /* The reverse process from a moderate level, starting at the mean of the other two. */
 static gboolean
-predict_network (const Filler *filler, const DiffusionPicture *hole, Predictions *predictions, GError **error)
+predict_network (const Filler *filler, const DiffusionPicture *hole, const Part *part, Predictions *predictions,
+                 GError **error)
 {
-  DiffusionOptions options = *filler->options;
+  const Part own = { filler->options, part->from + part->share * PATCHES_SHARE, part->share * (1 - PATCHES_SHARE) };
+  DiffusionOptions options = part_get_options (&own);
   g_autoptr (DiffusionPicture) level = diffusion_picture_copy (hole, error);
   DiffusionPicture *x = level ? diffusion_picture_copy (predictions->of[PATCHES], error) : NULL;
 
@@ -126,7 +133,6 @@ predict_network (const Filler *filler, const DiffusionPicture *hole, Predictions
         x->data[i * 3 + c] = (x->data[i * 3 + c] + predictions->of[PLATE]->data[i * 3 + c]) / 2;
     }
   options.steps = MIN (options.steps, NETWORK_STEPS);
-  options.progress = NULL;
   options.on_step = NULL;
   return diffusion_forward (x, level, 0, 1, options.seed, 0, options.origin_x, options.origin_y, error)
          && diffusion_reverse (filler->model, x, level, &options, filler->cancellable, error);
@@ -134,12 +140,12 @@ predict_network (const Filler *filler, const DiffusionPicture *hole, Predictions
 
 static gboolean
 predict (const Filler *filler, const DiffusionPicture *picture, const DiffusionPicture *hole, gboolean network,
-         Predictions *predictions, GError **error)
+         const Part *part, Predictions *predictions, GError **error)
 {
   predictions->of[PLATE] = diffusion_picture_copy (picture, error);
   return predictions->of[PLATE] && plate_fill (predictions->of[PLATE], filler->cancellable, error)
-         && predict_patches (filler, picture, hole, predictions, error)
-         && (! network || predict_network (filler, hole, predictions, error));
+         && predict_patches (filler, picture, hole, part, predictions, error)
+         && (! network || predict_network (filler, hole, part, predictions, error));
 }
 
 /* ---- what each is worth ---- */
@@ -226,19 +232,6 @@ find_window (const DiffusionPicture *hole)
   return best;
 }
 
-static DiffusionPicture *
-cut (const DiffusionPicture *from, DiffusionBox box, GError **error)
-{
-  DiffusionPicture *to = diffusion_picture_new (box.width, box.height, from->channels, error);
-  gsize             pixel = (gsize) from->channels;
-
-  for (int y = 0; to && y < box.height; y++)
-    memcpy (to->data + (gsize) y * (gsize) box.width * pixel,
-            from->data + ((gsize) (box.y + y) * (gsize) from->width + (gsize) box.x) * pixel,
-            (gsize) box.width * pixel * sizeof (float));
-  return to;
-}
-
 /* Finds a move of the hole onto known pixels; FALSE when there is none that has enough of them. */
 static gboolean
 choose_test (const DiffusionPicture *hole, double radius, guint8 *test)
@@ -274,14 +267,15 @@ static gboolean
 measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture *hole, double *patches, double *net,
                  GError **error)
 {
+  const Part   measuring = { filler->options, 0, 0.5 };
   DiffusionBox box = find_window (hole);
   g_auto (Predictions) predictions = { { NULL } };
-  g_autoptr (DiffusionPicture) truth = cut (crop->picture, box, error), part = NULL, picture = NULL;
+  g_autoptr (DiffusionPicture) truth = fill_cut (crop->picture, box, error), part = NULL, picture = NULL;
   g_autofree guint8 *test = g_new0 (guint8, (gsize) box.width * (gsize) box.height);
 
   *patches = PRIOR_PATCHES;
   *net = 0;
-  if (! truth || ! (part = cut (hole, box, error)))
+  if (! truth || ! (part = fill_cut (hole, box, error)))
     return FALSE;
   if (! choose_test (part, crop->radius, test))
     return TRUE;
@@ -294,7 +288,7 @@ measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture 
         for (gsize c = 0; c < 3; c++)
           picture->data[i * 3 + c] = NAN;
       }
-  if (! predict (filler, picture, part, TRUE, &predictions, error))
+  if (! predict (filler, picture, part, TRUE, &measuring, &predictions, error))
     return FALSE;
   solve_weights (&predictions, truth, test, TRUE, patches, net);
   if (*net == 0)
@@ -306,11 +300,12 @@ gboolean
 fill_thin (const Filler *filler, Crop *crop, GError **error)
 {
   g_autoptr (DiffusionPicture) hole = fill_mark_hole (crop->picture, error);
+  const Part filling = { filler->options, 0.5, 0.5 };
   g_auto (Predictions) predictions = { { NULL } };
   double patches, net;
 
   if (! hole || ! measure_weights (filler, crop, hole, &patches, &net, error)
-      || ! predict (filler, crop->picture, hole, net > 0, &predictions, error))
+      || ! predict (filler, crop->picture, hole, net > 0, &filling, &predictions, error))
     return FALSE;
   clear_hole (hole, crop->picture);
   add_weighted (hole, (float) (1 - patches - net), predictions.of[PLATE], crop->picture);

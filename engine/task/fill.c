@@ -23,6 +23,19 @@ fill_mark_hole (const DiffusionPicture *picture, GError **error)
   return hole;
 }
 
+DiffusionPicture *
+fill_cut (const DiffusionPicture *from, DiffusionBox box, GError **error)
+{
+  DiffusionPicture *to = diffusion_picture_new (box.width, box.height, from->channels, error);
+  gsize             pixel = (gsize) from->channels;
+
+  for (int y = 0; to && y < box.height; y++)
+    memcpy (to->data + (gsize) y * (gsize) box.width * pixel,
+            from->data + ((gsize) (box.y + y) * (gsize) from->width + (gsize) box.x) * pixel,
+            (gsize) box.width * pixel * sizeof (float));
+  return to;
+}
+
 static inline float
 luma (const float *pixel)
 {
@@ -88,6 +101,13 @@ add_grain (Crop *crop, const DiffusionPicture *hole, const DiffusionOptions *opt
 }
 
 /* ---- the whole ---- */
+
+void
+fill_report (const Filler *filler, double fraction)
+{
+  if (filler->options->progress)
+    filler->options->progress (fraction, filler->options->progress_data);
+}
 
 gboolean
 fill_crop (const DiffusionModel *model, Crop *crop, const DiffusionOptions *options, GCancellable *cancellable,

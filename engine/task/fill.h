@@ -24,6 +24,9 @@ typedef struct
   GCancellable           *cancellable;
 } Filler;
 
+/* Tells whoever listens how much of the crop is done, 0 ... 1. */
+void fill_report (const Filler *filler, double fraction);
+
 /* Fills the unknown pixels; the known ones are kept. */
 gboolean fill_crop (const DiffusionModel *model, Crop *crop, const DiffusionOptions *options, GCancellable *cancellable,
                     GError **error);
@@ -42,6 +45,9 @@ gboolean fill_thin (const Filler *filler, Crop *crop, GError **error);
 DiffusionPicture *fill_mark_hole (const DiffusionPicture *picture, GError **error);
 /* The mean step between neighbours around each known pixel; elsewhere NAN. */
 DiffusionPicture *fill_measure_roughness (const DiffusionPicture *picture, GError **error);
+
+/* A copy of a part of a picture. */
+DiffusionPicture *fill_cut (const DiffusionPicture *picture, DiffusionBox box, GError **error);
 
 /* The mean of 2 x 2 pixels, of those that are known (not NAN); unknown when there are fewer than `least` (holes.c). */
 DiffusionPicture *holes_reduce (const DiffusionPicture *fine, int least, GError **error);
