@@ -5,6 +5,7 @@
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct
 {
@@ -95,14 +96,19 @@ test_corpus (Fixture *f, gconstpointer data)
   g_autofree char *contents = NULL;
   gsize            length;
   int              width, height, seen[6] = { 0 };
+  guint8           whole[100 * 90 * 3], part[7 * 5 * 3];
 
   g_assert_no_error (error);
   g_assert_cmpint (corpus_count (corpus), ==, 6);
   for (int i = 0; i < 6; i++)
     {
-      g_assert_nonnull (corpus_get (corpus, i, &width, &height));
+      corpus_get_size (corpus, i, &width, &height);
       g_assert_cmpint (width, ==, 100 - i);
       g_assert_cmpint (height, ==, 90);
+      g_assert_true (corpus_read (corpus, i, (DiffusionBox){ 0, 0, width, height }, whole, &error));
+      g_assert_true (corpus_read (corpus, i, (DiffusionBox){ width - 7, 85, 7, 5 }, part, &error));
+      for (int y = 0; y < 5; y++)
+        g_assert_cmpmem (part + y * 21, 21, whole + ((85 + y) * width + width - 7) * 3, 21);
     }
   for (int i = 0; i < 1000; i++)
     seen[corpus_pick (corpus, i / 1000.0)]++;
@@ -118,6 +124,29 @@ test_corpus (Fixture *f, gconstpointer data)
       g_assert_nonnull (error);
       g_clear_error (&error);
     }
+}
+
+static void
+cut_corpus (const DiffusionTrainReport *report, gpointer data)
+{
+  const Fixture *f = data;
+
+  g_assert_cmpint (truncate (f->corpus, 40), ==, 0);
+}
+
+/* A corpus that becomes shorter while it is in use ends the training with a sentence, not with a signal. */
+static void
+test_shrinking_corpus (Fixture *f, gconstpointer data)
+{
+  DiffusionTrainOptions options = get_options (f, 100000);
+  GError               *error = NULL;
+
+  options.progress = cut_corpus;
+  options.progress_data = f;
+  g_assert_false (diffusion_train (&options, NULL, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE);
+  g_assert_nonnull (strstr (error->message, "has become shorter"));
+  g_error_free (error);
 }
 
 /* ---- samples ---- */
@@ -142,7 +171,7 @@ test_samples (Fixture *f, gconstpointer data)
       Random random;
 
       random_init (&random, 5, (guint64) i);
-      sample_draw (corpus, FALSE, &random, mixes[i % 3], &sample, work);
+      g_assert_true (sample_draw (corpus, FALSE, &random, mixes[i % 3], &sample, work, NULL));
       for (int p = 0; p < SIZE * SIZE; p++)
         {
           double s = (double) level[p];
@@ -185,7 +214,7 @@ test_samples (Fixture *f, gconstpointer data)
       Random random;
 
       random_init (&random, 6, 1);
-      sample_draw (corpus, FALSE, &random, DIFFUSION_TRAIN_DENOISE, &sample, work);
+      g_assert_true (sample_draw (corpus, FALSE, &random, DIFFUSION_TRAIN_DENOISE, &sample, work, NULL));
       if (twice)
         g_assert_cmpmem (again, SIZE * SIZE * 12, noisy, SIZE * SIZE * 12);
       memcpy (again, noisy, SIZE * SIZE * 12);
@@ -662,7 +691,7 @@ test_refuses (Fixture *f, gconstpointer data)
   g_clear_error (&error);                                                                                              \
   g_assert_false (g_file_test (f->model, G_FILE_TEST_EXISTS))
 
-  REFUSE (options.corpus = "/nowhere/at all.corpus", G_FILE_ERROR, G_FILE_ERROR_NOENT);
+  REFUSE (options.corpus = "/nowhere/at all.corpus", DIFFUSION_ERROR, DIFFUSION_ERROR_FILE);
   REFUSE (options.batch = 0, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
   REFUSE (options.crop = 30, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
   REFUSE (options.learning_rate = NAN, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
@@ -693,6 +722,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add ("/train/corpus", Fixture, NULL, set_up, test_corpus, tear_down);
+  g_test_add ("/train/shrinking-corpus", Fixture, NULL, set_up, test_shrinking_corpus, tear_down);
   g_test_add ("/train/samples", Fixture, NULL, set_up, test_samples, tear_down);
   g_test_add_func ("/train/camera", test_camera);
   g_test_add_func ("/train/adam", test_adam);

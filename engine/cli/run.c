@@ -3,6 +3,8 @@
  */
 #include "run.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdio.h>
@@ -100,20 +102,30 @@ run_options_apply (const RunOptions *run, DiffusionOptions *options, GError **er
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
 
-static gboolean
-on_signal (gpointer user_data)
+static int wake[2]; /* a pipe from the handler to the thread */
+
+/* A handler may do next to nothing; this one wakes the thread, which is free to do anything. */
+static void
+on_signal (int number)
 {
-  if (g_cancellable_is_cancelled (user_data))
-    _exit (1);
-  g_cancellable_cancel (user_data);
-  return G_SOURCE_CONTINUE;
+  int before = errno;
+
+  if (write (wake[1], "", 1) < 0)
+    errno = before;
 }
 
 static gpointer
-watch_signals (gpointer context)
+watch_signals (gpointer cancellable)
 {
+  char byte;
+
   for (;;)
-    g_main_context_iteration (context, TRUE);
+    if (read (wake[0], &byte, 1) == 1)
+      {
+        if (g_cancellable_is_cancelled (cancellable))
+          _exit (1);
+        g_cancellable_cancel (cancellable);
+      }
   return NULL;
 }
 
@@ -121,22 +133,22 @@ GCancellable *
 run_get_cancellable (void)
 {
   static GCancellable *cancellable;
+  GThread             *thread;
 
-  if (! cancellable)
+  if (cancellable)
+    return cancellable;
+  cancellable = g_cancellable_new ();
+  /* By hand: GLib's own signal sources abort where there is no memory for its thread.  Here the signals then do what
+   * they do to any program. */
+  thread = g_unix_open_pipe (wake, FD_CLOEXEC, NULL) ? g_thread_try_new ("signals", watch_signals, cancellable, NULL)
+                                                     : NULL;
+  if (thread)
     {
-      static const int numbers[] = { SIGINT, SIGTERM };
-      GMainContext    *context = g_main_context_new ();
+      struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
-      /* A handler may do next to nothing; GLib's only wakes this thread, which is free to do anything. */
-      cancellable = g_cancellable_new ();
-      for (gsize i = 0; i < G_N_ELEMENTS (numbers); i++)
-        {
-          g_autoptr (GSource) source = g_unix_signal_source_new (numbers[i]);
-
-          g_source_set_callback (source, on_signal, cancellable, NULL);
-          g_source_attach (source, context);
-        }
-      g_thread_unref (g_thread_new ("signals", watch_signals, context));
+      g_thread_unref (thread);
+      sigaction (SIGINT, &action, NULL);
+      sigaction (SIGTERM, &action, NULL);
     }
   return cancellable;
 }

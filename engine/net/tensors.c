@@ -8,7 +8,6 @@
 #include <json-glib/json-glib.h>
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Our headers are some 10 kB and 1,000 values; those of merged checkpoints, with all that they say of their making,
@@ -416,39 +415,16 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
   return TRUE;
 }
 
-/* errno tells why on FALSE; 0: the file ends before. */
-static gboolean
-read_fully (int fd, gsize offset, gsize size, void *to)
-{
-  char *p = to;
-
-  while (size > 0)
-    {
-      gssize got = pread (fd, p, size, (off_t) offset);
-
-      if (got < 0 && errno == EINTR)
-        continue;
-      if (got <= 0)
-        {
-          errno = got == 0 ? 0 : errno;
-          return FALSE;
-        }
-      p += got;
-      offset += (gsize) got;
-      size -= (gsize) got;
-    }
-  return TRUE;
-}
-
 /* The header of a file of `size` bytes. */
 static gboolean
 read_header (TensorFile *file, gsize size, GError **error)
 {
-  guint64  length;
-  char    *json;
-  gboolean success = FALSE;
+  guint64     length;
+  char       *json;
+  const char *reason;
+  gboolean    success = FALSE;
 
-  if (size < sizeof length || ! read_fully (file->fd, 0, sizeof length, &length))
+  if (size < sizeof length || ! core_read_file (file->fd, 0, sizeof length, &length, &reason))
     return refuse (error, file->path, "it is too short");
   length = GUINT64_FROM_LE (length);
   if (length > HEADER_MAX || length > size - sizeof length)
@@ -456,7 +432,7 @@ read_header (TensorFile *file, gsize size, GError **error)
   file->data = sizeof length + (gsize) length;
   file->data_size = size - file->data;
   json = core_alloc ((gsize) length, 1, error);
-  if (json && ! read_fully (file->fd, sizeof length, (gsize) length, json))
+  if (json && ! core_read_file (file->fd, sizeof length, (gsize) length, json, &reason))
     refuse (error, file->path, "it is truncated, or no safetensors file");
   else if (json)
     success = parse_header (file, json, (gsize) length, error);
@@ -468,37 +444,30 @@ TensorFile *
 tensor_file_open (const char *path, GError **error)
 {
   g_autoptr (TensorFile) file = g_new0 (TensorFile, 1);
-  struct stat info;
+  const char *reason;
+  gsize       size;
 
   file->path = g_strdup (path);
   file->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   file->metadata = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  /* Without waiting: a named pipe would block for ever, and is refused below. */
-  file->fd = g_open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-  if (file->fd < 0 || fstat (file->fd, &info) != 0)
+  file->fd = core_open_file (path, &size, &reason);
+  if (file->fd < 0)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "The model file %s could not be read: %s.", path,
-                   g_strerror (errno));
+                   reason);
       return NULL;
     }
-  if (! S_ISREG (info.st_mode))
-    {
-      refuse (error, path, "it is no regular file");
-      return NULL;
-    }
-  return read_header (file, (gsize) info.st_size, error) ? g_steal_pointer (&file) : NULL;
+  return read_header (file, size, error) ? g_steal_pointer (&file) : NULL;
 }
 
 gboolean
 tensor_file_fetch (const TensorFile *file, gsize offset, gsize size, void *to, GError **error)
 {
-  g_autofree char *reason = NULL;
+  const char *reason = "a tensor is said to lie beyond its end";
 
   if (offset <= file->data_size && size <= file->data_size - offset
-      && read_fully (file->fd, file->data + offset, size, to))
+      && core_read_file (file->fd, file->data + offset, size, to, &reason))
     return TRUE;
-  reason = errno ? g_strdup_printf ("reading it failed (%s)", g_strerror (errno))
-                 : g_strdup ("it has become shorter since it was opened");
   return refuse (error, file->path, reason);
 }
 

@@ -9,11 +9,13 @@
 #include <glib/gstdio.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define MAGIC       "DIFFCOR1"
 #define EDGE_MAX    65535
 #define HEADER_SIZE 24
+#define ENTRY_SIZE  16
 
 typedef struct
 {
@@ -141,66 +143,90 @@ diffusion_corpus_writer_discard (DiffusionCorpusWriter *writer)
 
 struct _Corpus
 {
-  GMappedFile *file;
-  Entry       *entries;
-  double      *shares; /* cumulated, the last is 1 */
-  int          count;
+  char   *path;
+  int     fd;
+  Entry  *entries;
+  double *shares; /* cumulated, the last is 1 */
+  int     count;
 };
 
+/* data: the index, which lies in the file from `index` on, behind all pictures. */
 static gboolean
-parse (Corpus *corpus, const char *path, GError **error)
+parse_index (Corpus *corpus, guint64 index, const guint8 *data)
 {
-  gsize         size = g_mapped_file_get_length (corpus->file);
-  const guint8 *data = (const guint8 *) g_mapped_file_get_contents (corpus->file);
-  guint64       count, index;
-  double        sum = 0;
+  double sum = 0;
 
-  if (size < HEADER_SIZE || memcmp (data, MAGIC, 8) != 0)
-    goto damaged;
-  memcpy (&count, data + 8, 8);
-  memcpy (&index, data + 16, 8);
-  count = GUINT64_FROM_LE (count);
-  index = GUINT64_FROM_LE (index);
-  if (count < 1 || count > G_MAXINT || index > size || (size - index) / 16 < count)
-    goto damaged;
-  corpus->count = (int) count;
-  corpus->entries = g_new (Entry, count);
-  corpus->shares = g_new (double, count);
-  for (gsize i = 0; i < count; i++)
+  for (int i = 0; i < corpus->count; i++, data += ENTRY_SIZE)
     {
       Entry entry;
 
-      memcpy (&entry.offset, data + index + i * 16, 8);
-      memcpy (&entry.width, data + index + i * 16 + 8, 4);
-      memcpy (&entry.height, data + index + i * 16 + 12, 4);
+      memcpy (&entry.offset, data, 8);
+      memcpy (&entry.width, data + 8, 4);
+      memcpy (&entry.height, data + 12, 4);
       entry = (Entry){ GUINT64_FROM_LE (entry.offset), GUINT32_FROM_LE (entry.width), GUINT32_FROM_LE (entry.height) };
       if (entry.width < 1 || entry.height < 1 || entry.width > EDGE_MAX || entry.height > EDGE_MAX
           || entry.offset > index || (guint64) entry.width * entry.height * 3 > index - entry.offset)
-        goto damaged;
+        return FALSE;
       corpus->entries[i] = entry;
       corpus->shares[i] = sum += sqrt ((double) entry.width * entry.height);
     }
-  for (gsize i = 0; i < count; i++)
+  for (int i = 0; i < corpus->count; i++)
     corpus->shares[i] /= sum;
   return TRUE;
+}
 
-damaged:
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA,
-               "%s is no packed corpus, or a damaged one: delete it, and it will be made again.", path);
-  return FALSE;
+static gboolean
+read_index (Corpus *corpus, gsize size, GError **error)
+{
+  guint8      header[HEADER_SIZE], *data = NULL;
+  guint64     count, index;
+  const char *reason;
+  gboolean    damaged = TRUE, success = FALSE;
+
+  if (size < HEADER_SIZE || ! core_read_file (corpus->fd, 0, HEADER_SIZE, header, &reason)
+      || memcmp (header, MAGIC, 8) != 0)
+    goto out;
+  memcpy (&count, header + 8, 8);
+  memcpy (&index, header + 16, 8);
+  count = GUINT64_FROM_LE (count);
+  index = GUINT64_FROM_LE (index);
+  if (count < 1 || count > G_MAXINT || index > size || (size - index) / ENTRY_SIZE < count)
+    goto out;
+  damaged = FALSE;
+  corpus->count = (int) count;
+  corpus->entries = core_alloc ((gsize) count, sizeof (Entry), error);
+  corpus->shares = corpus->entries ? core_alloc ((gsize) count, sizeof (double), error) : NULL;
+  data = corpus->shares ? core_alloc ((gsize) count, ENTRY_SIZE, error) : NULL;
+  if (! data)
+    goto out;
+  success = core_read_file (corpus->fd, (gsize) index, (gsize) count * ENTRY_SIZE, data, &reason)
+            && parse_index (corpus, index, data);
+  damaged = ! success;
+
+out:
+  if (damaged)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA,
+                 "%s is no packed corpus, or a damaged one: delete it, and it will be made again.", corpus->path);
+  core_free (data);
+  return success;
 }
 
 Corpus *
 corpus_open (const char *path, GError **error)
 {
   g_autoptr (Corpus) corpus = g_new0 (Corpus, 1);
+  const char *reason;
+  gsize       size;
 
-  corpus->file = g_mapped_file_new (path, FALSE, error);
-  if (! corpus->file)
-    g_prefix_error (error, "The training pictures could not be opened: ");
-  if (! corpus->file || ! parse (corpus, path, error))
-    return NULL;
-  return g_steal_pointer (&corpus);
+  corpus->path = g_strdup (path);
+  corpus->fd = core_open_file (path, &size, &reason);
+  if (corpus->fd < 0)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "The training pictures %s could not be opened: %s.",
+                   path, reason);
+      return NULL;
+    }
+  return read_index (corpus, size, error) ? g_steal_pointer (&corpus) : NULL;
 }
 
 void
@@ -208,9 +234,11 @@ corpus_free (Corpus *corpus)
 {
   if (! corpus)
     return;
-  g_clear_pointer (&corpus->file, g_mapped_file_unref);
-  g_free (corpus->entries);
-  g_free (corpus->shares);
+  if (corpus->fd >= 0)
+    close (corpus->fd);
+  core_free (corpus->entries);
+  core_free (corpus->shares);
+  g_free (corpus->path);
   g_free (corpus);
 }
 
@@ -220,12 +248,32 @@ corpus_count (const Corpus *corpus)
   return corpus->count;
 }
 
-const guint8 *
-corpus_get (const Corpus *corpus, int i, int *width, int *height)
+void
+corpus_get_size (const Corpus *corpus, int i, int *width, int *height)
 {
   *width = (int) corpus->entries[i].width;
   *height = (int) corpus->entries[i].height;
-  return (const guint8 *) g_mapped_file_get_contents (corpus->file) + corpus->entries[i].offset;
+}
+
+gboolean
+corpus_read (const Corpus *corpus, int i, DiffusionBox box, guint8 *rgb, GError **error)
+{
+  const Entry *entry = &corpus->entries[i];
+  gsize        row = (gsize) box.width * 3;
+  const char  *reason;
+
+  for (int y = 0; y < box.height; y++)
+    {
+      gsize first = ((gsize) (box.y + y) * entry->width + (gsize) box.x) * 3;
+
+      if (! core_read_file (corpus->fd, (gsize) entry->offset + first, row, rgb + (gsize) y * row, &reason))
+        {
+          g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "The training pictures %s could not be read: %s.",
+                       corpus->path, reason);
+          return FALSE;
+        }
+    }
+  return TRUE;
 }
 
 int

@@ -16,6 +16,9 @@
 /* Camera noise beyond this would be clipped away mostly. */
 #define CAMERA_MAX (60.0 / 255)
 
+/* Crops are of means of up to so many pixels in each direction. */
+#define SCALE_MAX 4
+
 /* Crops with less detail than this are mostly left out. */
 #define DETAIL_MIN (2.0 / 255)
 
@@ -39,7 +42,8 @@ static const int shares[][6] = {
 gsize
 sample_work_size (int size)
 {
-  return (gsize) size * (gsize) size * 8;
+  /* The pixels that are read for a crop, or what camera_add_noise () needs. */
+  return (gsize) size * (gsize) size * MAX (8, SCALE_MAX * SCALE_MAX * 3 / sizeof (float));
 }
 
 void
@@ -94,36 +98,42 @@ measure_detail (int size, const float *clean)
 }
 
 /* A square of some picture, at some scale, turned some way.  Averaging k x k pixels makes crops that are sharper and
- * cleaner than the picture; a little noise hides the steps of its 8 bits, which would be learned otherwise. */
-static void
-cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean)
+ * cleaner than the picture; a little noise hides the steps of its 8 bits, which would be learned otherwise.  read:
+ * memory for the largest square, 3 bytes for each of its pixels. */
+static gboolean
+cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean, guint8 *read, GError **error)
 {
   double   u = random_double (random);
-  int      k = u < 0.55 ? 1 : u < 0.9 ? 2 : 4, width, height, x0, y0;
+  int      k = u < 0.55 ? 1 : u < 0.9 ? 2 : SCALE_MAX, picture, width, height;
   gboolean flip_x = random_double (random) < 0.5, flip_y = random_double (random) < 0.5,
            turn = random_double (random) < 0.5;
-  const guint8 *rgb;
+  DiffusionBox box;
 
-  rgb = corpus_get (corpus, pick_picture (corpus, held_out, random), &width, &height);
+  picture = pick_picture (corpus, held_out, random);
+  corpus_get_size (corpus, picture, &width, &height);
   while (k > 1 && MIN (width, height) < k * size)
     k /= 2;
-  x0 = random_int (random, 0, width - k * size + 1);
-  y0 = random_int (random, 0, height - k * size + 1);
+  box.x = random_int (random, 0, width - k * size + 1);
+  box.y = random_int (random, 0, height - k * size + 1);
+  box.width = MIN (k * size, width);
+  box.height = MIN (k * size, height);
+  if (! corpus_read (corpus, picture, box, read, error))
+    return FALSE;
   for (int y = 0; y < size; y++)
     for (int x = 0; x < size; x++)
       {
         int    v = flip_y ? size - 1 - y : y, w = flip_x ? size - 1 - x : x;
-        int    from_x = (turn ? v : w) * k + x0, from_y = (turn ? w : v) * k + y0;
+        int    from_x = (turn ? v : w) * k, from_y = (turn ? w : v) * k;
         float *to = clean + (y * size + x) * 3;
         int    sum[3] = { 0, 0, 0 };
 
         for (int i = 0; i < k * k; i++)
           {
             /* A picture smaller than the crop is mirrored at its edges. */
-            int           u_x = (from_x + i % k) % (2 * width), u_y = (from_y + i / k) % (2 * height);
-            const guint8 *p = rgb
-                              + ((gsize) (u_y < height ? u_y : 2 * height - 1 - u_y) * (gsize) width
-                                 + (gsize) (u_x < width ? u_x : 2 * width - 1 - u_x))
+            int           u_x = (from_x + i % k) % (2 * box.width), u_y = (from_y + i / k) % (2 * box.height);
+            const guint8 *p = read
+                              + ((gsize) (u_y < box.height ? u_y : 2 * box.height - 1 - u_y) * (gsize) box.width
+                                 + (gsize) (u_x < box.width ? u_x : 2 * box.width - 1 - u_x))
                                     * 3;
 
             for (int c = 0; c < 3; c++)
@@ -136,17 +146,21 @@ cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, flo
             to[c] = (float) CLAMP (value, 0, 1);
           }
       }
+  return TRUE;
 }
 
 /* Skies teach little, and half of many photographs is sky: most crops of nothing are drawn again. */
-static void
-draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean)
+static gboolean
+draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean, guint8 *read,
+           GError **error)
 {
   int tries = 0;
 
   do
-    cut_crop (corpus, held_out, random, size, clean);
+    if (! cut_crop (corpus, held_out, random, size, clean, read, error))
+      return FALSE;
   while (measure_detail (size, clean) < DETAIL_MIN && random_double (random) < 0.75 && ++tries < 6);
+  return TRUE;
 }
 
 /* ---- level maps ---- */
@@ -259,24 +273,26 @@ fill_level (Random *random, int size, MapKind kind, float *level)
     fill_soft (random, size, exp (random_range (random, log (0.02), log (1.5))), level);
 }
 
-void
+gboolean
 sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample,
-             float *work)
+             float *work, GError **error)
 {
   int     pixels = sample->size * sample->size, u = random_int (random, 0, 100);
   MapKind kind = MAP_PHOTO;
 
   while (u >= shares[mix][kind])
     u -= shares[mix][kind++];
-  draw_crop (corpus, held_out, random, sample->size, sample->clean);
+  if (! draw_crop (corpus, held_out, random, sample->size, sample->clean, (guint8 *) work, error))
+    return FALSE;
   if (kind == MAP_CAMERA)
     {
       camera_add_noise (random, sample->size, draw_photo_level (random, CAMERA_MAX), sample->clean, sample->noisy,
                         sample->level, work);
-      return;
+      return TRUE;
     }
   fill_level (random, sample->size, kind, sample->level);
   sample_fill_normal (random, (gsize) pixels * 3, work);
   for (int i = 0; i < pixels * 3; i++)
     sample->noisy[i] = sample->clean[i] + sample->level[i / 3] * work[i];
+  return TRUE;
 }

@@ -33,10 +33,11 @@
 /* What the network is given and asked for. */
 typedef struct
 {
-  float *input;   /* [batch][size / 2][size / 2][NET_CHANNELS_IN] */
-  float *target;  /* [batch][size / 2][size / 2][NET_CHANNELS_OUT] */
-  float *weight;  /* as target: from 0 at level 0 to 1 */
-  double weights; /* their sum */
+  float  *input;   /* [batch][size / 2][size / 2][NET_CHANNELS_IN] */
+  float  *target;  /* [batch][size / 2][size / 2][NET_CHANNELS_OUT] */
+  float  *weight;  /* as target: from 0 at level 0 to 1 */
+  double  weights; /* their sum */
+  GError *error;   /* why the loader could not fill it; else NULL */
 } Batch;
 
 typedef struct
@@ -77,6 +78,7 @@ batch_clear (Batch *batch)
   core_free (batch->input);
   core_free (batch->target);
   core_free (batch->weight);
+  g_clear_error (&batch->error);
 }
 
 static gboolean
@@ -84,7 +86,7 @@ batch_init (Batch *batch, int samples, int size, GError **error)
 {
   gsize pixels = (gsize) samples * (gsize) (size / 2) * (gsize) (size / 2);
 
-  *batch = (Batch){ core_alloc0 (pixels * NET_CHANNELS_IN, sizeof (float), error), NULL, NULL, 0 };
+  *batch = (Batch){ core_alloc0 (pixels * NET_CHANNELS_IN, sizeof (float), error), NULL, NULL, 0, NULL };
   if (batch->input)
     batch->target = core_alloc0 (pixels * NET_CHANNELS_OUT, sizeof (float), error);
   if (batch->target)
@@ -152,9 +154,9 @@ drawer_init (Drawer *drawer, int size, GError **error)
   return drawer->work != NULL;
 }
 
-static void
+static gboolean
 batch_draw (Batch *batch, int samples, const Trainer *trainer, gboolean held_out, guint64 seed, gint64 first_sample,
-            Drawer *drawer)
+            Drawer *drawer, GError **error)
 {
   int   size = drawer->sample.size;
   gsize step = (gsize) (size / 2) * (gsize) (size / 2) * NET_CHANNELS_IN;
@@ -167,36 +169,33 @@ batch_draw (Batch *batch, int samples, const Trainer *trainer, gboolean held_out
 
       /* A sequence for each sample, so that a resumed training goes on with pictures that it has not seen. */
       random_init (&random, seed, (guint64) (first_sample + i));
-      sample_draw (trainer->corpus, held_out, &random, trainer->options->mix, &drawer->sample, drawer->work);
+      if (! sample_draw (trainer->corpus, held_out, &random, trainer->options->mix, &drawer->sample, drawer->work,
+                         error))
+        return FALSE;
       condition_pack (&rows, batch->input + (gsize) i * step);
       batch_set_target (batch, i, &drawer->sample);
     }
+  return TRUE;
 }
 
-/* The loader thread. */
+/* The loader thread.  A batch with an error is its last. */
 static gpointer
 load_batches (gpointer data)
 {
   Trainer *trainer = data;
   gint64   sample = trainer->progress.samples;
-  Drawer   drawer;
+  Drawer   drawer = { 0 };
+  gboolean success = TRUE;
 
-  /* Without memory for one crop the ready queue stays empty; say so by an empty batch. */
-  if (! drawer_init (&drawer, trainer->options->crop, NULL))
-    {
-      drawer_clear (&drawer);
-      trainer->batches[0].weights = 0;
-      g_async_queue_push (trainer->ready, &trainer->batches[0]);
-      return NULL;
-    }
-  while (! g_atomic_int_get (&trainer->stop))
+  while (success && ! g_atomic_int_get (&trainer->stop))
     {
       Batch *batch = g_async_queue_timeout_pop (trainer->empty, 100000);
 
       if (! batch)
         continue;
-      batch_draw (batch, trainer->options->batch, trainer, FALSE, trainer->options->seed,
-                  sample + trainer->options->team.rank * trainer->options->batch, &drawer);
+      success = (drawer.work || drawer_init (&drawer, trainer->options->crop, &batch->error))
+                && batch_draw (batch, trainer->options->batch, trainer, FALSE, trainer->options->seed,
+                               sample + trainer->options->team.rank * trainer->options->batch, &drawer, &batch->error);
       sample += team_batch (trainer->options);
       g_async_queue_push (trainer->ready, batch);
     }
@@ -291,10 +290,9 @@ train_step (Trainer *trainer, GError **error)
   double               loss = 0, norm;
 
   trainer->current = g_async_queue_pop (trainer->ready);
-  if (trainer->current->weights == 0)
+  if (trainer->current->error)
     {
-      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
-                           "There is not enough memory for the training samples.");
+      g_propagate_error (error, g_steal_pointer (&trainer->current->error));
       return FALSE;
     }
   trainer->weights = trainer->current->weights;
@@ -341,8 +339,8 @@ validate (Trainer *trainer, GError **error)
             && net_plan_set_weights (trainer->plan, trainer->adam.average, trainer->pool, error);
   for (int i = 0; i < rounds && success; i++)
     {
-      batch_draw (&batch, samples, trainer, TRUE, VALIDATION_SEED, (gint64) i * samples, &drawer);
-      output = train_pass_forward (trainer->passes[0], batch.input, error);
+      success = batch_draw (&batch, samples, trainer, TRUE, VALIDATION_SEED, (gint64) i * samples, &drawer, error);
+      output = success ? train_pass_forward (trainer->passes[0], batch.input, error) : NULL;
       success = output != NULL;
       if (success)
         sum += measure (output, batch.target, batch.weight, count, 0, NULL);

@@ -10,8 +10,10 @@ typedef struct _Corpus Corpus;
 Corpus *corpus_open (const char *path, GError **error);
 void    corpus_free (Corpus *corpus);
 int     corpus_count (const Corpus *corpus);
-/* Picture i's size and its 8-bit R'G'B' pixels, which the corpus owns. */
-const guint8 *corpus_get (const Corpus *corpus, int i, int *width, int *height);
+void    corpus_get_size (const Corpus *corpus, int i, int *width, int *height);
+/* A part of picture i: rgb receives box.height rows of box.width 8-bit R'G'B' pixels.  Fails when the file has become
+ * shorter. */
+gboolean corpus_read (const Corpus *corpus, int i, DiffusionBox box, guint8 *rgb, GError **error);
 /* A picture for u in [0, 1), each with a share that grows with the square root of its area. */
 int corpus_pick (const Corpus *corpus, double u);
 
@@ -34,9 +36,9 @@ typedef struct
 #define HELD_OUT_LEAST     20
 
 /* Draws a crop of the training pictures or of those held out, a level map of the mix, and the noise.  Only the corpus
- * and the random sequence decide. */
-void sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample,
-                  float *work);
+ * and the random sequence decide.  Fails when the corpus cannot be read any more. */
+gboolean sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample,
+                      float *work, GError **error);
 /* Fills with independent standard normal values. */
 void sample_fill_normal (Random *random, gsize count, float *values);
 /* Floats of working memory that sample_draw () needs. */
