@@ -151,16 +151,19 @@ typedef void (*DiffusionProgress) (double fraction, gpointer user_data);
 /* Where the reverse process stands after one of its steps: valid during the call only. */
 typedef struct
 {
-  int    step;                        /* done so far: 1 ... steps */
+  int    step;                        /* done so far: 1 ... steps; 0: a proposal that the process will start from */
   int    steps;                       /* in all */
   double level_from, level_to;        /* the map's largest level before and after this step, picture units; 0 at last */
   const DiffusionPicture *prediction; /* the clean picture as the network saw it in this step; known pixels are there */
   const DiffusionPicture *state;      /* the noisy picture that the next step starts from */
+  int x, y;      /* where the left upper corner of these pictures lies in the picture that the task was given */
+  int reduction; /* one of their pixels is as wide as so many of the task's: a power of 2; 0: they cannot be placed */
 } DiffusionStep;
 
 /* Called on the calling thread after each step of the reverse process: for a preview that sharpens as the work
  * proceeds.  A task that runs the process more than once (a reduced picture first, parts of a picture) calls for each
- * run, with pictures of that run's size.  Looking on changes no result; it keeps one more picture in memory. */
+ * run, with pictures of that run's size, and says where they lie.  Looking on changes no result; it keeps one more
+ * picture in memory. */
 typedef void (*DiffusionStepFunc) (const DiffusionStep *step, gpointer user_data);
 
 typedef struct

@@ -65,7 +65,8 @@ layers_discard (HostLayer layer)
     gimp_item_delete (GIMP_ITEM (layer));
 }
 
-/* Sets the mask where it is 0 although the layer differs from the drawable below: a hole may have been grown. */
+/* Sets the mask where it is 0 although the layer differs from the drawable below: a hole may have been grown.  (A
+ * filter that knows no mask changes the rectangle around the selection too, where nothing is to be seen of it.) */
 static void
 show_changes (const Region *region, HostLayer layer, HostMask layer_mask)
 {
@@ -114,7 +115,8 @@ insert (const Region *region, HostLayer layer, int position, gboolean visible, G
   mask = gimp_layer_create_mask (layer, GIMP_ADD_MASK_SELECTION);
   if (mask == HOST_NONE)
     return fail (error);
-  show_changes (region, layer, mask);
+  if (region->mask)
+    show_changes (region, layer, mask);
   return gimp_layer_add_mask (layer, mask) || fail (error);
 }
 

@@ -10,6 +10,29 @@
 #include "engine/diffusion.h"
 #include "params.h"
 
+static const UiChoice outputs[] = { { "in-place", NC_ ("choice", "This one") },
+                                    { "new-layer", NC_ ("choice", "A new one, masked by the selection") },
+                                    { NULL } };
+
+/* What all filters have in common. */
+#define PARAM_OUTPUT                                                                                                   \
+  {                                                                                                                    \
+    .name = "output", .nick = N_ ("Target la_yer"),                                                                    \
+    .blurb = N_ ("Where the result goes: into the layer itself, or into a new one above it, with the selection as "    \
+                 "its layer mask"),                                                                                    \
+    .type = PARAM_CHOICE, .value = OUTPUT_IN_PLACE, .choices = outputs, .setting = offsetof (Settings, output),        \
+    .field                                                                                                             \
+        = { UI_FIELD_CHOICE }                                                                                          \
+  }
+
+#define PARAM_MODEL                                                                                                    \
+  {                                                                                                                    \
+    .name = "model", .nick = N_ ("_Model"), .blurb = N_ ("Name or path of the model file; empty for the default one"), \
+    .type = PARAM_STRING, .text = "",                                                                                  \
+    .field                                                                                                             \
+        = { UI_FIELD_MODEL }                                                                                           \
+  }
+
 static const Param denoise_params[] = {
   { .name = "noise",
     .nick = N_ ("_Noise"),
@@ -70,12 +93,8 @@ static const Param denoise_params[] = {
     .value = 0,
     .setting = offsetof (Settings, seed),
     .field = { UI_FIELD_SEED, .step = 1, .page = 10 } },
-  { .name = "model",
-    .nick = N_ ("_Model"),
-    .blurb = N_ ("Name or path of the model file; empty for the default one"),
-    .type = PARAM_STRING,
-    .text = "",
-    .field = { UI_FIELD_MODEL } },
+  PARAM_OUTPUT,
+  PARAM_MODEL,
 };
 
 static const UiPreset denoise_presets[] = {
@@ -97,10 +116,6 @@ static const UiChoice samplers[] = { { "ddpm", NC_ ("choice", "DDPM (ancestral)"
                                      { "euler-a", NC_ ("choice", "Euler (ancestral)") },
                                      { "lcm", NC_ ("choice", "LCM") },
                                      { NULL } };
-
-static const UiChoice outputs[] = { { "in-place", NC_ ("choice", "This one") },
-                                    { "new-layer", NC_ ("choice", "A new one, masked by the selection") },
-                                    { NULL } };
 
 /* What inpainting and regenerating have in common. */
 #define PARAM_STEPS(default_steps)                                                                                     \
@@ -134,24 +149,6 @@ static const UiChoice outputs[] = { { "in-place", NC_ ("choice", "This one") },
         = { UI_FIELD_SEED,                                                                                             \
             .step = 1,                                                                                                 \
             .page = 10 }                                                                                               \
-  }
-
-#define PARAM_OUTPUT                                                                                                   \
-  {                                                                                                                    \
-    .name = "output", .nick = N_ ("Target la_yer"),                                                                    \
-    .blurb = N_ ("Where the result goes: into the layer itself, or into a new one above it, with the selection as "    \
-                 "its layer mask"),                                                                                    \
-    .type = PARAM_CHOICE, .value = OUTPUT_IN_PLACE, .choices = outputs, .setting = offsetof (Settings, output),        \
-    .field                                                                                                             \
-        = { UI_FIELD_CHOICE }                                                                                          \
-  }
-
-#define PARAM_MODEL                                                                                                    \
-  {                                                                                                                    \
-    .name = "model", .nick = N_ ("_Model"), .blurb = N_ ("Name or path of the model file; empty for the default one"), \
-    .type = PARAM_STRING, .text = "",                                                                                  \
-    .field                                                                                                             \
-        = { UI_FIELD_MODEL }                                                                                           \
   }
 
 static const Param inpaint_params[] = {
@@ -249,6 +246,7 @@ const Filter filters[] = {
     .help = N_ ("Estimates how much noise the layer has, or takes the level that is given, and lets a diffusion model "
                 "take that much noise away. Works on the selection, soft ones too, in the precision of the image; "
                 "transparency stays as it is."),
+    .layer = N_ ("Denoised"),
     .params = denoise_params,
     .n_params = G_N_ELEMENTS (denoise_params),
     .presets = denoise_presets },

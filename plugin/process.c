@@ -76,6 +76,7 @@ job_free (Job *job)
   diffusion_picture_free (job->original);
   diffusion_picture_free (job->engine_made);
   diffusion_picture_free (job->step);
+  diffusion_picture_free (job->canvas);
   g_mutex_clear (&job->mutex);
   g_free (job);
 }
@@ -99,18 +100,69 @@ job_progress (double fraction, gpointer data)
   g_atomic_int_set (&job->permille, (int) (fraction * 1000));
 }
 
-/* A task may also work on parts of the picture, or on a reduced one: such steps are not shown. */
+/* One value of a picture that is reduced, at a place between its pixels. */
+static float
+interpolate (const DiffusionPicture *picture, float u, float v, int channel)
+{
+  const float  x = CLAMP (u, 0, (float) picture->width - 1), y = CLAMP (v, 0, (float) picture->height - 1);
+  const int    left = (int) x, top = (int) y;
+  const int    right = MIN (left + 1, picture->width - 1), bottom = MIN (top + 1, picture->height - 1);
+  const int    stride = picture->width * 3;
+  const float  fx = x - (float) left, fy = y - (float) top;
+  const float *above = picture->data + (gsize) top * stride + channel;
+  const float *below = picture->data + (gsize) bottom * stride + channel;
+
+  return (1 - fy) * ((1 - fx) * above[left * 3] + fx * above[right * 3])
+         + fy * ((1 - fx) * below[left * 3] + fx * below[right * 3]);
+}
+
+/* Enlarges what a step sees of a part of the picture, and puts it where something is selected. */
+static void
+place_step (const DiffusionStep *step, const DiffusionPicture *mask, DiffusionPicture *canvas)
+{
+  const int   reduction = step->reduction;
+  const float scale = 1.0f / (float) reduction;
+  const int   right = MIN (step->x + step->prediction->width * reduction, canvas->width);
+  const int   bottom = MIN (step->y + step->prediction->height * reduction, canvas->height);
+
+  for (int y = MAX (step->y, 0); y < bottom; y++)
+    for (int x = MAX (step->x, 0); x < right; x++)
+      {
+        const gsize i = (gsize) y * canvas->width + x;
+        const float u = ((float) (x - step->x) + 0.5f) * scale - 0.5f;
+        const float v = ((float) (y - step->y) + 0.5f) * scale - 0.5f;
+
+        for (int c = 0; c < 3 && mask->data[i] > 0; c++)
+          canvas->data[i * 3 + c] = interpolate (step->prediction, u, v, c);
+      }
+}
+
+/* A task may work on parts of the picture, and on reduced ones first: what is known so far is put together.  The last
+ * step of one is the result, which follows at once. */
 static void
 job_on_step (const DiffusionStep *step, gpointer data)
 {
-  Job              *job = data;
-  DiffusionPicture *copy = NULL;
+  Job                    *job = data;
+  const DiffusionPicture *shown = NULL;
+  DiffusionPicture       *copy;
 
-  if (step->steps > 1 && step->prediction->width == job->region->outer.width
-      && step->prediction->height == job->region->outer.height)
-    copy = diffusion_picture_copy (step->prediction, NULL);
+  if (job->kind == FILTER_INPAINT && job->region->mask && step->reduction > 0)
+    {
+      if (! job->canvas)
+        job->canvas = diffusion_picture_copy (job->region->picture, NULL);
+      if (job->canvas)
+        place_step (step, job->region->mask, job->canvas);
+      shown = job->canvas;
+    }
+  else if (step->steps > 1 && step->prediction->width == job->region->outer.width
+           && step->prediction->height == job->region->outer.height)
+    {
+      shown = step->prediction;
+    }
+  copy = shown ? diffusion_picture_copy (shown, NULL) : NULL;
   if (! copy)
     return;
+  g_debug ("preview: step %d of %d, reduced by %d", step->step, step->steps, step->reduction);
   g_mutex_lock (&job->mutex);
   diffusion_picture_free (job->step);
   job->step = copy;

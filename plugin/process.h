@@ -36,7 +36,8 @@ typedef struct
   DiffusionPicture *original;    /* for blending: the picture before, and when previewed what the engine made of it; */
   DiffusionPicture *engine_made; /* the blend is the region's picture */
   GMutex            mutex;
-  DiffusionPicture *step; /* the newest step's idea of the picture, of the region's size; guarded by the mutex */
+  DiffusionPicture *step;   /* the newest step's idea of the picture, of the region's size; guarded by the mutex */
+  DiffusionPicture *canvas; /* where that is put together from parts */
 } Job;
 
 /* Takes the region.  noise: an estimate made before, or NULL. */

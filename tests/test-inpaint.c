@@ -416,6 +416,66 @@ test_regenerate (void)
   g_assert_cmpfloat (regenerate (0.8, 0, mask, 1), >, 0);
 }
 
+/* ---- looking on ---- */
+
+typedef struct
+{
+  int                     reduction, step, calls; /* of the last call */
+  int                     first;                  /* reduction of the first */
+  const DiffusionPicture *mask;
+} Spectator;
+
+/* From coarse to fine, then the steps; every picture covers the hole, and all of it is known. */
+static void
+watch_step (const DiffusionStep *step, gpointer data)
+{
+  Spectator *seen = data;
+
+  seen->calls++;
+  if (seen->first == 0)
+    seen->first = seen->reduction = step->reduction;
+  g_assert_cmpint (step->reduction, >=, 1);
+  g_assert_cmpint (step->reduction, <=, seen->reduction);
+  if (step->step > 0)
+    g_assert_cmpint (step->reduction, ==, 1);
+  g_assert_cmpint (step->step, >=, seen->step);
+  for (int y = 0; y < HEIGHT; y++)
+    for (int x = 0; x < WIDTH; x++)
+      if (seen->mask->data[y * WIDTH + x] > 0)
+        {
+          const int u = (x - step->x) / step->reduction, v = (y - step->y) / step->reduction;
+
+          g_assert_cmpint (u, >=, 0);
+          g_assert_cmpint (v, >=, 0);
+          g_assert_cmpint (u, <, step->prediction->width);
+          g_assert_cmpint (v, <, step->prediction->height);
+          g_assert_true (isfinite (step->prediction->data[(v * step->prediction->width + u) * 3]));
+        }
+  seen->reduction = step->reduction;
+  seen->step = step->step;
+}
+
+static void
+test_spectator (void)
+{
+  g_autoptr (DiffusionPicture) picture = make_picture (), mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  g_autoptr (DiffusionPicture) alone = NULL, seen = NULL;
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (1, 1);
+  Spectator               spectator = { .mask = mask };
+
+  set_box (mask, 60, 30, 36, 40, 1);
+  alone = fill (picture, mask, &inpaint, &options);
+  options.on_step = watch_step;
+  options.step_data = &spectator;
+  seen = fill (picture, mask, &inpaint, &options);
+  g_assert_cmpint (spectator.first, >=, 2);
+  g_assert_cmpint (spectator.reduction, ==, 1);
+  g_assert_cmpint (spectator.step, >=, 1);
+  g_assert_cmpint (spectator.calls, >=, 4);
+  g_assert_cmpmem (alone->data, WIDTH * HEIGHT * 12, seen->data, WIDTH * HEIGHT * 12);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -426,6 +486,7 @@ main (int argc, char **argv)
   g_test_add_func ("/inpaint/specks", test_specks);
   g_test_add_func ("/inpaint/threads", test_threads);
   g_test_add_func ("/inpaint/boxes", test_boxes);
+  g_test_add_func ("/inpaint/spectator", test_spectator);
   g_test_add_func ("/inpaint/errors", test_errors);
   g_test_add_func ("/inpaint/cancel", test_cancel);
   g_test_add_func ("/inpaint/progress", test_progress);

@@ -16,7 +16,7 @@ enum
 {
   SPACING = 6,
   DELAY_MS = 40, /* before new work starts, because changes come in droves */
-  LOOKS_PER_PAINT = 6,
+  LOOKS_PER_PAINT = 5,
   LOOK_MS = 100,            /* between looks at the work */
   CHUNK_PIXELS = 24 * 1024, /* painted at a time */
   WATCH_MS = 5,
@@ -48,10 +48,10 @@ struct _UiPreview
   gboolean               stopped;
 
   Phase         phase;
-  gpointer      crop;        /* being read or computed */
-  gpointer      shown;       /* has a result */
-  GCancellable *cancellable; /* of the computing */
-  guint         looks;
+  gpointer      crop;              /* being read or computed */
+  gpointer      shown;             /* has a result */
+  GCancellable *cancellable;       /* of the computing */
+  guint         looks, painted_at; /* how often the work was looked at, and when a step was last painted; 0: never */
   gint64        start, cancelled;
   gboolean      stale;  /* long work is wanted */
   gboolean      mixed;  /* short work is wanted */
@@ -290,11 +290,20 @@ look (gpointer data)
   UiPreview *preview = data;
   gboolean   fresh = FALSE;
 
-  /* Painting takes its share of the processors from the work: now and then is enough. */
-  ui_view_set_progress (preview->view,
-                        preview->filter->look (preview->crop, ++preview->looks % LOOKS_PER_PAINT == 0 ? &fresh : NULL));
+  /* Painting takes its share of the processors from the work: now and then is enough, but what comes first is shown at
+   * once, however coarse. */
+  preview->looks++;
+  ui_view_set_progress (
+      preview->view,
+      preview->filter->look (
+          preview->crop,
+          preview->painted_at == 0 || preview->looks >= preview->painted_at + LOOKS_PER_PAINT ? &fresh : NULL));
   if (fresh)
-    paint (preview, UI_VIEW_AFTER, preview->crop);
+    {
+      g_debug ("preview: painted a step");
+      preview->painted_at = preview->looks;
+      paint (preview, UI_VIEW_AFTER, preview->crop);
+    }
   return G_SOURCE_CONTINUE;
 }
 
@@ -321,6 +330,7 @@ read_some (gpointer data)
   else
     {
       preview->cancellable = g_cancellable_new ();
+      preview->looks = preview->painted_at = 0;
       preview->looker = g_timeout_add (LOOK_MS, look, preview);
       start_thread (preview, COMPUTING, preview->crop);
     }

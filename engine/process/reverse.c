@@ -382,8 +382,13 @@ static void
 show_step (const Pass *pass, double largest)
 {
   const DiffusionOptions *o = pass->options;
-  DiffusionStep           step = { (int) pass->transition.step + 1, o->steps,           largest * pass->transition.from,
-                                   largest * pass->transition.to,   pass->clean_before, pass->picture };
+  DiffusionStep           step = { .step = (int) pass->transition.step + 1,
+                                   .steps = o->steps,
+                                   .level_from = largest * pass->transition.from,
+                                   .level_to = largest * pass->transition.to,
+                                   .prediction = pass->clean_before,
+                                   .state = pass->picture,
+                                   .reduction = 1 };
 
   if (o->on_step)
     o->on_step (&step, o->step_data);

@@ -277,6 +277,22 @@ solve_level (const Filler *filler, Pyramid *pyramid, int index, double texture, 
   return TRUE;
 }
 
+/* Shows a level to whoever looks on. */
+static void
+show_level (const Filler *filler, const Level *level, int index)
+{
+  const DiffusionOptions *o = filler->options;
+  DiffusionStep           step = { .steps = o->steps,
+                                   .level_from = LEVEL_NETWORK,
+                                   .level_to = LEVEL_NETWORK,
+                                   .prediction = level->picture,
+                                   .state = level->picture,
+                                   .reduction = 1 << index };
+
+  if (o->on_step)
+    o->on_step (&step, o->step_data);
+}
+
 /* From the network come joins, edges and illumination; of what is finer, the texture's share stays as it was. */
 static gboolean
 keep_texture (const DiffusionPicture *proposed, double texture, DiffusionPicture *picture, GError **error)
@@ -325,8 +341,11 @@ fill_large (const Filler *filler, Crop *crop, GError **error)
     return FALSE;
   texture = choose_texture (crop, &pyramid.levels[0]);
   for (int i = pyramid.count - 1; i >= 0; i--)
-    if (! solve_level (filler, &pyramid, i, texture, options.seed + (guint64) i, error))
-      return FALSE;
+    {
+      if (! solve_level (filler, &pyramid, i, texture, options.seed + (guint64) i, error))
+        return FALSE;
+      show_level (filler, &pyramid.levels[i], i);
+    }
   /* The less the surroundings have said, the higher the level that the network starts from. */
   options.steps = MAX ((int) (options.steps * (STEPS_TEXTURE + (1 - STEPS_TEXTURE) * (1 - texture))),
                        MIN (options.steps, STEPS_LEAST));

@@ -20,14 +20,17 @@
 (define (pixels drawable load save mask)
   (plug-in-test-pixels RUN-NONINTERACTIVE drawable load save mask))
 
-(define (denoise mode image drawable noise strength steps seed model)
-  (car (plug-in-diffusion-denoise mode image drawable noise strength 0 1 steps seed model)))
+(define (denoise-to output mode image drawable noise strength steps seed model)
+  (car (plug-in-diffusion-denoise mode image drawable noise strength 0 1 steps seed output model)))
+
+(define (denoise . arguments)
+  (apply denoise-to 0 arguments))
 
 (define (denoise-too-few image drawable)
   (plug-in-diffusion-denoise RUN-NONINTERACTIVE image drawable 10 1 1))
 
 (define (denoise-too-many image drawable)
-  (plug-in-diffusion-denoise RUN-NONINTERACTIVE image drawable 10 1 0 1 1 0 "" 7))
+  (plug-in-diffusion-denoise RUN-NONINTERACTIVE image drawable 10 1 0 1 1 0 0 "" 7))
 
 (define (load-image file)
   (car (gimp-file-load RUN-NONINTERACTIVE file file)))

@@ -21,10 +21,13 @@
 (define (pixels drawable load save mask)
   (plug-in-test-pixels #:drawable drawable #:load load #:save save #:mask mask))
 
-(define (denoise mode image drawable noise strength steps seed model)
+(define (denoise-to output mode image drawable noise strength steps seed model)
   (car (plug-in-diffusion-denoise #:run-mode mode #:image image #:drawables (vector drawable)
                                   #:noise noise #:strength strength #:detail 0 #:colour 1
-                                  #:steps steps #:seed seed #:model model)))
+                                  #:steps steps #:seed seed #:output (output-name output) #:model model)))
+
+(define (denoise . arguments)
+  (apply denoise-to 0 arguments))
 
 (define (denoise-too-few image drawable)
   (plug-in-diffusion-denoise #:run-mode RUN-NONINTERACTIVE #:image image #:drawables (vector)))

@@ -61,6 +61,10 @@ def regenerate_call(mode='RUN-NONINTERACTIVE', drawable='layer', strength=0.5, s
         mode, drawable, strength, structure, steps, sampler, seed, output, scheme_string(model))
 
 
+def denoise_call(mode='RUN-NONINTERACTIVE', drawable='layer', output=0, steps=1, seed=0, model=''):
+    return '(denoise-to %s %s image %s %s 1 %s %s %s)' % (output, mode, drawable, SIGMA, steps, seed, scheme_string(model))
+
+
 class Suite:
     def __init__(self, options, tap):
         self.options, self.tap = options, tap
@@ -499,14 +503,16 @@ def differs_from(other):
     return check
 
 
-def looks_like(suite, file, other):
-    """The layer stays, but the image in the file (R'G'B'A) looks like another case's layer."""
+def looks_like(suite, file, other, rounding=0):
+    """The layer stays, but the image in the file (R'G'B'A) looks like another case's layer: to the last bit, or but for rounding."""
     def check(status, text, layer):
         problem = unchanged_success(status, text, layer)
         if problem:
             return problem
         seen = suite.read(file)
         colours = bytes(value for i, value in enumerate(seen) if i % 4 < 3)
+        if rounding and all(abs(a - b) <= rounding for a, b in zip(colours, other.after)):
+            colours = other.after
         return pictures.compare(colours, other.after) or (None if set(seen[3::4]) == {255} else 'it is not opaque')
     return check
 
@@ -557,7 +563,7 @@ def add_fills(suite):
 
 
 def add_new_layers(suite, name, call):
-    title = {'inpaint': 'Inpainted', 'regenerate': 'Regenerated'}[name]
+    title = {'denoise': 'Denoised', 'inpaint': 'Inpainted', 'regenerate': 'Regenerated'}[name]
     file = suite.file('seen-%s.raw' % name)
 
     def mask_is_selection(status, text, layer):
@@ -673,6 +679,12 @@ def main():
         tap.skip('noise goes', 'there is no trained model in $DIFFUSION_MODELS')
     suite.run()
 
+    add_new_layers(suite, 'denoise', denoise_call)
+    soft = Layer('RGB')
+    file = suite.file('seen-soft.raw')
+    suite.add('denoise through a soft selection', soft, selected_only, before=ELLIPSE, call=denoise_call())
+    suite.add('denoise through a soft selection, in a new layer looks the same', Layer('RGB'), looks_like(suite, file, soft, 1), before=ELLIPSE,
+              call='(begin %s (save-visible image %s))' % (denoise_call(output=1), scheme_string(file)))
     add_fills(suite)
     add_inpaint(suite)
     add_regenerate(suite)
