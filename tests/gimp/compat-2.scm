@@ -32,6 +32,14 @@
 (define (denoise-too-many image drawable)
   (plug-in-diffusion-denoise RUN-NONINTERACTIVE image drawable 10 1 0 1 1 0 0 "" 7))
 
+; 2.10 takes one drawable: for any other number there stands an ID that none has.
+(define (run-on name image drawables)
+  (let ((drawable (if (= (vector-length drawables) 1) (vector-ref drawables 0) (if (= (vector-length drawables) 0) -1 999999))))
+    (case name
+      ((denoise) (plug-in-diffusion-denoise RUN-NONINTERACTIVE image drawable 10 1 0 1 1 0 0 ""))
+      ((inpaint) (plug-in-diffusion-inpaint RUN-NONINTERACTIVE image drawable 2 0 1 0 0 0 -1 1 0 ""))
+      ((regenerate) (plug-in-diffusion-regenerate RUN-NONINTERACTIVE image drawable 0.5 0.5 2 0 1 0 "")))))
+
 (define (load-image file)
   (car (gimp-file-load RUN-NONINTERACTIVE file file)))
 

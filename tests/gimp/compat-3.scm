@@ -35,6 +35,13 @@
 (define (denoise-too-many image drawable)
   (plug-in-diffusion-denoise #:run-mode RUN-NONINTERACTIVE #:image image #:drawables (vector drawable) #:nothing 7))
 
+; On drawables of any number; inpainting does not grow its hole.
+(define (run-on name image drawables)
+  (case name
+    ((denoise) (plug-in-diffusion-denoise #:run-mode RUN-NONINTERACTIVE #:image image #:drawables drawables))
+    ((inpaint) (plug-in-diffusion-inpaint #:run-mode RUN-NONINTERACTIVE #:image image #:drawables drawables #:grow 0 #:feather 0))
+    ((regenerate) (plug-in-diffusion-regenerate #:run-mode RUN-NONINTERACTIVE #:image image #:drawables drawables))))
+
 (define (load-image file)
   (car (gimp-file-load RUN-NONINTERACTIVE file)))
 

@@ -317,6 +317,18 @@ def add_bad_calls(suite):
     suite.add('locked pixels', Layer('RGB'), fails_with('locked'), before=LOCKED)
 
 
+def add_numbers_of_drawables(suite):
+    """Each filter works on one drawable; GIMP 3 can give it others' numbers, and 2.10 IDs that none has."""
+    none, two = ('single layer', 'single layer') if suite.gimp.major == '3' else ('does not exist', 'invalid')
+    second = '(define second (layer-new image 8 8 RGB-IMAGE)) (gimp-image-insert-layer image second 0 0)'
+    for name in ('denoise', 'inpaint', 'regenerate'):
+        for number, drawables, word in (('no drawable', '(vector)', none), ('two drawables', '(vector layer second)', two)):
+            suite.add('%s of %s' % (name, number), Layer('RGB'), fails_with(word), before=RECTANGLE + second,
+                      call="(run-on '%s image %s)" % (name, drawables))
+        suite.add(name + ' of one of two layers', Layer('RGB'), selected_only, before=RECTANGLE + second,
+                  call="(run-on '%s image (vector layer))" % name)
+
+
 def add_models(suite, model):
     def broken(name, data):
         with open(os.path.join(suite.gimp.models, name + '.safetensors'), 'wb') as f:
@@ -669,6 +681,7 @@ def main():
 
     # The same profile again: now GIMP knows the plug-ins from its cache.
     add_bad_calls(suite)
+    add_numbers_of_drawables(suite)
     add_models(suite, model)
     add_numbers(suite)
     add_special_values(suite)
