@@ -673,6 +673,19 @@ test_train_no_pictures (void)
     g_assert_nonnull (strstr (result.err, "1 smaller than 32"));
   }
   g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
+  g_free (make_png ("empty/usable.png", 64, 64, 3, 8, 0));
+  {
+    /* The others are named, and training goes on without them. */
+    g_auto (Result) result = RUN ("train", "--data", empty, "--out", out, "--samples", "16", TINY);
+
+    g_assert_cmpint (result.status, ==, 0);
+    g_assert_nonnull (strstr (result.err, "text.jpg"));
+    g_assert_nonnull (strstr (result.err, "small.png"));
+    g_assert_null (strstr (result.err, "usable.png"));
+    g_assert_nonnull (strstr (result.out, "packed: 1 pictures"));
+    g_assert_nonnull (strstr (result.out, " left\n"));
+  }
+  g_assert_true (g_file_test (out, G_FILE_TEST_EXISTS));
 }
 
 static void
@@ -692,6 +705,28 @@ test_train_cache (void)
   g_assert_nonnull (strstr (second, "trained: "));
   third = OUTPUT ("train", "--data", corpus, "--out", out, "--samples", "64", TINY);
   g_assert_nonnull (strstr (third, "trained: "));
+}
+
+/* Who watches a terminal sees a bar, and how long it will take. */
+static void
+test_train_bar (void)
+{
+  g_autofree char *python = g_find_program_in_path ("python3"), *pictures = get_pictures (),
+                  *out = in_folder ("watched.safetensors");
+  const char *const terminal[]
+      = { python, "-c", "import os, pty, sys; sys.exit (os.waitstatus_to_exitcode (pty.spawn (sys.argv[1:])))", NULL };
+  const char *const arguments[] = { "train", "--data", pictures, "--out", out, "--samples", "400", TINY, NULL };
+  g_auto (Result) result = { 0 };
+
+  if (! python)
+    {
+      g_test_skip ("needs python3");
+      return;
+    }
+  result = run_under (terminal, arguments);
+  g_assert_cmpint (result.status, ==, 0);
+  g_assert_true (
+      g_regex_match_simple ("\r[^\r\n]*\\[#*-+\\] +\\d+ %  loss .* \\d+:\\d\\d:\\d\\d left", result.out, 0, 0));
 }
 
 static double
@@ -888,6 +923,7 @@ main (int argc, char **argv)
     { "bench", test_bench },
     { "train/no-pictures", test_train_no_pictures },
     { "train/cache", test_train_cache },
+    { "train/bar", test_train_bar },
     { "train/resume", test_train_resume },
     { "train/from", test_train_from },
     { "train/style", test_train_style },

@@ -221,6 +221,38 @@ test_samples (Fixture *f, gconstpointer data)
     }
 }
 
+/* Strokes keep their width where a style is learned; photographs are reduced now and then, which makes them sharper. */
+static void
+test_reduction (Fixture *f, gconstpointer data)
+{
+  g_autofree char   *path = g_build_filename (f->folder, "lines.corpus", NULL);
+  g_autofree guint8 *rgb = g_malloc (300 * 300 * 3);
+  g_autofree float  *clean = g_new (float, SIZE *SIZE * 3), *noisy = g_new (float, SIZE *SIZE * 3),
+                   *level = g_new (float, SIZE *SIZE), *work = g_new (float, sample_work_size (SIZE));
+  DiffusionCorpusWriter *writer = diffusion_corpus_writer_new (path, NULL);
+  g_autoptr (Corpus) corpus = NULL;
+  Sample sample = { SIZE, clean, noisy, level };
+  int    grey[2] = { 0, 0 };
+
+  for (int i = 0; i < 300 * 300 * 3; i++)
+    rgb[i] = i / 3 % 2 ? 255 : 0;
+  g_assert_true (diffusion_corpus_writer_add (writer, 300, 300, rgb, NULL));
+  g_assert_true (diffusion_corpus_writer_finish (writer, NULL));
+  corpus = corpus_open (path, NULL);
+  for (int i = 0; i < 120; i++)
+    {
+      Random random;
+
+      random_init (&random, 7, (guint64) i);
+      g_assert_true (sample_draw (corpus, FALSE, &random, i % 2 ? DIFFUSION_TRAIN_STYLE : DIFFUSION_TRAIN_DENOISE,
+                                  &sample, work, NULL));
+      grey[i % 2] += fabs ((double) clean[0] - 0.5) < 0.3;
+    }
+  g_assert_cmpint (grey[0], >, 10);
+  g_assert_cmpint (grey[1], ==, 0);
+  g_unlink (path);
+}
+
 /* The correlation of noise with itself `lag` pixels to the right. */
 static double
 correlate (const float *noise, int lag)
@@ -724,6 +756,7 @@ main (int argc, char **argv)
   g_test_add ("/train/corpus", Fixture, NULL, set_up, test_corpus, tear_down);
   g_test_add ("/train/shrinking-corpus", Fixture, NULL, set_up, test_shrinking_corpus, tear_down);
   g_test_add ("/train/samples", Fixture, NULL, set_up, test_samples, tear_down);
+  g_test_add ("/train/reduction", Fixture, NULL, set_up, test_reduction, tear_down);
   g_test_add_func ("/train/camera", test_camera);
   g_test_add_func ("/train/adam", test_adam);
   g_test_add ("/train/learns", Fixture, NULL, set_up, test_learns, tear_down);

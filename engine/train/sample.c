@@ -11,8 +11,8 @@
 #define PHOTO_USUAL_MAX (60.0 / 255)
 #define GENERATION_MAX  40.0
 /* Where a hand shows: below, too little is left open; above, nothing of the picture is left that one would keep. */
-#define STYLE_MIN (6.0 / 255)
-#define STYLE_MAX (255.0 / 255)
+#define STYLE_MIN (8.0 / 255)
+#define STYLE_MAX (400.0 / 255)
 /* Camera noise beyond this would be clipped away mostly. */
 #define CAMERA_MAX (60.0 / 255)
 
@@ -36,7 +36,7 @@ typedef enum
 static const int shares[][6] = {
   [DIFFUSION_TRAIN_DENOISE] = { 46, 30, 4, 10, 4, 6 },
   [DIFFUSION_TRAIN_INPAINT] = { 14, 10, 18, 48, 10, 0 },
-  [DIFFUSION_TRAIN_STYLE] = { 16, 0, 8, 4, 8, 64 },
+  [DIFFUSION_TRAIN_STYLE] = { 8, 0, 4, 4, 4, 80 },
 };
 
 gsize
@@ -98,13 +98,14 @@ measure_detail (int size, const float *clean)
 }
 
 /* A square of some picture, at some scale, turned some way.  Averaging k x k pixels makes crops that are sharper and
- * cleaner than the picture; a little noise hides the steps of its 8 bits, which would be learned otherwise.  read:
- * memory for the largest square, 3 bytes for each of its pixels. */
+ * cleaner than the picture; a little noise hides the steps of its 8 bits, which would be learned otherwise.  most: of
+ * k; read: memory for the largest square, 3 bytes for each of its pixels. */
 static gboolean
-cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean, guint8 *read, GError **error)
+cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, int most, float *clean, guint8 *read,
+          GError **error)
 {
   double   u = random_double (random);
-  int      k = u < 0.55 ? 1 : u < 0.9 ? 2 : SCALE_MAX, picture, width, height;
+  int      k = MIN (most, u < 0.55 ? 1 : u < 0.9 ? 2 : SCALE_MAX), picture, width, height;
   gboolean flip_x = random_double (random) < 0.5, flip_y = random_double (random) < 0.5,
            turn = random_double (random) < 0.5;
   DiffusionBox box;
@@ -151,13 +152,13 @@ cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, flo
 
 /* Skies teach little, and half of many photographs is sky: most crops of nothing are drawn again. */
 static gboolean
-draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, float *clean, guint8 *read,
+draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, int most, float *clean, guint8 *read,
            GError **error)
 {
   int tries = 0;
 
   do
-    if (! cut_crop (corpus, held_out, random, size, clean, read, error))
+    if (! cut_crop (corpus, held_out, random, size, most, clean, read, error))
       return FALSE;
   while (measure_detail (size, clean) < DETAIL_MIN && random_double (random) < 0.75 && ++tries < 6);
   return TRUE;
@@ -282,7 +283,9 @@ sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionT
 
   while (u >= shares[mix][kind])
     u -= shares[mix][kind++];
-  if (! draw_crop (corpus, held_out, random, sample->size, sample->clean, (guint8 *) work, error))
+  /* Strokes that have been averaged away would teach that a picture needs none. */
+  if (! draw_crop (corpus, held_out, random, sample->size, mix == DIFFUSION_TRAIN_STYLE ? 1 : SCALE_MAX, sample->clean,
+                   (guint8 *) work, error))
     return FALSE;
   if (kind == MAP_CAMERA)
     {
