@@ -438,6 +438,26 @@ test_missing (Fixture *f, gconstpointer data)
   g_clear_error (&error);
 }
 
+/* A model in the user's own folder, where `diffusion train --style` puts it, is found by its name, and listed. */
+static void
+test_own (Fixture *f, gconstpointer data)
+{
+  g_autofree char *folder = g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL),
+                  *path = g_build_filename (folder, "watercolour.safetensors", NULL), *found = NULL;
+  g_autoptr (DiffusionModel) model = diffusion_model_new (&flat, 5, NULL);
+  g_auto (GStrv) list = diffusion_model_list ();
+  GError *error = NULL;
+
+  g_assert_false (g_strv_contains ((const char *const *) list, path));
+  g_assert_cmpint (g_mkdir_with_parents (folder, 0755), ==, 0);
+  g_assert_true (diffusion_model_save (model, path, &error));
+  g_strfreev (list);
+  list = diffusion_model_list ();
+  g_assert_true (g_strv_contains ((const char *const *) list, path));
+  found = diffusion_model_find ("watercolour", &error);
+  g_assert_cmpstr (found, ==, path);
+}
+
 /* A file that cannot be written leaves the one before, and nothing beside it. */
 static void
 test_save_fails (Fixture *f, gconstpointer data)
@@ -480,7 +500,7 @@ main (int argc, char **argv)
 {
   g_autofree const ComputeBackend **backends = compute_list ();
 
-  g_test_init (&argc, &argv, NULL);
+  g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
   g_test_add_data_func ("/net/gradient/three-levels", &small, test_gradient);
   g_test_add_data_func ("/net/gradient/two-levels", &odd, test_gradient);
   g_test_add_data_func ("/net/gradient/one-level", &flat, test_gradient);
@@ -502,6 +522,7 @@ main (int argc, char **argv)
   g_test_add ("/net/model/pipe", Fixture, NULL, set_up, test_pipe, tear_down);
   g_test_add ("/net/model/not-finite", Fixture, NULL, set_up, test_not_finite, tear_down);
   g_test_add ("/net/model/missing", Fixture, NULL, set_up, test_missing, tear_down);
+  g_test_add ("/net/model/own", Fixture, NULL, set_up, test_own, tear_down);
   g_test_add ("/net/model/save-fails", Fixture, NULL, set_up, test_save_fails, tear_down);
   return g_test_run ();
 }
