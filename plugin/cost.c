@@ -57,13 +57,13 @@ pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *cancellable
 }
 
 void
-cost_estimate (Cost *cost, const Pace *pace, int width, int height, double steps, int pictures)
+cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, double steps, int pictures)
 {
-  const double pixels = (double) width * height;
+  const double pixels = (double) width * height, kept = band > 0 ? (double) width * band : pixels;
 
   cost->seconds = pixels * (steps * pace->pixel + pace->copy);
   cost->bytes
-      = cost_get_memory () + pixels * 3 * sizeof (float) * pictures + width * MIN (height, BAND_ROWS) * BAND_BYTES;
+      = cost_get_memory () + kept * 3 * sizeof (float) * pictures + width * MIN (height, BAND_ROWS) * BAND_BYTES;
 }
 
 /* A line of Linux's /proc/self/status, in kB. */

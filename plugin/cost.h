@@ -26,9 +26,10 @@ typedef struct
  * counted. */
 gboolean pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *cancellable, GError **error);
 
-/* steps: network calls for each of width x height pixels.  pictures: how many of that size are kept in floats.  What
- * the process has in memory now stays there, the model's prepared weights included. */
-void cost_estimate (Cost *cost, const Pace *pace, int width, int height, double steps, int pictures);
+/* steps: network calls for each of width x height pixels.  band: so many rows are worked on at a time; 0: all.
+ * pictures: how many of these are kept in floats.  What the process has in memory now stays there, the model's prepared
+ * weights included. */
+void cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, double steps, int pictures);
 
 /* What the process has in memory now, and has had at most since cost_reset_peak (), in bytes; 0 if the system does not
  * tell. */

@@ -216,7 +216,7 @@ run (const gchar *name, gint n_params, const GimpParam *params, gint *n_return_v
   bindtextdomain (GETTEXT_PACKAGE, locale_dir);
   bind_textdomain_codeset (GETTEXT_PACKAGE, "UTF-8");
   textdomain (GETTEXT_PACKAGE);
-  gegl_init (NULL, NULL);
+  region_init ();
 
   config = config_new (filter);
   if (mode == GIMP_RUN_NONINTERACTIVE)

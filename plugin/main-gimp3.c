@@ -87,7 +87,7 @@ run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable 
   double          noise_used = 0;
   GimpValueArray *values;
 
-  gegl_init (NULL, NULL);
+  region_init ();
   gegl_started = TRUE;
   if (gimp_core_object_array_get_length ((GObject **) drawables) != 1)
     {

@@ -19,7 +19,10 @@ enum
 {
   PROGRESS_MS = 100,
   /* Events to handle between two strips of rows: enough for any dialog, and an end even if a source is always ready. */
-  MAX_EVENTS = 32
+  MAX_EVENTS = 32,
+  /* Pixels: a region of more than WHOLE_MOST is denoised in bands of BAND, so that memory does not grow with it. */
+  WHOLE_MOST = 32 * 1000 * 1000,
+  BAND = 12 * 1000 * 1000
 };
 
 static const double EIGHT_BIT = 255.0;
@@ -337,18 +340,21 @@ process_make_region (const Filter *filter, HostDrawable drawable, const Settings
 
 /* ---- running ---------------------------------------------------------------------------------------------- */
 
-typedef struct
+typedef struct _Run Run;
+
+struct _Run
 {
-  const Filter   *filter;
-  GObject        *config;
-  Job            *job;
+  const Filter *filter;
+  GObject      *config;
+  Job          *job;
+  gboolean (*work) (Run *run, GCancellable *cancellable, GError **error); /* of the thread */
   ProcessProgress progress;
   gpointer        data;
   GCancellable   *cancellable;
   double          start, end; /* of the present stage, in the progress bar */
   GError         *error;      /* of the engine */
   gboolean        done;
-} Run;
+};
 
 static gboolean
 run_tick (double fraction, gpointer data, GError **error)
@@ -370,12 +376,25 @@ run_show_progress (gpointer data)
   return G_SOURCE_CONTINUE;
 }
 
+static gboolean
+work_on_job (Run *run, GCancellable *cancellable, GError **error)
+{
+  return job_compute (run->job, cancellable, error) && job_blend (run->job, error);
+}
+
+static gboolean
+work_on_noise (Run *run, GCancellable *cancellable, GError **error)
+{
+  return process_estimate (run->job->region, &run->job->noise, error);
+}
+
 static void
 run_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
+  Run    *run = data;
   GError *error = NULL;
 
-  if (job_compute (((Run *) data)->job, cancellable, &error) && job_blend (((Run *) data)->job, &error))
+  if (run->work (run, cancellable, &error))
     g_task_return_boolean (task, TRUE);
   else
     g_task_return_error (task, error);
@@ -465,12 +484,27 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
   return layers_insert (run->job->region, (HostLayer *) (void *) layers->data, layers->len, error);
 }
 
+/* The record belongs to the same undo step. */
+static gboolean
+write_result (Run *run, RegionResult *result, GError **error)
+{
+  const Region   *region = run->job->region;
+  const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
+  gboolean        success;
+
+  gimp_image_undo_group_start (image);
+  success = region_result_write (result, region, error);
+  if (success)
+    record_attach (region->drawable, run->filter, run->config, run->job->settings.seed);
+  gimp_image_undo_group_end (image);
+  return success;
+}
+
 static gboolean
 run_in_place (Run *run, GError **error)
 {
-  Region         *region = run->job->region;
-  const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
-  gboolean        success;
+  Region *region = run->job->region;
+  g_autoptr (RegionResult) result = NULL;
 
   run->start = READING;
   run->end = WRITING;
@@ -478,14 +512,107 @@ run_in_place (Run *run, GError **error)
     return FALSE;
   run->start = WRITING;
   run->end = 1;
+  result = region_result_new (region, &region->rect);
+  return region_result_add (result, region, run_tick, run, error) && write_result (run, result, error);
+}
 
-  /* The record belongs to the same undo step. */
-  gimp_image_undo_group_start (image);
-  success = region_write (region, run_tick, run, error);
-  if (success)
-    record_attach (region->drawable, run->filter, run->config, run->job->settings.seed);
-  gimp_image_undo_group_end (image);
+/* ---- large layers ----------------------------------------------------------------------------------------- */
+
+/* Rows above and below a band that its result depends on: the network looks that far in each of its calls. */
+static int
+get_band_margin (const Settings *settings, const DiffusionModel *model)
+{
+  return diffusion_model_get_margin (model) * (settings->steps + (settings->strength > 1));
+}
+
+int
+process_get_band (const Filter *filter, const Settings *settings, const DiffusionModel *model, int width, int height)
+{
+  const int rows = BAND / width;
+
+  /* Many steps would spend most of their time on the margins. */
+  return filter->kind == FILTER_DENOISE && (gint64) width * height > WHOLE_MOST
+                 && 2 * get_band_margin (settings, model) <= rows
+             ? rows
+             : 0;
+}
+
+/* Sets noise, unless it is known. */
+static gboolean
+estimate_for_bands (Run *run, HostDrawable drawable, DiffusionModel *model, DiffusionNoise *noise, GError **error)
+{
+  Region  *region = region_new_sample (drawable, diffusion_model_get_margin (model), error);
+  gboolean success;
+
+  if (! region)
+    return FALSE;
+  run->job = job_new (run->filter, run->config, region, model, NULL);
+  run->work = work_on_noise;
+  success = region_read (region, run_tick, run, error) && run_compute (run, error);
+  *noise = run->job->noise;
+  g_clear_pointer (&run->job, job_free);
+  run->work = work_on_job;
   return success;
+}
+
+/* One band: read, computed, and put into the result, which is made with the first. */
+static gboolean
+run_band (Run *run, double start, double end, RegionResult **result, const GeglRectangle *selected, GError **error)
+{
+  Region *region = run->job->region;
+
+  run->start = start;
+  run->end = start + (end - start) * READING;
+  if (! region_read (region, run_tick, run, error))
+    return FALSE;
+  run->start = run->end;
+  run->end = start + (end - start) * WRITING;
+  if (! run_compute (run, error))
+    return FALSE;
+  run->start = run->end;
+  run->end = end;
+  if (! *result)
+    *result = region_result_new (region, selected);
+  return region_result_add (*result, region, run_tick, run, error);
+}
+
+static gboolean
+run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const DiffusionNoise *given, int rows,
+              double *noise_used, GError **error)
+{
+  GeglRectangle  selected;
+  Settings       settings;
+  DiffusionNoise noise;
+  gboolean       success;
+  g_autoptr (RegionResult) result = NULL;
+
+  settings_read (&settings, run->filter, run->config);
+  if (! region_find_selected (drawable, &selected, error))
+    return FALSE;
+  if (settings.noise == 0 && given)
+    noise = *given;
+  else if (settings.noise > 0)
+    diffusion_noise_set_uniform (&noise, settings.noise / EIGHT_BIT);
+  else if (! estimate_for_bands (run, drawable, model, &noise, error))
+    return FALSE;
+
+  for (int y = 0; y < selected.height; y += rows)
+    {
+      const int height = MIN (rows, selected.height - y);
+      Region   *region = region_new_band (drawable, y, height, get_band_margin (&settings, model), error);
+
+      if (! region)
+        return FALSE;
+      run->job = job_new (run->filter, run->config, region, model, &noise);
+      success = run_band (run, READING + (1 - READING) * y / selected.height,
+                          READING + (1 - READING) * (y + height) / selected.height, &result, &selected, error)
+                && (y + height < selected.height || write_result (run, result, error));
+      g_clear_pointer (&run->job, job_free);
+      if (! success)
+        return FALSE;
+    }
+  *noise_used = noise.sigma * EIGHT_BIT;
+  return TRUE;
 }
 
 gboolean
@@ -494,20 +621,32 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
              double *noise_used, GError **error)
 {
   g_autoptr (Job) job = NULL;
-  Run      run = { .filter = filter, .config = config, .progress = progress, .data = data, .cancellable = cancellable };
-  Settings settings;
-  Region  *region;
+  Run           run = { .filter = filter,
+                        .config = config,
+                        .work = work_on_job,
+                        .progress = progress,
+                        .data = data,
+                        .cancellable = cancellable,
+                        .end = READING };
+  Settings      settings;
+  Region       *region;
+  GeglRectangle selected;
+  int           rows;
 
   settings_read (&settings, filter, config);
   if (makes_layers (&settings) && ! layers_check (drawable, error))
     return FALSE;
+  if (! region_find_selected (drawable, &selected, error))
+    return FALSE;
+  rows = process_get_band (filter, &settings, model, selected.width, selected.height);
+  if (rows > 0)
+    return run_in_bands (&run, drawable, model, noise, rows, noise_used, error);
   region = process_make_region (filter, drawable, &settings, model, NULL,
                                 filter->kind == FILTER_DENOISE && settings.noise == 0 && ! noise, error);
   if (! region)
     return FALSE;
   run.job = job = job_new (filter, config, region, model, noise);
 
-  run.end = READING;
   if (! region_read (region, run_tick, &run, error)
       || ! (makes_layers (&settings) ? run_as_layers (&run, filter, error) : run_in_place (&run, error)))
     return FALSE;

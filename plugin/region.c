@@ -19,7 +19,10 @@ enum
 
   /* Pixels around a selection in which its holes are looked for; more than the engine wants when it may choose. */
   HOLE_CONTEXT = 512,
-  HOLE_GROW = 16
+  HOLE_GROW = 16,
+
+  /* Pixels from which on an estimate is made of a sample: many more than it looks at. */
+  SAMPLE_MOST = 16 * 1000 * 1000
 };
 
 /* The engine must cope with noise that swings below black or above white, but not with the sun in a linear HDR picture:
@@ -28,6 +31,9 @@ static const float LOWEST = -1.0f, HIGHEST = 2.0f;
 
 /* Changes this small are rounding of the conversion there and back, not the engine's work: 1/4000 of an 8-bit step. */
 static const float UNCHANGED = 1e-6f;
+
+/* Bytes of pixels that GEGL may keep in this process; it would take half of the machine's memory. */
+static const guint64 TILE_CACHE = 128 * 1000 * 1000;
 
 /* Buffers for one strip of rows. */
 typedef struct
@@ -115,6 +121,16 @@ get_exact_format (const Babl *native)
   return babl_format_with_space (name, native);
 }
 
+void
+region_init (void)
+{
+  guint64 bytes;
+
+  gegl_init (NULL, NULL);
+  g_object_get (gegl_config (), "tile-cache-size", &bytes, NULL);
+  g_object_set (gegl_config (), "tile-cache-size", MIN (bytes, TILE_CACHE), NULL);
+}
+
 gboolean
 region_check (HostDrawable drawable, GError **error)
 {
@@ -177,6 +193,7 @@ region_new (HostDrawable drawable, const GeglRectangle *rect, const GeglRectangl
   region->native = gimp_drawable_get_format (drawable);
   region->seen = get_seen_format (region->native);
   region->rect = *rect;
+  region->apart = 1;
   gegl_rectangle_intersect (&region->outer, outer, &layer);
 
   region->picture = diffusion_picture_new (region->outer.width, region->outer.height, 3, error);
@@ -196,8 +213,8 @@ region_new (HostDrawable drawable, const GeglRectangle *rect, const GeglRectangl
   return g_steal_pointer (&region);
 }
 
-static gboolean
-find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error)
+gboolean
+region_find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error)
 {
   if (gimp_drawable_mask_intersect (drawable, &rect->x, &rect->y, &rect->width, &rect->height))
     return TRUE;
@@ -212,12 +229,49 @@ region_new_selected (HostDrawable drawable, int margin, gboolean with_weights, G
   GeglRectangle rect, outer;
   Region       *region;
 
-  if (! find_selected (drawable, &rect, error))
+  if (! region_find_selected (drawable, &rect, error))
     return NULL;
   outer = grow_rect (&rect, margin);
   region = region_new (drawable, &rect, &outer, with_weights, error);
   if (region)
     region->selected = rect;
+  return region;
+}
+
+Region *
+region_new_band (HostDrawable drawable, int y, int height, int margin, GError **error)
+{
+  GeglRectangle selected, rect, outer;
+  Region       *region;
+
+  if (! region_find_selected (drawable, &selected, error))
+    return NULL;
+  rect = (GeglRectangle){ selected.x, selected.y + y, selected.width, height };
+  outer = grow_rect (&rect, margin);
+  region = region_new (drawable, &rect, &outer, FALSE, error);
+  if (region)
+    region->selected = selected;
+  return region;
+}
+
+Region *
+region_new_sample (HostDrawable drawable, int margin, GError **error)
+{
+  GeglRectangle selected, thinned;
+  Region       *region;
+  int           apart, strips;
+
+  if (! region_find_selected (drawable, &selected, error))
+    return NULL;
+  apart = (int) ((gint64) selected.width * selected.height / SAMPLE_MOST) + 1;
+  if (apart == 1)
+    return region_new_selected (drawable, margin, TRUE, error);
+  /* Only whole strips; a selection that is less than one high is no such case. */
+  strips = MAX (selected.height / (STRIP * apart), 1);
+  thinned = (GeglRectangle){ selected.x, selected.y, selected.width, MIN (strips * STRIP, selected.height) };
+  region = region_new (drawable, &thinned, &thinned, TRUE, error);
+  if (region)
+    region->apart = strips * STRIP <= selected.height ? apart : 1;
   return region;
 }
 
@@ -303,7 +357,7 @@ region_check_selection (HostDrawable drawable, gboolean needed, GError **error)
   GeglRectangle rect;
 
   if (! needed || ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable))))
-    return find_selected (drawable, &rect, error);
+    return region_find_selected (drawable, &rect, error);
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
                        _ ("Nothing is selected; select what is to be replaced, a little generously."));
   return FALSE;
@@ -318,7 +372,7 @@ region_new_hole (HostDrawable drawable, const GeglRectangle *view, const Diffusi
   g_autoptr (Region) region = NULL;
   GeglRectangle selected, part, changed, outer;
 
-  if (! region_check_selection (drawable, TRUE, error) || ! find_selected (drawable, &selected, error))
+  if (! region_check_selection (drawable, TRUE, error) || ! region_find_selected (drawable, &selected, error))
     return NULL;
 
   part = grow_rect (&selected, reach);
@@ -377,9 +431,10 @@ is_meaningful (const float *pixel, int components)
 gboolean
 region_read_strip (Region *region, gboolean *done, GError **error)
 {
-  const int           y = region->outer.y + region->rows;
+  const int           y = region->outer.y + region->rows * region->apart;
+  const int           left = region->outer.height - region->rows;
   const GeglRectangle rect
-      = { region->outer.x, y, region->outer.width, strip_height (y, region->outer.y + region->outer.height) };
+      = { region->outer.x, y, region->outer.width, region->apart > 1 ? MIN (STRIP, left) : strip_height (y, y + left) };
   const gsize       n = (gsize) rect.width * rect.height;
   const int         components = babl_format_get_n_components (region->seen);
   const gsize       start = (gsize) region->rows * rect.width;
@@ -656,46 +711,80 @@ merge_shadow_of_rect (const Region *region, GError **error)
   return success;
 }
 
+struct _RegionResult
+{
+  GeglRectangle rect;
+  GeglBuffer   *pixels; /* of rect, in the drawable's format */
+  gboolean      exact;  /* they are mixed with the old ones by the selection already, and are what is to be there */
+};
+
+RegionResult *
+region_result_new (const Region *like, const GeglRectangle *rect)
+{
+  RegionResult *result = g_new0 (RegionResult, 1);
+
+  result->rect = *rect;
+  result->pixels = gegl_buffer_new (rect, like->native);
+  result->exact = all_components_active (like->drawable);
+  return result;
+}
+
+void
+region_result_free (RegionResult *result)
+{
+  if (! result)
+    return;
+  g_object_unref (result->pixels);
+  g_free (result);
+}
+
+gboolean
+region_result_add (RegionResult *result, const Region *part, RegionTick tick, gpointer data, GError **error)
+{
+  return check_layer_unchanged (part, error) && check_selection_unchanged (part, error)
+         && write_rows (part, part->picture, &part->rect, result->pixels,
+                        result->exact && part->masked && ! part->final, tick, data, error);
+}
+
 /* Merging the shadow pushes the undo step and mixes old and new pixels through the selection.  GIMP does that in 32-bit
- * floats of linear light, so that even where nothing is selected pixels of 32 bits, or of 16 bits in a colour space of
- * their own, come back changed, and infinities as NaN.  So the mixing is done here, kept beside, and written over what
- * the merge left, within the rectangle that its undo step covers.  (Not if the user has switched components off: only
- * the merge heeds that.) */
+ * floats of linear light (without a selection too, if alpha is locked or the layer floats), so that even where nothing
+ * is selected pixels of 32 bits, or of 16 bits in a colour space of their own, come back changed, and infinities as
+ * NaN.  So the mixing has been done here, and is written over what the merge left, within the rectangle that its undo
+ * step covers.  (Not if the user has switched components off: only the merge heeds that.) */
+gboolean
+region_result_write (RegionResult *result, const Region *like, GError **error)
+{
+  const GeglRectangle *rect = &result->rect;
+  GeglBuffer          *buffer;
+
+  if (! check_layer_unchanged (like, error) || ! check_selection_unchanged (like, error))
+    return FALSE;
+
+  buffer = gimp_drawable_get_shadow_buffer (like->drawable);
+  gegl_buffer_copy (result->pixels, rect, GEGL_ABYSS_NONE, buffer, rect);
+  /* Letting go of the shadow sends its pixels to GIMP, which has to come before the merge. */
+  g_object_unref (buffer);
+  if (! (like->masked && like->final ? merge_shadow_of_rect : merge_shadow) (like, error))
+    {
+      gimp_drawable_free_shadow (like->drawable);
+      return FALSE;
+    }
+  if (result->exact)
+    {
+      buffer = gimp_drawable_get_buffer (like->drawable);
+      gegl_buffer_copy (result->pixels, rect, GEGL_ABYSS_NONE, buffer, rect);
+      g_object_unref (buffer);
+    }
+  gimp_drawable_update (like->drawable, rect->x, rect->y, rect->width, rect->height);
+  return TRUE;
+}
+
 gboolean
 region_write (Region *region, RegionTick tick, gpointer data, GError **error)
 {
-  const GeglRectangle *rect = &region->rect;
-  g_autoptr (GeglBuffer) exact = NULL;
-  GeglBuffer *buffer;
-  gboolean    success;
+  g_autoptr (RegionResult) result = region_result_new (region, &region->rect);
 
-  if (! check_layer_unchanged (region, error) || ! check_selection_unchanged (region, error))
-    return FALSE;
-
-  if (region->masked && all_components_active (region->drawable))
-    exact = gegl_buffer_new (rect, region->native);
-
-  buffer = gimp_drawable_get_shadow_buffer (region->drawable);
-  success
-      = write_rows (region, region->picture, rect, exact ? exact : buffer, exact && ! region->final, tick, data, error);
-  if (success && exact)
-    gegl_buffer_copy (exact, rect, GEGL_ABYSS_NONE, buffer, rect);
-  /* Letting go of the shadow sends its pixels to GIMP, which has to come before the merge. */
-  g_object_unref (buffer);
-
-  if (! success)
-    gimp_drawable_free_shadow (region->drawable);
-  success = success && (region->masked && region->final ? merge_shadow_of_rect : merge_shadow) (region, error);
-
-  if (success && exact)
-    {
-      buffer = gimp_drawable_get_buffer (region->drawable);
-      gegl_buffer_copy (exact, rect, GEGL_ABYSS_NONE, buffer, rect);
-      g_object_unref (buffer);
-    }
-  if (success)
-    gimp_drawable_update (region->drawable, rect->x, rect->y, rect->width, rect->height);
-  return success;
+  return region_result_add (result, region, tick, data, error) && region_result_write (result, region, error);
 }
 
 gboolean

@@ -28,6 +28,7 @@ typedef struct
   DiffusionPicture
              *mask;   /* of outer: the selection, for filters that heed it; NULL: all is selected, or nobody asked */
   int         rows;   /* read so far */
+  int         apart;  /* of this many strips one is read, and the picture has only these; 1: all */
   GeglBuffer *source; /* while reading */
   GeglBuffer *selection;
   int         selection_x, selection_y; /* the drawable's place in the image */
@@ -35,6 +36,9 @@ typedef struct
 
 /* Called between strips of rows; FALSE stops. */
 typedef gboolean (*RegionTick) (double fraction, gpointer data, GError **error);
+
+/* Starts GEGL, whose buffers everything here works with; once, before all else. */
+void region_init (void);
 
 /* FALSE, with a sentence that names the remedy, if no filter can change this drawable. */
 gboolean region_check (HostDrawable drawable, GError **error);
@@ -46,6 +50,11 @@ gboolean region_check_selection (HostDrawable drawable, gboolean needed, GError 
 Region *region_new_selected (HostDrawable drawable, int margin, gboolean with_weights, GError **error);
 /* Any rectangle. */
 Region *region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin, GError **error);
+/* For an estimate: the selection's rectangle with weights, thinned out to strips of rows if it is large.  It cannot be
+ * written. */
+Region *region_new_sample (HostDrawable drawable, int margin, GError **error);
+/* Rows of the selection's rectangle, y counted from its first. */
+Region *region_new_band (HostDrawable drawable, int y, int height, int margin, GError **error);
 /* What filling the selection may change, with what it is filled from around it; with a view, as far as that needs it,
  * which may be nothing.  The region has a mask.  Fails if nothing is selected. */
 Region *region_new_hole (HostDrawable drawable, const GeglRectangle *view, const DiffusionInpaintOptions *inpaint,
@@ -67,6 +76,19 @@ gboolean region_prepare (Region *region, gboolean *any, GError **error);
 
 /* Writes the picture into the drawable, as one undo step; through the selection, unless the picture is final. */
 gboolean region_write (Region *region, RegionTick tick, gpointer data, GError **error);
+
+/* The same in parts: the drawable's new pixels are collected, and then written all at once. */
+typedef struct _RegionResult RegionResult;
+
+/* like: any part of what is to be written.  rect: all of it. */
+RegionResult *region_result_new (const Region *like, const GeglRectangle *rect);
+gboolean region_result_add (RegionResult *result, const Region *part, RegionTick tick, gpointer data, GError **error);
+gboolean region_result_write (RegionResult *result, const Region *like, GError **error);
+void     region_result_free (RegionResult *result);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (RegionResult, region_result_free)
+
+/* The rectangle of the drawable that is selected; FALSE with a sentence if it is none. */
+gboolean region_find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error);
 
 /* Fills a buffer with the drawable's pixels as they would be without a selection.  The buffer covers rect. */
 gboolean region_write_buffer (Region *region, GeglBuffer *buffer, RegionTick tick, gpointer data, GError **error);

@@ -71,6 +71,7 @@ get_cost (Session *session, Cost *cost)
   const Settings *settings = &session->settings;
   const int       margin = diffusion_model_get_margin (session->model);
   GeglRectangle   rect;
+  int             band;
   gboolean        blended = session->filter->kind == FILTER_REGENERATE || settings->strength < 1 || settings->detail > 0
                      || settings->colour < 1;
 
@@ -89,7 +90,8 @@ get_cost (Session *session, Cost *cost)
   GeglRectangle outer = { rect.x - margin, rect.y - margin, rect.width + 2 * margin, rect.height + 2 * margin };
 
   gegl_rectangle_intersect (&outer, &outer, &layer);
-  cost_estimate (cost, &session->pace, outer.width, outer.height, settings->steps, blended ? 2 : 1);
+  band = process_get_band (session->filter, settings, session->model, rect.width, rect.height);
+  cost_estimate (cost, &session->pace, outer.width, outer.height, band, settings->steps, blended ? 2 : 1);
   return TRUE;
 }
 
@@ -184,7 +186,7 @@ prepare_start (Session *session, GError **error)
       session->prepared = TRUE;
       return TRUE;
     }
-  session->region = region_new_selected (session->drawable, diffusion_model_get_margin (session->model), TRUE, error);
+  session->region = region_new_sample (session->drawable, diffusion_model_get_margin (session->model), error);
   if (! session->region)
     return FALSE;
   session->preparing = TRUE;

@@ -17,6 +17,13 @@
 (define (group-new image)
   (car (gimp-layer-group-new image)))
 
+(define (floating-new layer drawable)
+  (gimp-floating-sel-attach layer drawable))
+
+; Pixels high.
+(define (text-new image text size)
+  (car (gimp-text-layer-new image text "DejaVu Sans" size UNIT-PIXEL)))
+
 (define (pixels drawable load save mask)
   (plug-in-test-pixels RUN-NONINTERACTIVE drawable load save mask))
 

@@ -18,6 +18,13 @@
 (define (group-new image)
   (car (gimp-group-layer-new image "group")))
 
+(define (floating-new layer drawable)
+  (gimp-floating-sel-attach layer drawable))
+
+; Pixels high.
+(define (text-new image text size)
+  (car (gimp-text-layer-new image text (car (gimp-font-get-by-name "DejaVu Sans")) size UNIT-PIXEL)))
+
 (define (pixels drawable load save mask)
   (plug-in-test-pixels #:drawable drawable #:load load #:save save #:mask mask))
 

@@ -8,9 +8,10 @@ import time
 import gimptest
 import pictures
 import window
+from cases import inpaint_call, regenerate_call
 from gimptest import scheme_string
-from headless import inpaint_call, regenerate_call
-from window import Session, wait_until
+from live import wait_until
+from window import Session
 
 FILTERS = (('inpaint', 'Inpaint Selection with Diffusion', inpaint_call, {'steps': 16, 'seed': 0}),
            ('regenerate', 'Regenerate with Diffusion', regenerate_call, {'strength': 0.4, 'steps': 20, 'seed': 0}))

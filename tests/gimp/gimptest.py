@@ -10,6 +10,11 @@ import subprocess
 import sys
 import tempfile
 
+try:
+    import numpy as np
+except ImportError:  # only some tests need it
+    np = None
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # GIMP 3 may close the pipe of a plug-in that has already returned before that plug-in's last flush; nothing is lost.  (The reason is in the user's language.)
@@ -49,27 +54,49 @@ class Tap:
         return 1 if self.failures else 0
 
 
-def parse_arguments(description):
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--gimp', choices=['2', '3'], required=True, help='major version')
-    parser.add_argument('--plugin', required=True, help='the program gimp-diffusion')
-    parser.add_argument('--pixels', required=True, help='the helper plug-in test-pixels')
-    parser.add_argument('--make-model', required=True, help='the helper program make-model')
-    parser.add_argument('--build', help='the build folder')
+def skip_without_numpy():
+    if not np:
+        raise SystemExit('1..0 # SKIP python3-numpy is not installed')
+
+
+def parse_arguments(description, *own):
+    """own: the program's own options, as (name, keywords of add_argument)."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--gimp', choices=['2', '3'], default='2', help='major version')
+    parser.add_argument('--plugin', help='the program gimp-diffusion')
+    parser.add_argument('--pixels', help='the helper plug-in test-pixels')
+    parser.add_argument('--make-model', help='the helper program make-model')
+    parser.add_argument('--build', help='the build folder, which has these three too', required=True)
     parser.add_argument('--locale', help='a folder with built catalogs')
     parser.add_argument('--output', help='where screenshots go')
-    return parser.parse_args()
+    for name, keywords in own:
+        parser.add_argument(name, **keywords)
+    options = parser.parse_args()
+    built = {'plugin': 'plugin/gimp-diffusion', 'pixels': 'tests/gimp/test-pixels', 'make_model': 'tests/gimp/make-model'}
+    for name, place in built.items():
+        if not getattr(options, name):
+            setattr(options, name, os.path.join(os.path.abspath(options.build), place))
+    return options
+
+
+@contextlib.contextmanager
+def small_model(options):
+    """A small untrained one: it does for all that does not ask how good the result is."""
+    with tempfile.TemporaryDirectory(prefix='gimp diffusion ') as folder:
+        model = os.path.join(folder, 'default.safetensors')
+        subprocess.run([options.make_model, model], check=True)
+        yield model
 
 
 @contextlib.contextmanager
 def test_model(options):
     """The trained model of $DIFFUSION_MODELS, or else a small untrained one."""
-    with tempfile.TemporaryDirectory(prefix='gimp diffusion ') as folder:
-        model = os.path.join(os.environ.get('DIFFUSION_MODELS', ''), 'default.safetensors')
-        if not os.path.exists(model):
-            model = os.path.join(folder, 'default.safetensors')
-            subprocess.run([options.make_model, model], check=True)
+    model = os.path.join(os.environ.get('DIFFUSION_MODELS', ''), 'default.safetensors')
+    if os.path.exists(model):
         yield model
+    else:
+        with small_model(options) as model:
+            yield model
 
 
 def scheme_string(text):
@@ -153,7 +180,7 @@ class Gimp:
         env.update(extra)
         return env
 
-    def command(self, script, console=True):
+    def command(self, script, console=True, fonts=False):
         """Writes the Scheme file and returns the command line that runs it."""
         self.starts += 1
         file = self.path('script-%d.scm' % self.starts)
@@ -166,15 +193,15 @@ class Gimp:
             f.write('\n(end)\n')
         command = [find_program(self.major, console), '-n', '-s', '-g', self.path('gimprc')]
         if console:
-            command += ['-i', '-d', '-f']
+            command += ['-i', '-d'] + ([] if fonts else ['-f'])
         if self.major == '3':
             command += ['--batch-interpreter=plug-in-script-fu-eval']
         command += ['-b', '(load %s)' % scheme_string(file)]
         return command + (['--quit'] if self.major == '3' else ['-b', '(gimp-quit 0)'])
 
-    def run(self, script, timeout=900, **environment):
+    def run(self, script, timeout=900, fonts=False, **environment):
         """Runs GIMP without a display; the exit status means nothing in 2.10, so the log decides.  Returns the log."""
-        command = self.command(script)
+        command = self.command(script, fonts=fonts)
         try:
             done = subprocess.run(command, env=self.environment(**environment), stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, cwd=self.root)

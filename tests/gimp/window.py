@@ -5,7 +5,6 @@ import gettext
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,10 +12,10 @@ import time
 import gimptest
 import pictures
 from gimptest import scheme_string
+from live import PATIENCE, Live, wait_until
 
 WIDTH, HEIGHT = 420, 320
 TITLE = 'Denoise with Diffusion'
-PATIENCE = 120
 CHANGED = 2500  # pixels: more than a label or a focus frame, less than the preview
 
 
@@ -90,43 +89,16 @@ class Screen:
         return last
 
 
-def wait_until(condition, patience=PATIENCE):
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    return None
+class Session(Live):
+    """One GIMP with windows, driven by mouse and keyboard."""
 
-
-class Session:
-    """One GIMP with windows.  Its script goes through stages; each waits for the driver where it says so."""
+    console = False
 
     def __init__(self, options, tap, model, stock=('script-fu',)):
-        self.tap, self.options = tap, options
-        self.process = None
+        super().__init__(options, tap, model, stock)
         self.large = os.path.getsize(model) > 1e6
-        self.gimp = gimptest.Gimp(options, stock=stock)
-        shutil.copy(model, os.path.join(self.gimp.models, 'default.safetensors'))
         os.mkdir(self.gimp.path('screen'))
         self.screen = Screen(self.gimp.path('screen'))
-        self.script = ['''
-(define (stage name thunk)
-  (set! last-error "")
-  (let* ((result (catch 'failed (thunk))) (port (open-output-file (string-append %s name))))
-    (display (if (eq? result 'failed) (list "ERROR" last-error) (list "OK" result)) port)
-    (close-output-port port)))''' % scheme_string(self.gimp.path('stage-'))]
-
-    def file(self, name):
-        return self.gimp.path(name)
-
-    def read(self, name):
-        with open(self.file(name), 'rb') as f:
-            return f.read()
-
-    def add(self, text):
-        self.script.append(text)
 
     def add_image(self, name, layout, kind, data, selection, scale=1):
         """Defines an image and its layer with a display, and writes what it holds."""
@@ -150,30 +122,8 @@ class Session:
         self.add('(pixels layer "" %s "")' % scheme_string(self.file('out-%s.raw' % name)))
         self.add('(stage "%s-dumped" (lambda () #t))' % name)
 
-    def add_wait(self, name):
-        self.add('(wait-for %s)' % scheme_string(self.file('go-' + name)))
-
-    def go(self, name):
-        with open(self.file('go-' + name), 'w'):
-            pass
-
     def start(self, **environment):
-        command = self.gimp.command('\n'.join(self.script), console=False)
-        if self.gimp.major == '3':
-            command.remove('--quit')
-        else:
-            command = command[:-2]
-        self.out = open(self.file('output.txt'), 'wb')
-        self.process = subprocess.Popen(command, env=self.gimp.environment(DISPLAY=self.screen.display, **environment),
-                                        stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.STDOUT,
-                                        cwd=self.gimp.root, start_new_session=True)
-
-    def result(self, stage, patience=PATIENCE):
-        """The text that the stage left, or None."""
-        path = self.file('stage-' + stage)
-        if not wait_until(lambda: os.path.exists(path) and os.path.getsize(path), patience):
-            return None
-        return self.read('stage-' + stage).decode(errors='replace')
+        super().start(DISPLAY=self.screen.display, **environment)
 
     def dialog(self, title=TITLE):
         return wait_until(lambda: self.screen.find('^%s$' % title))
@@ -183,21 +133,10 @@ class Session:
             self.screen.save(os.path.join(self.options.output, name + '.png'), window)
 
     def end(self):
-        """Ends GIMP without asking about unsaved images."""
-        if not self.process:
-            self.screen.close()
-            self.gimp.remove()
-            return
-        try:
-            os.killpg(self.process.pid, signal.SIGTERM)
-            self.process.wait(15)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            self.process.kill()
-            self.process.wait()
-        self.out.close()
-        self.gimp.output += self.read('output.txt').decode(errors='replace')
+        self.stop()
         self.screen.close()
-        self.tap.check('no leaks, crashes or warnings (session in %s)' % self.language, self.gimp.complaints())
+        if self.process:
+            self.tap.check('no leaks, crashes or warnings (session in %s)' % self.language, self.gimp.complaints())
         self.gimp.remove()
 
     language = 'English'
