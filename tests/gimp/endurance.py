@@ -113,7 +113,7 @@ KILL_SIZE = (1600, 1200)
 
 def script_kills(live, count):
     width, height = KILL_SIZE
-    define_image(live, width, height, 'RGBA', SELECTION % (width // 4, height // 4, 320, 240))
+    define_image(live, width, height, 'RGBA', SELECTION % (width // 4, height // 4, 200, 150))
     dump(live, 'start')
     live.add('(stage "start" (lambda () (describe image)))')
     for i in range(count):
