@@ -531,7 +531,7 @@ process_get_band (const Filter *filter, const Settings *settings, const Diffusio
   const int rows = BAND / width;
 
   /* Many steps would spend most of their time on the margins. */
-  return filter->kind == FILTER_DENOISE && (gint64) width * height > WHOLE_MOST
+  return filter->kind == FILTER_DENOISE && ! makes_layers (settings) && (gint64) width * height > WHOLE_MOST
                  && 2 * get_band_margin (settings, model) <= rows
              ? rows
              : 0;

@@ -16,7 +16,7 @@ import sys
 import gimptest
 import pairwise
 import pictures
-from cases import SIGMA, Layer, Suite, inpaint_call, regenerate_call
+from cases import SIGMA, Layer, Suite, denoise_call, inpaint_call, regenerate_call
 from gimptest import np, scheme_string
 
 MEGAPIXELS = (4000, 3000)
@@ -47,9 +47,8 @@ def possible(case):
         return False
     if case['place'] == 'text' and (case['values'] != 'plain' or not case['alpha']):
         return False  # GIMP itself draws them
-    if case['selection'] == 'wholly off' and (case['place'] in CHANNELS or case['place'] == 'larger than the canvas' and case['size'] == (1, 1)):
-        return False  # there is nothing beside them
-    return case['output'] == 'in place' or not case['filter'].startswith('denoise')
+    # There is nothing beside these.
+    return case['selection'] != 'wholly off' or not (case['place'] in CHANNELS or case['place'] == 'larger than the canvas' and case['size'] == (1, 1))
 
 
 # ---- pictures -------------------------------------------------------------------------------------------------------
@@ -217,10 +216,11 @@ class Matrix(Suite):
         if case.other is not None:
             before += '(pixels other %s "" "")' % path['other']
         before += LOCKS.get(p['place'], '')
-        call = {'denoise': '(denoise RUN-NONINTERACTIVE image drawable %d 1 1 0 "")' % SIGMA,
-                'denoise, estimated': '(denoise RUN-NONINTERACTIVE image drawable 0 1 1 0 "")',
-                'inpaint': inpaint_call(drawable='drawable', grow=0, feather=0, output=PROPERTIES['output'].index(p['output'])),
-                'regenerate': regenerate_call(drawable='drawable', output=PROPERTIES['output'].index(p['output']))}[p['filter']]
+        output = PROPERTIES['output'].index(p['output'])
+        call = {'denoise': denoise_call(drawable='drawable', output=output),
+                'denoise, estimated': denoise_call(drawable='drawable', output=output, noise=0),
+                'inpaint': inpaint_call(drawable='drawable', grow=0, feather=0, output=output),
+                'regenerate': regenerate_call(drawable='drawable', output=output)}[p['filter']]
         if case.other is not None:
             call = '(begin %s (pixels other "" %s "") (describe image))' % (call, path['other-out'])
         else:
