@@ -14,9 +14,10 @@ layers_check (HostDrawable drawable, GError **error)
 
   if (! gimp_item_is_layer (GIMP_ITEM (drawable)))
     sentence
-        = _ ("Only a layer can have its result in a new layer; choose the result in place for a mask or a channel.");
+        = C_ ("error",
+              "Only a layer can have its result in a new layer; choose the result in place for a mask or a channel.");
   else if (gimp_layer_is_floating_sel (GIMP_LAYER (drawable)))
-    sentence = _ ("A floating selection can have no layer above it; anchor it first (Layer > Anchor Layer).");
+    sentence = C_ ("error", "A floating selection can have no layer above it; anchor it first (Layer > Anchor Layer).");
 
   if (! sentence)
     return TRUE;
@@ -27,7 +28,7 @@ layers_check (HostDrawable drawable, GError **error)
 static gboolean
 fail (GError **error)
 {
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, _ ("GIMP could not make a new layer: %s"),
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, C_ ("error", "GIMP could not make a new layer: %s"),
                HOST_PDB_ERROR ());
   return FALSE;
 }

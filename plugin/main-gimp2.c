@@ -127,7 +127,7 @@ read_arguments (const Filter *filter, int n_params, const GimpParam *params, GOb
   if (n_params != (int) (STANDARD_ARGUMENTS + filter->n_params))
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                   _ ("%s needs %u arguments, but was called with %d."), filter->procedure,
+                   C_ ("error", "%s needs %u arguments, but was called with %d."), filter->procedure,
                    STANDARD_ARGUMENTS + filter->n_params, n_params);
       return FALSE;
     }
@@ -259,9 +259,9 @@ host_ui_init (void)
 GtkWidget *
 host_dialog_new (const Filter *filter, HostDialogContext *context, GObject *config, GtkWidget *body)
 {
-  GtkWidget *window
-      = gimp_dialog_new (gettext (filter->title), filter->procedure, NULL, 0, NULL, NULL, _ ("_Reset"), RESPONSE_RESET,
-                         _ ("_Cancel"), GTK_RESPONSE_CANCEL, _ ("_OK"), GTK_RESPONSE_OK, NULL);
+  GtkWidget *window = gimp_dialog_new (g_dpgettext2 (NULL, "title", filter->title), filter->procedure, NULL, 0, NULL,
+                                       NULL, C_ ("button", "_Reset"), RESPONSE_RESET, C_ ("button", "_Cancel"),
+                                       GTK_RESPONSE_CANCEL, C_ ("button", "_OK"), GTK_RESPONSE_OK, NULL);
 
   gtk_dialog_set_alternative_button_order (GTK_DIALOG (window), GTK_RESPONSE_OK, RESPONSE_RESET, GTK_RESPONSE_CANCEL,
                                            -1);

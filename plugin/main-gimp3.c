@@ -48,15 +48,16 @@ add_choice_argument (GimpProcedure *procedure, const Param *param)
 
   for (int i = 0; param->choices[i].name; i++)
     gimp_choice_add (choice, param->choices[i].name, i, g_dpgettext2 (NULL, "choice", param->choices[i].label), NULL);
-  gimp_procedure_add_choice_argument (procedure, param->name, gettext (param->nick), gettext (param->blurb), choice,
+  gimp_procedure_add_choice_argument (procedure, param->name, g_dpgettext2 (NULL, "label", param->nick),
+                                      g_dpgettext2 (NULL, "tip", param->blurb), choice,
                                       param->choices[(int) param->value].name, G_PARAM_READWRITE);
 }
 
 static void
 add_argument (GimpProcedure *procedure, const Param *param)
 {
-  const char *nick = gettext (param->nick);
-  const char *blurb = gettext (param->blurb);
+  const char *nick = g_dpgettext2 (NULL, "label", param->nick);
+  const char *blurb = g_dpgettext2 (NULL, "tip", param->blurb);
 
   switch (param->type)
     {
@@ -92,7 +93,7 @@ run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable 
   if (gimp_core_object_array_get_length ((GObject **) drawables) != 1)
     {
       g_set_error_literal (&error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                           _ ("The filter works on one layer at a time; select a single layer."));
+                           C_ ("error", "The filter works on one layer at a time; select a single layer."));
       return gimp_procedure_new_return_values (procedure, GIMP_PDB_CALLING_ERROR, g_steal_pointer (&error));
     }
 
@@ -182,7 +183,8 @@ host_ui_init (void)
 GtkWidget *
 host_dialog_new (const Filter *filter, HostDialogContext *context, GObject *config, GtkWidget *body)
 {
-  GtkWidget *window = gimp_procedure_dialog_new (context->procedure, context->config, gettext (filter->title));
+  GtkWidget *window
+      = gimp_procedure_dialog_new (context->procedure, context->config, g_dpgettext2 (NULL, "title", filter->title));
 
   gtk_box_pack_start (GTK_BOX (gtk_dialog_get_content_area (GTK_DIALOG (window))), body, TRUE, TRUE, 0);
   return window;

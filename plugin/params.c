@@ -17,9 +17,10 @@ static const UiChoice outputs[] = { { "in-place", NC_ ("choice", "This one") },
 /* What all filters have in common. */
 #define PARAM_OUTPUT                                                                                                   \
   {                                                                                                                    \
-    .name = "output", .nick = N_ ("Target la_yer"),                                                                    \
-    .blurb = N_ ("Where the result goes: into the layer itself, or into a new one above it, with the selection as "    \
-                 "its layer mask"),                                                                                    \
+    .name = "output", .nick = NC_ ("label", "Target la_yer"),                                                          \
+    .blurb = NC_ ("tip",                                                                                               \
+                  "Where the result goes: into the layer itself, or into a new one above it, with the selection as "   \
+                  "its layer mask"),                                                                                   \
     .type = PARAM_CHOICE, .value = OUTPUT_IN_PLACE, .choices = outputs, .setting = offsetof (Settings, output),        \
     .field                                                                                                             \
         = { UI_FIELD_CHOICE }                                                                                          \
@@ -27,25 +28,26 @@ static const UiChoice outputs[] = { { "in-place", NC_ ("choice", "This one") },
 
 #define PARAM_MODEL                                                                                                    \
   {                                                                                                                    \
-    .name = "model", .nick = N_ ("_Model"), .blurb = N_ ("Name or path of the model file; empty for the default one"), \
-    .type = PARAM_STRING, .text = "",                                                                                  \
+    .name = "model", .nick = NC_ ("label", "_Model"),                                                                  \
+    .blurb = NC_ ("tip", "Name or path of the model file; empty for the default one"), .type = PARAM_STRING,           \
+    .text = "",                                                                                                        \
     .field                                                                                                             \
         = { UI_FIELD_MODEL }                                                                                           \
   }
 
 static const Param denoise_params[] = {
   { .name = "noise",
-    .nick = N_ ("_Noise"),
-    .blurb = N_ ("How much noise the picture has, as a standard deviation in 8-bit units; 0 estimates it"),
+    .nick = NC_ ("label", "_Noise"),
+    .blurb = NC_ ("tip", "How much noise the picture has, as a standard deviation in 8-bit units; 0 estimates it"),
     .type = PARAM_DOUBLE,
     .min = 0,
     .max = 255,
     .value = 0,
     .setting = offsetof (Settings, noise),
-    .field = { UI_FIELD_NOISE, .slider_max = 75, .step = 0.5, .page = 5, .digits = 1 } },
+    .field = { UI_FIELD_NOISE, .slider_max = 75, .step = 0.5, .page = 5, .digits = 1, .automatic = TRUE } },
   { .name = "strength",
-    .nick = N_ ("S_trength"),
-    .blurb = N_ ("How much of the noise is removed: 0 none, 1 what was measured, more smooths further"),
+    .nick = NC_ ("label", "S_trength"),
+    .blurb = NC_ ("tip", "How much of the noise is removed: 0 none, 1 what was measured, more smooths further"),
     .type = PARAM_DOUBLE,
     .min = 0,
     .max = 2,
@@ -53,10 +55,10 @@ static const Param denoise_params[] = {
     .setting = offsetof (Settings, strength),
     .field = { UI_FIELD_SCALE, .slider_max = 2, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "detail",
-    .nick = N_ ("Keep detai_l"),
-    .blurb
-    = N_ ("How much of the fine detail stays as it was, grain included: 0 none, 1 all, so that only colour noise "
-          "goes"),
+    .nick = NC_ ("label", "Keep detai_l"),
+    .blurb = NC_ (
+        "tip", "How much of the fine detail stays as it was, grain included: 0 none, 1 all, so that only colour noise "
+               "goes"),
     .type = PARAM_DOUBLE,
     .min = 0,
     .max = 1,
@@ -64,9 +66,9 @@ static const Param denoise_params[] = {
     .setting = offsetof (Settings, detail),
     .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "colour",
-    .nick = N_ ("Colour noi_se"),
-    .blurb
-    = N_ ("How much of the colour noise is removed, the coloured specks that no photograph needs: 0 none, 1 all"),
+    .nick = NC_ ("label", "Colour noi_se"),
+    .blurb = NC_ (
+        "tip", "How much of the colour noise is removed, the coloured specks that no photograph needs: 0 none, 1 all"),
     .type = PARAM_DOUBLE,
     .min = 0,
     .max = 1,
@@ -74,10 +76,11 @@ static const Param denoise_params[] = {
     .setting = offsetof (Settings, colour),
     .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "steps",
-    .nick = N_ ("St_eps"),
+    .nick = NC_ ("label", "St_eps"),
     .blurb
-    = N_ ("1 step is fastest and cleanest. More steps look sharper, but part of the fine texture is then invented; "
-          "the time grows with them, and the seed decides which texture"),
+    = NC_ ("tip",
+           "1 step is fastest and cleanest. More steps look sharper, but part of the fine texture is then invented; "
+           "the time grows with them, and the seed decides which texture"),
     .type = PARAM_INT,
     .min = 1,
     .max = DIFFUSION_MAX_STEPS,
@@ -85,8 +88,9 @@ static const Param denoise_params[] = {
     .setting = offsetof (Settings, steps),
     .field = { UI_FIELD_SCALE, .slider_max = 50, .step = 1, .page = 5 } },
   { .name = "seed",
-    .nick = N_ ("See_d"),
-    .blurb = N_ ("Start of the random numbers: the same seed gives the same picture; it has no effect at 1 step"),
+    .nick = NC_ ("label", "See_d"),
+    .blurb
+    = NC_ ("tip", "Start of the random numbers: the same seed gives the same picture; it has no effect at 1 step"),
     .type = PARAM_INT,
     .min = 0,
     .max = G_MAXINT32,
@@ -120,9 +124,10 @@ static const UiChoice samplers[] = { { "ddpm", NC_ ("choice", "DDPM (ancestral)"
 /* What inpainting and regenerating have in common. */
 #define PARAM_STEPS(default_steps)                                                                                     \
   {                                                                                                                    \
-    .name = "steps", .nick = N_ ("St_eps"),                                                                            \
-    .blurb = N_ ("In how many steps the picture comes out of the noise; the time grows with them"), .type = PARAM_INT, \
-    .min = 1, .max = DIFFUSION_MAX_STEPS, .value = default_steps, .setting = offsetof (Settings, steps),               \
+    .name = "steps", .nick = NC_ ("label", "St_eps"),                                                                  \
+    .blurb = NC_ ("tip", "In how many steps the picture comes out of the noise; the time grows with them"),            \
+    .type = PARAM_INT, .min = 1, .max = DIFFUSION_MAX_STEPS, .value = default_steps,                                   \
+    .setting = offsetof (Settings, steps),                                                                             \
     .field                                                                                                             \
         = { UI_FIELD_SCALE,                                                                                            \
             .slider_max = 50,                                                                                          \
@@ -132,8 +137,9 @@ static const UiChoice samplers[] = { { "ddpm", NC_ ("choice", "DDPM (ancestral)"
 
 #define PARAM_SAMPLER(default_sampler)                                                                                 \
   {                                                                                                                    \
-    .name = "sampler", .nick = N_ ("S_ampler"),                                                                        \
-    .blurb = N_ ("How one step follows from the last: DDPM draws new noise at each, the others draw it only once"),    \
+    .name = "sampler", .nick = NC_ ("label", "S_ampler"),                                                              \
+    .blurb = NC_ ("tip",                                                                                               \
+                  "How one step follows from the last: DDPM draws new noise at each, the others draw it only once"),   \
     .type = PARAM_CHOICE, .value = default_sampler, .choices = samplers, .setting = offsetof (Settings, sampler),      \
     .field                                                                                                             \
         = { UI_FIELD_CHOICE,                                                                                           \
@@ -142,8 +148,8 @@ static const UiChoice samplers[] = { { "ddpm", NC_ ("choice", "DDPM (ancestral)"
 
 #define PARAM_SEED                                                                                                     \
   {                                                                                                                    \
-    .name = "seed", .nick = N_ ("See_d"),                                                                              \
-    .blurb = N_ ("Start of the random numbers: the same seed gives the same picture, another one another"),            \
+    .name = "seed", .nick = NC_ ("label", "See_d"),                                                                    \
+    .blurb = NC_ ("tip", "Start of the random numbers: the same seed gives the same picture, another one another"),    \
     .type = PARAM_INT, .min = 0, .max = G_MAXINT32, .setting = offsetof (Settings, seed),                              \
     .field                                                                                                             \
         = { UI_FIELD_SEED,                                                                                             \
@@ -156,8 +162,8 @@ static const Param inpaint_params[] = {
   PARAM_SAMPLER (DIFFUSION_INPAINT_SAMPLER),
   PARAM_SEED,
   { .name = "context",
-    .nick = N_ ("Conte_xt"),
-    .blurb = N_ ("How many pixels around each hole are looked at; 0 chooses by its size"),
+    .nick = NC_ ("label", "Conte_xt"),
+    .blurb = NC_ ("tip", "How many pixels around each hole are looked at; 0 chooses by its size"),
     .type = PARAM_INT,
     .min = 0,
     .max = 4096,
@@ -165,10 +171,10 @@ static const Param inpaint_params[] = {
     .setting = offsetof (Settings, context),
     .field = { UI_FIELD_SCALE, .slider_max = 512, .step = 1, .page = 32, .automatic = TRUE, .expert = TRUE } },
   { .name = "grow",
-    .nick = N_ ("_Grow"),
-    .blurb
-    = N_ ("By how many pixels the hole reaches beyond the selection, so that no fringe is left of what was there; "
-          "-1 chooses by its size"),
+    .nick = NC_ ("label", "_Grow"),
+    .blurb = NC_ (
+        "tip", "By how many pixels the hole reaches beyond the selection, so that no fringe is left of what was there; "
+               "-1 chooses by its size"),
     .type = PARAM_INT,
     .min = -1,
     .max = 256,
@@ -176,10 +182,10 @@ static const Param inpaint_params[] = {
     .setting = offsetof (Settings, grow),
     .field = { UI_FIELD_SCALE, .slider_max = 32, .step = 1, .page = 4, .automatic = TRUE } },
   { .name = "feather",
-    .nick = N_ ("Feat_her"),
-    .blurb
-    = N_ ("Over how many pixels the fill fades in, from the edge of the grown hole inwards; -1: as many as it was "
-          "grown by"),
+    .nick = NC_ ("label", "Feat_her"),
+    .blurb = NC_ (
+        "tip", "Over how many pixels the fill fades in, from the edge of the grown hole inwards; -1: as many as it was "
+               "grown by"),
     .type = PARAM_INT,
     .min = -1,
     .max = 256,
@@ -187,9 +193,10 @@ static const Param inpaint_params[] = {
     .setting = offsetof (Settings, feather),
     .field = { UI_FIELD_SCALE, .slider_max = 32, .step = 1, .page = 4, .automatic = TRUE, .expert = TRUE } },
   { .name = "texture",
-    .nick = N_ ("_Texture"),
-    .blurb = N_ ("How much of the texture is taken from the surroundings: 0 none, 1 all; -1 chooses by how rough they "
-                 "are"),
+    .nick = NC_ ("label", "_Texture"),
+    .blurb
+    = NC_ ("tip", "How much of the texture is taken from the surroundings: 0 none, 1 all; -1 chooses by how rough they "
+                  "are"),
     .type = PARAM_DOUBLE,
     .min = -1,
     .max = 1,
@@ -197,8 +204,9 @@ static const Param inpaint_params[] = {
     .setting = offsetof (Settings, texture),
     .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2, .automatic = TRUE } },
   { .name = "variants",
-    .nick = N_ ("_Variants"),
-    .blurb = N_ ("How many results are made, with this seed and the ones after it; more than one become new layers"),
+    .nick = NC_ ("label", "_Variants"),
+    .blurb
+    = NC_ ("tip", "How many results are made, with this seed and the ones after it; more than one become new layers"),
     .type = PARAM_INT,
     .min = 1,
     .max = 16,
@@ -211,8 +219,8 @@ static const Param inpaint_params[] = {
 
 static const Param regenerate_params[] = {
   { .name = "strength",
-    .nick = N_ ("S_trength"),
-    .blurb = N_ ("How much is made anew: 0 nothing, 1 everything"),
+    .nick = NC_ ("label", "S_trength"),
+    .blurb = NC_ ("tip", "How much is made anew: 0 nothing, 1 everything"),
     .type = PARAM_DOUBLE,
     .min = 0,
     .max = 1,
@@ -220,8 +228,8 @@ static const Param regenerate_params[] = {
     .setting = offsetof (Settings, strength),
     .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
   { .name = "structure",
-    .nick = N_ ("Str_ucture"),
-    .blurb = N_ ("How firmly large shapes and colours are held to what they were: 0 free, 1 firm"),
+    .nick = NC_ ("label", "Str_ucture"),
+    .blurb = NC_ ("tip", "How firmly large shapes and colours are held to what they were: 0 free, 1 firm"),
     .type = PARAM_DOUBLE,
     .min = 0,
     .max = 1,
@@ -235,46 +243,55 @@ static const Param regenerate_params[] = {
   PARAM_MODEL,
 };
 
+/* What GIMP 2.10 translates itself, which knows no contexts, has none: label, blurb and help. */
 const Filter filters[] = {
   { .kind = FILTER_DENOISE,
     .procedure = "plug-in-diffusion-denoise",
+    /* Translators: a menu entry. */
     .label = N_ ("Denoise with _Diffusion..."),
     .menu = "<Image>/Filters/Enhance",
-    .title = N_ ("Denoise with Diffusion"),
-    .progress = N_ ("Denoising"),
+    .title = NC_ ("title", "Denoise with Diffusion"),
+    .progress = NC_ ("progress", "Denoising"),
+    /* Translators: what a filter does, in one line of a list of procedures. */
     .blurb = N_ ("Remove the noise of a photograph with a diffusion model"),
+    /* Translators: what a filter does, at length. */
     .help = N_ ("Estimates how much noise the layer has, or takes the level that is given, and lets a diffusion model "
                 "take that much noise away. Works on the selection, soft ones too, in the precision of the image; "
                 "transparency stays as it is."),
-    .layer = N_ ("Denoised"),
+    .layer = NC_ ("layer", "Denoised"),
     .params = denoise_params,
     .n_params = G_N_ELEMENTS (denoise_params),
     .presets = denoise_presets },
   { .kind = FILTER_INPAINT,
     .procedure = "plug-in-diffusion-inpaint",
+    /* Translators: a menu entry. */
     .label = N_ ("_Inpaint Selection with Diffusion..."),
     .menu = "<Image>/Filters/Enhance",
-    .title = N_ ("Inpaint Selection with Diffusion"),
-    .progress = N_ ("Inpainting"),
+    .title = NC_ ("title", "Inpaint Selection with Diffusion"),
+    .progress = NC_ ("progress", "Inpainting"),
+    /* Translators: what a filter does, in one line of a list of procedures. */
     .blurb = N_ ("Replace what is selected by what could be behind it"),
+    /* Translators: what a filter does, at length. */
     .help = N_ ("Takes the selection for a hole and lets a diffusion model fill it from its surroundings. Works in the "
                 "precision of the image, on several regions at once; soft selections let the old picture show through. "
                 "Pixels away from the selection stay as they are."),
-    .layer = N_ ("Inpainted"),
+    .layer = NC_ ("layer", "Inpainted"),
     .params = inpaint_params,
     .n_params = G_N_ELEMENTS (inpaint_params) },
   { .kind = FILTER_REGENERATE,
     .procedure = "plug-in-diffusion-regenerate",
+    /* Translators: a menu entry. */
     .label = N_ ("_Regenerate with Diffusion..."),
     .menu = "<Image>/Filters/Artistic",
-    .title = N_ ("Regenerate with Diffusion"),
-    .progress = N_ ("Regenerating"),
+    .title = NC_ ("title", "Regenerate with Diffusion"),
+    .progress = NC_ ("progress", "Regenerating"),
+    /* Translators: what a filter does, in one line of a list of procedures. */
     .blurb = N_ ("Let a diffusion model make the picture anew, a little or a lot"),
-    .help
-    = N_ ("Adds noise to the layer and lets a diffusion model remove it again, as far as the strength says. Works on "
-          "the selection, where a soft one makes a soft strength, or on the whole layer; transparency stays as it "
-          "is."),
-    .layer = N_ ("Regenerated"),
+    /* Translators: what a filter does, at length. */
+    .help = N_ ("Adds noise to the layer and lets a diffusion model remove it again, as far as the strength says. "
+                "Works on the selection, where a soft one makes a soft strength, or on the whole layer; transparency "
+                "stays as it is."),
+    .layer = NC_ ("layer", "Regenerated"),
     .params = regenerate_params,
     .n_params = G_N_ELEMENTS (regenerate_params) },
 };
@@ -294,8 +311,8 @@ GParamSpec *
 param_spec_new (const Param *param)
 {
   const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_NAME | G_PARAM_LAX_VALIDATION;
-  const char       *nick = gettext (param->nick);
-  const char       *blurb = gettext (param->blurb);
+  const char       *nick = g_dpgettext2 (NULL, "label", param->nick);
+  const char       *blurb = g_dpgettext2 (NULL, "tip", param->blurb);
 
   switch (param->type)
     {
@@ -361,7 +378,7 @@ param_check_number (const Param *param, double value, GError **error)
   if (value >= min && value <= max)
     return TRUE;
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-               _ ("The argument \"%s\" is %g, but it must be a number from %g to %.10g."), param->name, value, min,
-               max);
+               C_ ("error", "The argument \"%s\" is %g, but it must be a number from %g to %.10g."), param->name, value,
+               min, max);
   return FALSE;
 }

@@ -458,8 +458,10 @@ run_layers (Run *run, const Filter *filter, GArray *layers, GError **error)
         return FALSE;
 
       run->start = run->end;
-      name = n > 1 ? g_strdup_printf (_ ("%s, seed %d"), gettext (filter->layer), job->settings.seed)
-                   : g_strdup (gettext (filter->layer));
+      /* Translators: the name of a new layer: what was done, and with which start of the random numbers. */
+      name = n > 1 ? g_strdup_printf (C_ ("layer", "%s, seed %d"), g_dpgettext2 (NULL, "layer", filter->layer),
+                                      job->settings.seed)
+                   : g_strdup (g_dpgettext2 (NULL, "layer", filter->layer));
       layer = layers_make (region, name, run_tick, run, error);
       if (layer == HOST_NONE)
         return FALSE;

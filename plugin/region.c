@@ -62,8 +62,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Strip, strip_clear)
 static gboolean
 fail_memory (GError **error)
 {
-  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
-                       _ ("There is not enough memory for a region of this size; select a smaller part of the layer."));
+  g_set_error_literal (
+      error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+      C_ ("error", "There is not enough memory for a region of this size; select a smaller part of the layer."));
   return FALSE;
 }
 
@@ -137,13 +138,13 @@ region_check (HostDrawable drawable, GError **error)
   const char *sentence = NULL;
 
   if (! gimp_item_is_valid (GIMP_ITEM (drawable)))
-    sentence = _ ("The layer does not exist any more; choose another one.");
+    sentence = C_ ("error", "The layer does not exist any more; choose another one.");
   else if (gimp_drawable_is_indexed (drawable))
-    sentence = _ ("Indexed images cannot be filtered; convert the image to RGB first (Image > Mode > RGB).");
+    sentence = C_ ("error", "Indexed images cannot be filtered; convert the image to RGB first (Image > Mode > RGB).");
   else if (gimp_item_is_group (GIMP_ITEM (drawable)))
-    sentence = _ ("A layer group has no pixels of its own; choose one of its layers instead.");
+    sentence = C_ ("error", "A layer group has no pixels of its own; choose one of its layers instead.");
   else if (gimp_item_get_lock_content (GIMP_ITEM (drawable)))
-    sentence = _ ("The pixels of this layer are locked; unlock them in the Layers dialog first.");
+    sentence = C_ ("error", "The pixels of this layer are locked; unlock them in the Layers dialog first.");
 
   if (! sentence)
     return TRUE;
@@ -218,8 +219,9 @@ region_find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error
 {
   if (gimp_drawable_mask_intersect (drawable, &rect->x, &rect->y, &rect->width, &rect->height))
     return TRUE;
-  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-                       _ ("The selection does not touch the layer; move the selection or choose another layer."));
+  g_set_error_literal (
+      error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+      C_ ("error", "The selection does not touch the layer; move the selection or choose another layer."));
   return FALSE;
 }
 
@@ -359,7 +361,7 @@ region_check_selection (HostDrawable drawable, gboolean needed, GError **error)
   if (! needed || ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable))))
     return region_find_selected (drawable, &rect, error);
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-                       _ ("Nothing is selected; select what is to be replaced, a little generously."));
+                       C_ ("error", "Nothing is selected; select what is to be replaced, a little generously."));
   return FALSE;
 }
 
@@ -641,8 +643,9 @@ check_layer_unchanged (const Region *region, GError **error)
 
   if (gegl_rectangle_contains (&layer, &region->rect) && gimp_drawable_get_format (region->drawable) == region->native)
     return TRUE;
-  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-                       _ ("The layer's size or precision was changed while the filter worked; run the filter again."));
+  g_set_error_literal (
+      error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+      C_ ("error", "The layer's size or precision was changed while the filter worked; run the filter again."));
   return FALSE;
 }
 
@@ -657,7 +660,7 @@ check_selection_unchanged (const Region *region, GError **error)
       && gegl_rectangle_equal (&rect, &region->selected) && region->masked == ! gimp_selection_is_empty (image))
     return TRUE;
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-                       _ ("The selection was changed while the filter worked; run the filter again."));
+                       C_ ("error", "The selection was changed while the filter worked; run the filter again."));
   return FALSE;
 }
 
@@ -680,7 +683,8 @@ merge_shadow (const Region *region, GError **error)
   if (gimp_drawable_merge_shadow (region->drawable, TRUE))
     return TRUE;
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-               _ ("GIMP did not accept the new pixels (%s); check that the layer is not locked."), HOST_PDB_ERROR ());
+               C_ ("error", "GIMP did not accept the new pixels (%s); check that the layer is not locked."),
+               HOST_PDB_ERROR ());
   return FALSE;
 }
 

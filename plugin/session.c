@@ -50,17 +50,18 @@ static const char SHOWN_FORMAT[] = "R'G'B'A u8";
 
 enum
 {
-  TELLING_PIXELS = 100000,
-  WINDOW_WIDTH = 1000,
-  WINDOW_HEIGHT = 620
+  TELLING_PIXELS = 100000
 };
 
 static char *
 format_time (double seconds)
 {
-  const int rounded = (int) ceil (seconds);
+  const int rounded = MAX ((int) ceil (seconds), 1);
 
-  return g_strdup_printf ("%d:%02d", rounded / 60, rounded % 60);
+  /* Translators: seconds. */
+  return rounded < 60 ? g_strdup_printf (C_ ("time", "%d s"), rounded)
+                      /* Translators: minutes and seconds. */
+                      : g_strdup_printf (C_ ("time", "%d min %d s"), rounded / 60, rounded % 60);
 }
 
 /* ---- what it will cost ------------------------------------------------------------------------------------ */
@@ -107,9 +108,8 @@ show_cost (Session *session)
     return;
   time = format_time (cost.seconds);
   size = g_format_size ((guint64) cost.bytes);
-  /* Translators: what the filter will need, as in "About 1:05 (minutes:seconds) and 310.2 MB of memory for all that is
-   * selected". */
-  text = g_strdup_printf (_ ("About %s (minutes:seconds) and %s of memory for all that is selected."), time, size);
+  /* Translators: what the filter will need, as in "About 1 min 5 s and 310.2 MB of memory for all that is selected". */
+  text = g_strdup_printf (C_ ("status", "About %s and %s of memory for all that is selected."), time, size);
   ui_dialog_set_status (session->dialog, text);
 }
 
@@ -191,7 +191,7 @@ prepare_start (Session *session, GError **error)
     return FALSE;
   session->preparing = TRUE;
   session->reader = g_idle_add (prepare_read, session);
-  ui_dialog_set_status (session->dialog, _ ("Estimating the noise..."));
+  ui_dialog_set_status (session->dialog, C_ ("status", "Estimating the noise..."));
   return TRUE;
 }
 
@@ -286,7 +286,7 @@ load_start (Session *session)
   session->model_name = g_strdup (name ? name : "");
   session->loading = TRUE;
   gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, FALSE);
-  ui_dialog_set_status (session->dialog, _ ("Loading the model..."));
+  ui_dialog_set_status (session->dialog, C_ ("status", "Loading the model..."));
 
   load = g_new0 (Load, 1);
   load->name = g_strdup (session->model_name);
@@ -430,7 +430,7 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
 
   if (error || seconds < 0)
     {
-      ui_dialog_set_status (session->dialog, error ? error->message : _ ("Computing the preview..."));
+      ui_dialog_set_status (session->dialog, error ? error->message : C_ ("status", "Computing the preview..."));
       return;
     }
   ui_dialog_set_status (session->dialog, NULL);
@@ -476,11 +476,11 @@ run_progress (double fraction, gpointer data)
   ui_dialog_set_progress (session->dialog, fraction);
   gimp_progress_update (fraction);
   if (g_cancellable_is_cancelled (session->cancellable))
-    ui_dialog_set_status (session->dialog, _ ("Stopping..."));
+    ui_dialog_set_status (session->dialog, C_ ("status", "Stopping..."));
   else if (fraction > 0.07 && seconds > 1)
     {
       g_autofree char *left = format_time (seconds * (1 - fraction) / fraction);
-      g_autofree char *text = g_strdup_printf (_ ("About %s left (minutes:seconds)."), left);
+      g_autofree char *text = g_strdup_printf (C_ ("status", "About %s left."), left);
 
       ui_dialog_set_status (session->dialog, text);
     }
@@ -510,7 +510,7 @@ run (Session *session, double *noise_used, GError **error)
   if (get_cost (session, &cost))
     g_debug ("run: expected %.2f s, %.1f MB", cost.seconds, cost.bytes / MEGABYTE);
   ui_dialog_set_busy (session->dialog, TRUE);
-  ui_dialog_set_status (session->dialog, gettext (session->filter->progress));
+  ui_dialog_set_status (session->dialog, g_dpgettext2 (NULL, "progress", session->filter->progress));
   gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, FALSE);
   response = g_signal_connect (session->window, "response", G_CALLBACK (run_response), session);
   delete_event = g_signal_connect (session->window, "delete-event", G_CALLBACK (run_delete_event), NULL);
@@ -561,8 +561,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
 
   if (prepare_start (&session, error))
     {
-      /* The preview takes what is left of the window. */
-      gtk_window_set_default_size (GTK_WINDOW (session.window), WINDOW_WIDTH, WINDOW_HEIGHT);
+      ui_dialog_size_window (session.dialog, GTK_WINDOW (session.window));
       gtk_widget_show (session.window);
 
       const gboolean accepted = host_dialog_run (session.window, config);
@@ -575,7 +574,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
       if (accepted)
         success = run (&session, noise_used, error);
       else
-        g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_CANCELLED, _ ("Cancelled."));
+        g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_CANCELLED, C_ ("status", "Cancelled."));
       prepare_stop (&session);
       ui_preview_stop (session.preview);
     }
@@ -611,7 +610,7 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
   if (! model)
     return FALSE;
 
-  gimp_progress_init (gettext (filter->progress));
+  gimp_progress_init (g_dpgettext2 (NULL, "progress", filter->progress));
   if (mode != GIMP_RUN_INTERACTIVE)
     return process_run (filter, drawable, config, model, NULL, show_progress, NULL, NULL, noise_used, error);
 

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""catalogs.py TREE: whether each catalog that is installed has every text of the interface, with the same formats."""
+"""catalogs.py TREE: whether each catalog that is installed has every text of the interface, with the same formats; and whether translators are told
+what each text is for."""
 import os
 import subprocess
 import sys
@@ -13,6 +14,13 @@ KEYWORDS = ['-k_', '-kN_', '-kC_:1c,2', '-kNC_:1c,2']
 def run(*command):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else done.stderr or 'it failed'
+
+
+def without_context(template):
+    """Texts that have neither a context nor a comment that says what they are."""
+    with open(template, encoding='utf-8') as f:
+        entries = f.read().split('\n\n')[1:]
+    return '\n'.join(entry for entry in entries if '\nmsgctxt ' not in '\n' + entry and '#. Translators: ' not in entry)
 
 
 def main():
@@ -28,8 +36,10 @@ def main():
     cases = [('every file with texts is looked through', ', '.join(missing))]
     with tempfile.TemporaryDirectory() as folder:
         template = os.path.join(folder, 'all.pot')
-        problem = run('xgettext', '--from-code=UTF-8', *KEYWORDS, '-D', tree, '-o', template, *sources)
+        problem = run('xgettext', '--from-code=UTF-8', *KEYWORDS, '--add-comments=Translators:', '-D', tree, '-o', template, *sources)
         cases.append(('the texts are found', problem))
+        if not problem:
+            cases.append(('every text has a context or a comment', without_context(template)))
         for language in languages:
             catalog = os.path.join(tree, 'po', language + '.po')
             cases.append((language + ' is complete', problem or run('msgcmp', catalog, template)))

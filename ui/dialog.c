@@ -15,6 +15,8 @@ enum
 {
   SPACING = 6,
   BORDER = 12,
+  WINDOW_WIDTH = 1000,
+  WINDOW_HEIGHT = 620,
   SLIDER_WIDTH = 120,
   SEED_WIDTH = 7, /* characters */
   RESERVED = 220  /* height of all but the fields */
@@ -34,6 +36,7 @@ struct _UiDialog
   GtkWidget    *expert; /* fields that are shown only when asked for; NULL: none yet */
   GtkWidget    *expander;
   UiPresets    *presets;
+  gboolean      suited; /* some presets come with the filter */
   UiModels     *models; /* NULL: there is no such field */
 
   const char *noise_property; /* NULL: there is no such field */
@@ -85,6 +88,19 @@ add_row (UiDialog *dialog, const char *property, GtkWidget *widget, GtkWidget *t
   add_labelled (dialog, dialog->target, g_param_spec_get_nick (pspec), g_param_spec_get_blurb (pspec), widget, target);
 }
 
+/* A row that belongs to the one above: the widget stands below that one's. */
+static void
+add_below (UiDialog *dialog, GtkWidget *widget)
+{
+  GtkWidget *row = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkWidget *space = gtk_label_new (NULL);
+
+  gtk_size_group_add_widget (dialog->labels, space);
+  gtk_box_pack_start (GTK_BOX (row), space, FALSE, FALSE, 0);
+  gtk_box_pack_start (GTK_BOX (row), widget, TRUE, TRUE, 0);
+  gtk_box_pack_start (GTK_BOX (dialog->target), row, FALSE, FALSE, 0);
+}
+
 /* ---- sliders ---------------------------------------------------------------------------------------------- */
 
 /* The lower limit of such a number, and all that is negative, mean "automatic". */
@@ -128,14 +144,15 @@ scale_new (UiDialog *dialog, const char *property, const UiField *field, GtkWidg
   double           lower;
 
   *number = gimp_prop_spin_button_new (dialog->config, property, field->step, field->page, field->digits);
+  /* A numeric one takes no letters, not even from its own output, and no point where a comma is usual: "1.5" would
+   * become 15. */
+  gtk_spin_button_set_numeric (GTK_SPIN_BUTTON (*number), FALSE);
   range = gtk_spin_button_get_adjustment (GTK_SPIN_BUTTON (*number));
   lower = gtk_adjustment_get_lower (range);
   if (field->automatic)
     {
       /* One step of the slider is enough for all that is negative. */
       lower = MAX (lower, -field->page);
-      /* A numeric one takes no letters, not even from its own output. */
-      gtk_spin_button_set_numeric (GTK_SPIN_BUTTON (*number), FALSE);
       g_signal_connect (*number, "output", G_CALLBACK (automatic_output), NULL);
       g_signal_connect (*number, "input", G_CALLBACK (automatic_input), NULL);
       gtk_spin_button_update (GTK_SPIN_BUTTON (*number));
@@ -199,13 +216,13 @@ add_noise (UiDialog *dialog, const char *property, const UiField *field)
   g_autofree char *signal = g_strdup_printf ("notify::%s", property);
 
   dialog->noise_property = property;
-  dialog->noise_auto = gtk_check_button_new_with_mnemonic (_ ("Estim_ate it from the picture"));
+  dialog->noise_auto = gtk_check_button_new_with_mnemonic (C_ ("noise", "Estim_ate it from the picture"));
   dialog->noise_estimate = label_new (NULL);
   gtk_box_pack_start (GTK_BOX (box), dialog->noise_auto, FALSE, FALSE, 0);
   gtk_box_pack_start (GTK_BOX (box), dialog->noise_estimate, FALSE, FALSE, 0);
 
   add_row (dialog, property, level, dialog->noise_level);
-  gtk_box_pack_start (GTK_BOX (dialog->target), box, FALSE, FALSE, 0);
+  add_below (dialog, box);
 
   ui_dialog_set_estimate (dialog, -1);
   noise_changed (dialog->config, NULL, dialog);
@@ -222,7 +239,7 @@ ui_dialog_set_estimate (UiDialog *dialog, double level)
   if (! dialog->noise_property)
     return;
   if (level >= 0)
-    text = g_strdup_printf (_ ("(estimated: %.1f)"), level);
+    text = g_strdup_printf (C_ ("noise", "(estimated: %.1f)"), level);
   gtk_label_set_text (GTK_LABEL (dialog->noise_estimate), text ? text : "");
 }
 
@@ -256,9 +273,9 @@ add_seed (UiDialog *dialog, const char *property, const UiField *field)
   GtkWidget *keep = gtk_check_button_new_with_mnemonic (C_ ("seed", "_Keep"));
 
   gtk_entry_set_width_chars (GTK_ENTRY (number), SEED_WIDTH);
-  gtk_widget_set_tooltip_text (button, _ ("Draw a new seed, for another result"));
-  ui_toolkit_set_name (button, C_ ("seed", "New seed"), _ ("Draw a new seed, for another result"));
-  gtk_widget_set_tooltip_text (keep, _ ("Keep this seed for the next time; off draws a new one each time"));
+  gtk_widget_set_tooltip_text (button, C_ ("tip", "Draw a new seed, for another result"));
+  ui_toolkit_set_name (button, C_ ("seed", "New seed"), C_ ("tip", "Draw a new seed, for another result"));
+  gtk_widget_set_tooltip_text (keep, C_ ("tip", "Keep this seed for the next time; off draws a new one each time"));
   gtk_toggle_button_set_active (GTK_TOGGLE_BUTTON (keep), ui_presets_get_switch (dialog->presets, KEEP_SEED, TRUE));
   g_object_set_data (G_OBJECT (button), "property", (gpointer) property);
   g_signal_connect (button, "clicked", G_CALLBACK (seed_clicked), dialog);
@@ -293,7 +310,7 @@ add_model (UiDialog *dialog, const char *property)
   dialog->models = ui_models_new (dialog->config, property);
   list = ui_models_get_list (dialog->models);
   add_row (dialog, property, list, list);
-  gtk_box_pack_start (GTK_BOX (dialog->target), ui_models_get_card (dialog->models), FALSE, FALSE, 0);
+  add_below (dialog, ui_models_get_card (dialog->models));
 }
 
 static void
@@ -303,7 +320,7 @@ choose_target (UiDialog *dialog, gboolean expert)
   if (dialog->target)
     return;
   dialog->target = dialog->expert = gtk_box_new (GTK_ORIENTATION_VERTICAL, SPACING);
-  dialog->expander = gtk_expander_new_with_mnemonic (_ ("Adva_nced"));
+  dialog->expander = gtk_expander_new_with_mnemonic (C_ ("label", "Adva_nced"));
   gtk_expander_set_spacing (GTK_EXPANDER (dialog->expander), SPACING);
   gtk_container_add (GTK_CONTAINER (dialog->expander), dialog->expert);
 }
@@ -347,9 +364,10 @@ ui_dialog_complete (UiDialog *dialog)
   GtkWidget *target;
   GtkWidget *list = ui_presets_get_widget (dialog->presets, &target);
 
-  /* Translators: label of the list of presets: "Best for: photo, high ISO, ...". */
-  add_labelled (dialog, dialog->fields, _ ("_Best for"), _ ("Settings that belong together, and those that you saved"),
-                list, target);
+  /* Translators: label of the list of presets: "Best for: photo, high ISO, ..."; and where there are none to begin
+   * with, of those that the user saves. */
+  add_labelled (dialog, dialog->fields, dialog->suited ? C_ ("label", "_Best for") : C_ ("label", "Pre_set"),
+                C_ ("tip", "Settings that belong together, and those that you saved"), list, target);
   gtk_box_reorder_child (GTK_BOX (dialog->fields), gtk_widget_get_parent (list), 0);
   if (dialog->expander)
     gtk_box_pack_start (GTK_BOX (dialog->fields), dialog->expander, FALSE, FALSE, 0);
@@ -372,6 +390,7 @@ ui_dialog_new (GObject *config, const char *group, const UiPreset *presets, GtkW
 
   dialog->config = config;
   dialog->presets = ui_presets_new (config, group, presets);
+  dialog->suited = presets != NULL;
   dialog->labels = gtk_size_group_new (GTK_SIZE_GROUP_HORIZONTAL);
   dialog->body = gtk_box_new (GTK_ORIENTATION_VERTICAL, BORDER);
   dialog->content = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, BORDER);
@@ -407,6 +426,12 @@ GtkWidget *
 ui_dialog_get_body (UiDialog *dialog)
 {
   return dialog->body;
+}
+
+void
+ui_dialog_size_window (UiDialog *dialog, GtkWindow *window)
+{
+  gtk_window_set_default_size (window, WINDOW_WIDTH, WINDOW_HEIGHT);
 }
 
 void

@@ -26,6 +26,10 @@ void ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField 
 
 GtkWidget *ui_dialog_get_body (UiDialog *dialog);
 
+/* Gives the window that the body was put into the size that it is to have at first; the preview takes what the fields
+ * leave of it. */
+void ui_dialog_size_window (UiDialog *dialog, GtkWindow *window);
+
 /* The level that the noise field shows as the estimate, in the property's units; negative: not known yet. */
 void ui_dialog_set_estimate (UiDialog *dialog, double level);
 

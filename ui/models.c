@@ -10,7 +10,7 @@
 
 enum
 {
-  CARD_WIDTH = 44 /* characters */
+  CARD_WIDTH = 36 /* characters */
 };
 
 static const char SUFFIX[] = ".safetensors";
@@ -73,7 +73,7 @@ make_card (const char *path, const DiffusionModel *model)
   g_stat (path, &status);
   size = g_format_size ((guint64) status.st_size);
   /* Translators: a model's card: what it is for, its licence, its size as in "13.1 MB". */
-  return g_strdup_printf (_ ("%s; licence: %s; %s"), get_purpose (model),
+  return g_strdup_printf (C_ ("model", "%s; licence: %s; %s"), get_purpose (model),
                           license ? license : C_ ("licence", "not stated"), size);
 }
 
@@ -106,7 +106,7 @@ entry_new (const char *path, const char *value)
   else
     {
       /* Translators: the name of a model file in the list of models. */
-      entry->title = g_strdup_printf (_ ("%s (cannot be used)"), base);
+      entry->title = g_strdup_printf (C_ ("model", "%s (cannot be used)"), base);
       entry->card = g_strdup (error->message);
     }
   return entry;
@@ -129,7 +129,7 @@ show_card (UiModels *models)
   const int    row = gtk_combo_box_get_active (GTK_COMBO_BOX (models->list));
   const Entry *entry = row >= 0 && row < (int) models->entries->len ? models->entries->pdata[row] : NULL;
 
-  gtk_label_set_text (GTK_LABEL (models->card), entry ? entry->card : _ ("Looking for models..."));
+  gtk_label_set_text (GTK_LABEL (models->card), entry ? entry->card : C_ ("model", "Looking for models..."));
   gtk_widget_set_tooltip_text (models->card, entry ? entry->data : NULL);
 }
 
@@ -155,7 +155,7 @@ fill_list (UiModels *models)
   gtk_list_store_clear (GTK_LIST_STORE (gtk_combo_box_get_model (GTK_COMBO_BOX (list))));
   for (guint i = 0; i < models->entries->len; i++)
     gtk_combo_box_text_append_text (list, ((Entry *) models->entries->pdata[i])->title);
-  gtk_combo_box_text_append_text (list, _ ("Other File..."));
+  gtk_combo_box_text_append_text (list, C_ ("model", "Other File..."));
   models->filling = FALSE;
   select_current (models);
 }
@@ -206,13 +206,14 @@ models_found (GObject *source, GAsyncResult *result, gpointer data)
 static void
 choose_file (UiModels *models)
 {
-  GtkWidget *window = gtk_file_chooser_dialog_new (
-      _ ("Choose a Model File"), GTK_WINDOW (gtk_widget_get_toplevel (models->list)), GTK_FILE_CHOOSER_ACTION_OPEN,
-      _ ("_Cancel"), GTK_RESPONSE_CANCEL, _ ("_OK"), GTK_RESPONSE_OK, NULL);
+  GtkWidget       *window = gtk_file_chooser_dialog_new (C_ ("model", "Choose a Model File"),
+                                                         GTK_WINDOW (gtk_widget_get_toplevel (models->list)),
+                                                         GTK_FILE_CHOOSER_ACTION_OPEN, C_ ("button", "_Cancel"),
+                                                         GTK_RESPONSE_CANCEL, C_ ("button", "_OK"), GTK_RESPONSE_OK, NULL);
   GtkFileFilter   *filter = gtk_file_filter_new ();
   g_autofree char *path = NULL;
 
-  gtk_file_filter_set_name (filter, _ ("Model files"));
+  gtk_file_filter_set_name (filter, C_ ("model", "Model files"));
   gtk_file_filter_add_pattern (filter, "*.safetensors");
   gtk_file_chooser_add_filter (GTK_FILE_CHOOSER (window), filter);
   if (gtk_dialog_run (GTK_DIALOG (window)) == GTK_RESPONSE_OK)

@@ -59,7 +59,7 @@ save_file (UiPresets *presets)
 
   g_mkdir_with_parents (folder, 0700);
   if (! g_key_file_save_to_file (presets->file, presets->path, &error))
-    g_message (_ ("The presets could not be saved: %s"), error->message);
+    g_message (C_ ("preset", "The presets could not be saved: %s"), error->message);
 }
 
 static void
@@ -242,10 +242,10 @@ static char *
 ask_name (GtkWidget *parent)
 {
   GtkWidget *window = gtk_dialog_new_with_buttons (
-      _ ("Save as a Preset"), GTK_WINDOW (gtk_widget_get_toplevel (parent)), GTK_DIALOG_MODAL, _ ("_Cancel"),
-      GTK_RESPONSE_CANCEL, _ ("_OK"), GTK_RESPONSE_OK, NULL);
+      C_ ("preset", "Save as a Preset"), GTK_WINDOW (gtk_widget_get_toplevel (parent)), GTK_DIALOG_MODAL,
+      C_ ("button", "_Cancel"), GTK_RESPONSE_CANCEL, C_ ("button", "_OK"), GTK_RESPONSE_OK, NULL);
   GtkWidget *row = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
-  GtkWidget *label = gtk_label_new_with_mnemonic (_ ("_Name"));
+  GtkWidget *label = gtk_label_new_with_mnemonic (C_ ("label", "_Name"));
   GtkWidget *entry = gtk_entry_new ();
   char      *name = NULL;
 
@@ -315,7 +315,7 @@ remove_clicked (GtkButton *button, UiPresets *presets)
 static GtkWidget *
 add_button (UiPresets *presets, GtkWidget *row, const char *label, const char *name, GCallback clicked)
 {
-  GtkWidget *button = gtk_button_new_with_label (label);
+  GtkWidget *button = gtk_button_new_with_mnemonic (label);
 
   gtk_widget_set_tooltip_text (button, name);
   ui_toolkit_set_name (button, name, NULL);
@@ -331,9 +331,9 @@ ui_presets_get_widget (UiPresets *presets, GtkWidget **target)
 
   presets->list = *target = gtk_combo_box_text_new ();
   gtk_box_pack_start (GTK_BOX (row), presets->list, TRUE, TRUE, 0);
-  add_button (presets, row, "+", _ ("Save these settings as a preset of your own"), G_CALLBACK (save_clicked));
+  add_button (presets, row, "_+", C_ ("tip", "Save these settings as a preset of your own"), G_CALLBACK (save_clicked));
   presets->remove
-      = add_button (presets, row, "\342\210\222", _ ("Remove this preset of your own"), G_CALLBACK (remove_clicked));
+      = add_button (presets, row, "_-", C_ ("tip", "Remove this preset of your own"), G_CALLBACK (remove_clicked));
   fill_list (presets);
   g_signal_connect (presets->list, "changed", G_CALLBACK (list_changed), presets);
   g_signal_connect (presets->config, "notify", G_CALLBACK (config_changed), presets);

@@ -490,20 +490,22 @@ bar_new (UiPreview *preview)
   GtkWidget *button;
 
   add_button (preview, bar, gtk_check_button_new_with_mnemonic (C_ ("preview", "_Preview")),
-              _ ("Show what the filter does; off shows the layer as it is"), TRUE, after_toggled);
+              C_ ("tip", "Show what the filter does; off shows the layer as it is"), TRUE, after_toggled);
   /* Translators: a switch; shows the preview's left part before and its right part after the filter. */
   add_button (preview, bar, gtk_check_button_new_with_mnemonic (C_ ("preview", "Spl_it")),
-              _ ("Before on the left, after on the right of a line; drag the line, or move it with Ctrl and the arrow "
-                 "keys"),
+              C_ ("tip",
+                  "Before on the left, after on the right of a line; drag the line, or move it with Ctrl and the arrow "
+                  "keys"),
               TRUE, compared_toggled);
   /* Translators: scale of the preview: one pixel of the layer is one of the screen. */
-  button = add_button (preview, bar, gtk_radio_button_new_with_mnemonic (NULL, C_ ("preview", "_100 %")),
-                       _ ("Show the layer's own pixels; drag the picture, or use the arrow keys, to see other parts"),
-                       TRUE, NULL);
+  button = add_button (
+      preview, bar, gtk_radio_button_new_with_mnemonic (NULL, C_ ("preview", "_100 %")),
+      C_ ("tip", "Show the layer's own pixels; drag the picture, or use the arrow keys, to see other parts"), TRUE,
+      NULL);
   /* Translators: scale of the preview: all of the layer is seen. */
-  add_button (preview, bar,
-              gtk_radio_button_new_with_mnemonic_from_widget (GTK_RADIO_BUTTON (button), C_ ("preview", "_Fit")),
-              _ ("Show the whole layer, which takes as long to compute as the filter itself"), FALSE, fit_toggled);
+  add_button (
+      preview, bar, gtk_radio_button_new_with_mnemonic_from_widget (GTK_RADIO_BUTTON (button), C_ ("preview", "_Fit")),
+      C_ ("tip", "Show the whole layer, which takes as long to compute as the filter itself"), FALSE, fit_toggled);
   return bar;
 }
 
@@ -518,8 +520,9 @@ ui_preview_new (int width, int height, const GdkRectangle *focus, const UiPrevie
   preview->view = ui_view_new (width, height, focus, moved, preview);
   preview->widget = gtk_box_new (GTK_ORIENTATION_VERTICAL, SPACING);
   ui_toolkit_set_name (ui_view_get_widget (preview->view), C_ ("preview", "Preview"),
-                       _ ("The layer before and after the filter; arrow keys move the picture, Ctrl and the left and "
-                          "right arrow keys the line between before and after"));
+                       C_ ("tip",
+                           "The layer before and after the filter; arrow keys move the picture, Ctrl and the left and "
+                           "right arrow keys the line between before and after"));
   gtk_box_pack_start (GTK_BOX (preview->widget), ui_view_get_widget (preview->view), TRUE, TRUE, 0);
   gtk_box_pack_start (GTK_BOX (preview->widget), bar_new (preview), FALSE, FALSE, 0);
   g_object_ref_sink (preview->widget);

@@ -22,10 +22,10 @@ CHANGED = 2500  # pixels: more than a label or a focus frame, less than the prev
 class Screen:
     """An X server on the first free display, whose pixels can be read from a file."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, size='1280x900x24'):
         self.folder = folder
         read_end, write_end = os.pipe()
-        self.server = subprocess.Popen(['Xvfb', '-displayfd', str(write_end), '-screen', '0', '1280x900x24',
+        self.server = subprocess.Popen(['Xvfb', '-displayfd', str(write_end), '-screen', '0', size,
                                         '-nolisten', 'tcp', '-fbdir', folder], pass_fds=[write_end],
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(write_end)
@@ -501,7 +501,7 @@ def run_language(options, tap, model, language):
         return None
     shutil.copytree(os.path.join(options.locale, language),
                     os.path.join(session.gimp.plugins, 'gimp-diffusion', 'locale', language))
-    title = gettext.translation('gimp-diffusion', options.locale, [language]).gettext(TITLE)
+    title = gettext.translation('gimp-diffusion', options.locale, [language]).pgettext('title', TITLE)
     shot = None
     try:
         session.add_image('colour', 'RGB', 'u8', noisy('RGB', 'u8'), '')
