@@ -63,9 +63,11 @@ gboolean
 raster_pnm_encode (const Raster *raster, FILE *file, GError **error)
 {
   gsize               samples = (gsize) raster->width * raster->channels, size = samples * (raster->bits / 8);
-  g_autofree guint16 *row = g_new (guint16, samples);
+  g_autofree guint16 *row = g_try_new (guint16, samples);
   gboolean            done;
 
+  if (! row)
+    return raster_no_memory (raster->width, raster->height, error);
   done = fprintf (file, "P%d\n%d %d\n%d\n", raster->channels == 1 ? 5 : 6, raster->width, raster->height,
                   raster->bits == 8 ? 255 : 65535)
          > 0;

@@ -361,10 +361,12 @@ raster_tiff_encode (const Raster *raster, FILE *file, GError **error)
 {
   Client             client = { .fd = fileno (file) };
   gsize              stride = raster_stride (raster);
-  g_autofree guint8 *row = g_malloc (stride); /* libtiff's predictors change what they are given */
+  g_autofree guint8 *row = g_try_malloc (stride); /* libtiff's predictors change what they are given */
   gboolean           done = FALSE;
   TIFF              *tiff;
 
+  if (! row)
+    return raster_no_memory (raster->width, raster->height, error);
   start ();
   tiff = TIFFClientOpen ("picture", stride > CLASSIC_MOST / raster->height ? "w8" : "w", &client, file_read, file_write,
                          file_seek, nothing_to_close, file_size, NULL, NULL);

@@ -29,6 +29,14 @@ static const Format formats[] = {
   { { "ppm", "pgm", "pnm" }, 16, FALSE, FALSE, raster_pnm_encode },
 };
 
+gboolean
+raster_no_memory (int width, int height, GError **error)
+{
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "not enough memory for a picture of %d x %d pixels",
+               width, height);
+  return FALSE;
+}
+
 /* ---- rasters ----------------------------------------------------------------------------------------------------- */
 
 Raster *
@@ -51,8 +59,7 @@ raster_new (int width, int height, int channels, int bits, GError **error)
     raster->data = g_try_malloc (size);
   if (! raster->data)
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY, "not enough memory for a picture of %d x %d pixels",
-                   width, height);
+      raster_no_memory (width, height, error);
       g_free (raster);
       return NULL;
     }

@@ -35,7 +35,9 @@ typedef struct
 } Raster;
 
 Raster *raster_new (int width, int height, int channels, int bits, GError **error);
-void    raster_free (Raster *raster); /* NULL is fine */
+/* Says that there is not enough memory for a picture of this size; FALSE. */
+gboolean raster_no_memory (int width, int height, GError **error);
+void     raster_free (Raster *raster); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Raster, raster_free)
 
 /* Reads PNG, JPEG, TIFF, WebP and binary PPM and PGM files, recognised by their first bytes, and turns them upright. */

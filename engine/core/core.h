@@ -12,6 +12,25 @@ gpointer core_alloc (gsize count, gsize size, GError **error);
 gpointer core_alloc0 (gsize count, gsize size, GError **error);
 void     core_free (gpointer memory);
 
+/* Frees a variable's memory where its block ends. */
+static inline void
+core_free_variable (gpointer variable)
+{
+  core_free (*(gpointer *) variable);
+}
+#define core_autofree __attribute__ ((cleanup (core_free_variable)))
+
+/* An array that grows.  GLib's own abort where there is no memory: they are for what does not grow with the input. */
+typedef struct
+{
+  gpointer data;
+  gsize    count, room; /* elements */
+} CoreArray;
+
+/* Adds an element of that size; the array then is as before, if it fails. */
+gboolean core_array_add (CoreArray *array, gconstpointer element, gsize size, GError **error);
+void     core_array_clear (CoreArray *array);
+
 /* A buffer that grows: working memory of one thread. */
 typedef struct
 {

@@ -75,6 +75,33 @@ core_free (gpointer memory)
   free (memory);
 }
 
+gboolean
+core_array_add (CoreArray *array, gconstpointer element, gsize size, GError **error)
+{
+  if (array->count == array->room)
+    {
+      gsize    room = MAX (2 * array->room, 64);
+      gpointer data = core_alloc (room, size, error);
+
+      if (! data)
+        return FALSE;
+      if (array->count)
+        memcpy (data, array->data, array->count * size);
+      core_free (array->data);
+      array->data = data;
+      array->room = room;
+    }
+  memcpy ((char *) array->data + array->count++ * size, element, size);
+  return TRUE;
+}
+
+void
+core_array_clear (CoreArray *array)
+{
+  core_free (array->data);
+  *array = (CoreArray){ 0 };
+}
+
 gpointer
 scratch_get (Scratch *scratch, gsize size, GError **error)
 {

@@ -138,12 +138,14 @@ gboolean
 latent_denoise (const LatentDenoiser *d, int width, int height, const float *x, double sigma, double timestep,
                 float *clean, GError **error)
 {
-  SdRun            *run = d->run;
-  gsize             count = (gsize) width * (gsize) height;
-  g_autofree float *weights = g_new0 (float, count);
-  int               across = count_along (width, d->tile), down = count_along (height, d->tile);
-  int               granule = sd_unet_get_multiple (d->unet);
+  SdRun               *run = d->run;
+  gsize                count = (gsize) width * (gsize) height;
+  core_autofree float *weights = core_alloc0 (count, sizeof (float), error);
+  int                  across = count_along (width, d->tile), down = count_along (height, d->tile);
+  int                  granule = sd_unet_get_multiple (d->unet);
 
+  if (! weights)
+    return FALSE;
   memset (clean, 0, count * LATENT_CHANNELS * sizeof (float));
   for (int i = 0; i < across * down && ! run->error; i++)
     {
@@ -195,20 +197,19 @@ noise_original (const LatentJob *job, double sigma, double timestep, gboolean al
       }
 }
 
-/* One transition of all latents: their level is one. */
+/* One transition of all latents: their level is one.  level: memory for a row. */
 static void
 step_down (const LatentJob *job, const LatentSchedule *schedule, int i, DiffusionSampler sampler, const float *clean,
-           const float *before, float *x)
+           const float *before, float *level, float *x)
 {
-  double            first = schedule->sigmas[0];
-  Transition        t = { sampler,
-                          schedule->sigmas[i] / first,
-                          schedule->sigmas[i + 1] / first,
+  double     first = schedule->sigmas[0];
+  Transition t = { sampler,
+                   schedule->sigmas[i] / first,
+                   schedule->sigmas[i + 1] / first,
                    i > 0 ? schedule->sigmas[i - 1] / first : 0,
-                          job->seed,
-                          (guint32) i };
-  g_autofree float *level = g_new (float, (gsize) job->width);
-  gsize             row = (gsize) job->width * LATENT_CHANNELS;
+                   job->seed,
+                   (guint32) i };
+  gsize      row = (gsize) job->width * LATENT_CHANNELS;
 
   for (int u = 0; u < job->width; u++)
     level[u] = (float) schedule->sigmas[i];
@@ -224,7 +225,8 @@ latent_reverse (const LatentDenoiser *denoiser, const LatentJob *job, const Late
   gsize    count = (gsize) job->width * (gsize) job->height * LATENT_CHANNELS;
   float   *clean = core_alloc (count, sizeof (float), error);
   float   *before = clean ? core_alloc0 (count, sizeof (float), error) : NULL;
-  gboolean success = before != NULL;
+  float   *level = before ? core_alloc ((gsize) job->width, sizeof (float), error) : NULL;
+  gboolean success = level != NULL;
 
   if (success)
     noise_original (job, schedule->sigmas[0], schedule->timesteps[0], TRUE, x);
@@ -236,7 +238,7 @@ latent_reverse (const LatentDenoiser *denoiser, const LatentJob *job, const Late
                                 clean, error);
       if (! success)
         break;
-      step_down (job, schedule, i, sampler, clean, before, x);
+      step_down (job, schedule, i, sampler, clean, before, level, x);
       noise_original (job, schedule->sigmas[i + 1], schedule->timesteps[i], FALSE, x);
       if (job->done)
         job->done (i, schedule, clean, x, job->user_data);
@@ -245,5 +247,6 @@ latent_reverse (const LatentDenoiser *denoiser, const LatentJob *job, const Late
     }
   core_free (clean);
   core_free (before);
+  core_free (level);
   return success;
 }

@@ -22,37 +22,41 @@ typedef struct
   float *weights;
 } Kernel;
 
-static Kernel
-kernel_new (int from, int to)
+static gboolean
+kernel_init (Kernel *kernel, int from, int to, GError **error)
 {
   double scale = (double) from / to, width = MAX (scale, 1);
-  Kernel kernel = { (int) ceil (4 * width) + 1, NULL, NULL };
 
-  kernel.first = g_new (int, (gsize) to);
-  kernel.weights = g_new (float, (gsize) to *(gsize) kernel.taps);
+  kernel->taps = (int) ceil (4 * width) + 1;
+  kernel->first = core_alloc ((gsize) to, sizeof (int), error);
+  kernel->weights = kernel->first ? core_alloc ((gsize) to, (gsize) kernel->taps * sizeof (float), error) : NULL;
+  if (! kernel->weights)
+    return FALSE;
   for (int i = 0; i < to; i++)
     {
       double centre = (i + 0.5) * scale - 0.5, sum = 0;
-      float *weights = kernel.weights + (gsize) i * (gsize) kernel.taps;
+      float *weights = kernel->weights + (gsize) i * (gsize) kernel->taps;
 
-      kernel.first[i] = (int) ceil (centre - 2 * width);
-      for (int t = 0; t < kernel.taps; t++)
+      kernel->first[i] = (int) ceil (centre - 2 * width);
+      for (int t = 0; t < kernel->taps; t++)
         {
-          weights[t] = (float) cubic ((kernel.first[i] + t - centre) / width);
+          weights[t] = (float) cubic ((kernel->first[i] + t - centre) / width);
           sum += (double) weights[t];
         }
-      for (int t = 0; t < kernel.taps; t++)
+      for (int t = 0; t < kernel->taps; t++)
         weights[t] /= (float) sum;
     }
-  return kernel;
+  return TRUE;
 }
 
 static void
 kernel_clear (Kernel *kernel)
 {
-  g_free (kernel->first);
-  g_free (kernel->weights);
+  core_free (kernel->first);
+  core_free (kernel->weights);
 }
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Kernel, kernel_clear)
 
 static inline int
 mirror (int i, int size)
@@ -82,26 +86,22 @@ resize_line (const Kernel *kernel, int channels, const float *from, int size, gs
 DiffusionPicture *
 process_resize (const DiffusionPicture *picture, int width, int height, GError **error)
 {
-  g_autoptr (DiffusionPicture) half = NULL;
-  DiffusionPicture *result;
-  Kernel            across, down;
-  gsize             channels = (gsize) picture->channels;
+  g_autoptr (DiffusionPicture) half = NULL, result = NULL;
+  g_auto (Kernel) across = { 0 }, down = { 0 };
+  gsize channels = (gsize) picture->channels;
 
   if (width == picture->width && height == picture->height)
     return diffusion_picture_copy (picture, error);
   half = diffusion_picture_new (width, picture->height, picture->channels, error);
   result = half ? diffusion_picture_new (width, height, picture->channels, error) : NULL;
-  if (! result)
+  if (! result || ! kernel_init (&across, picture->width, width, error)
+      || ! kernel_init (&down, picture->height, height, error))
     return NULL;
-  across = kernel_new (picture->width, width);
-  down = kernel_new (picture->height, height);
   for (gsize y = 0; y < (gsize) picture->height; y++)
     resize_line (&across, picture->channels, picture->data + y * (gsize) picture->width * channels, picture->width,
                  channels, half->data + y * (gsize) width * channels, width, channels);
   for (gsize x = 0; x < (gsize) width; x++)
     resize_line (&down, picture->channels, half->data + x * channels, picture->height, (gsize) width * channels,
                  result->data + x * channels, height, (gsize) width * channels);
-  kernel_clear (&across);
-  kernel_clear (&down);
-  return result;
+  return g_steal_pointer (&result);
 }

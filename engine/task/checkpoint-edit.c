@@ -116,16 +116,16 @@ make_work (const DiffusionPicture *crop, const Plan *plan, GError **error)
   return work;
 }
 
-/* The largest value of the cover within each latent. */
+/* The largest value of the cover within each latent; core_free (). */
 static float *
-make_share (const DiffusionPicture *cover, const Plan *plan)
+make_share (const DiffusionPicture *cover, const Plan *plan, GError **error)
 {
   int    width = plan->work_width / LATENT_PIXELS, height = plan->work_height / LATENT_PIXELS;
   double x_scale = (double) plan->width / cover->width / LATENT_PIXELS;
   double y_scale = (double) plan->height / cover->height / LATENT_PIXELS;
-  float *share = g_new0 (float, (gsize) width *(gsize) height);
+  float *share = core_alloc0 ((gsize) width * (gsize) height, sizeof (float), error);
 
-  for (int y = 0; y < cover->height; y++)
+  for (int y = 0; y < cover->height && share; y++)
     for (int x = 0; x < cover->width; x++)
       {
         float value = MIN (cover->data[(gsize) y * (gsize) cover->width + (gsize) x], 1.0f);
@@ -219,8 +219,8 @@ static gboolean
 edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edit, DiffusionBox box, double scale,
           GError **error)
 {
-  Plan              plan = make_plan (box, scale);
-  g_autofree float *share = NULL;
+  Plan                 plan = make_plan (box, scale);
+  core_autofree float *share = NULL;
   g_autoptr (DiffusionPicture) crop = cut (picture, box, error);
   g_autoptr (DiffusionPicture) cover = NULL, seen = NULL, work = NULL, content = NULL, result = NULL;
   CheckpointJob job = { .strength = edit->strength, .fresh = edit->fresh };
@@ -232,7 +232,8 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   work = make_work (seen ? seen : crop, &plan, error);
   if (! work)
     return FALSE;
-  share = cover ? make_share (cover, &plan) : NULL;
+  if (cover && ! (share = make_share (cover, &plan, error)))
+    return FALSE;
   job.picture = work;
   job.share = share;
   job.origin_x = (int) floor ((session->options->origin_x + box.x) * scale / LATENT_PIXELS);
@@ -381,9 +382,9 @@ gboolean
 checkpoint_inpaint (SdCheckpoint *checkpoint, DiffusionPicture *picture, const DiffusionPicture *mask,
                     const Regions *regions, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  CheckpointSession        session;
-  g_autofree DiffusionBox *views = g_new (DiffusionBox, (gsize) regions->count);
-  g_autoptr (DiffusionPicture) cover = make_cover (mask, regions, views, error);
+  CheckpointSession           session;
+  core_autofree DiffusionBox *views = core_alloc ((gsize) regions->count, sizeof (DiffusionBox), error);
+  g_autoptr (DiffusionPicture) cover = ! views ? NULL : make_cover (mask, regions, views, error);
   Edit     edit = { cover, 1, TRUE, FALSE };
   int      count;
   gboolean success;

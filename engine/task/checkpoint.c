@@ -234,14 +234,16 @@ cut_latent (const float *latent, int width, Span across, Span down, SdTensor *pi
 static gboolean
 run_autoencoder (CheckpointSession *session, gboolean encode, DiffusionPicture *picture, float *latent, GError **error)
 {
-  SdRun            *run = session->run;
-  const SdVae      *vae = sd_checkpoint_get_vae (session->checkpoint);
-  int               width = picture->width, height = picture->height, across = count_spans (width);
-  int               scale = encode ? LATENT_PIXELS : 1, channels = encode ? LATENT_CHANNELS : 3;
-  gsize             count = (gsize) (width / scale) * (gsize) (height / scale);
-  float            *values = encode ? latent : picture->data;
-  g_autofree float *weights = g_new0 (float, count);
+  SdRun               *run = session->run;
+  const SdVae         *vae = sd_checkpoint_get_vae (session->checkpoint);
+  int                  width = picture->width, height = picture->height, across = count_spans (width);
+  int                  scale = encode ? LATENT_PIXELS : 1, channels = encode ? LATENT_CHANNELS : 3;
+  gsize                count = (gsize) (width / scale) * (gsize) (height / scale);
+  float               *values = encode ? latent : picture->data;
+  core_autofree float *weights = core_alloc0 (count, sizeof (float), error);
 
+  if (! weights)
+    return FALSE;
   if (! encode)
     memset (picture->data, 0, count * 3 * sizeof (float));
   for (int i = 0; i < across * count_spans (height) && ! run->error; i++)
@@ -337,10 +339,10 @@ on_latent_step (int step, const LatentSchedule *schedule, const float *clean, co
 static gboolean
 make_hole (CheckpointSession *session, const CheckpointJob *job, float *hole, GError **error)
 {
-  int               width = job->picture->width / LATENT_PIXELS, height = job->picture->height / LATENT_PIXELS;
-  gsize             count = (gsize) width * (gsize) height;
-  g_autofree float *latent = g_new0 (float, count *LATENT_CHANNELS);
-  g_autoptr (DiffusionPicture) known = diffusion_picture_copy (job->picture, error);
+  int                  width = job->picture->width / LATENT_PIXELS, height = job->picture->height / LATENT_PIXELS;
+  gsize                count = (gsize) width * (gsize) height;
+  core_autofree float *latent = core_alloc0 (count, LATENT_CHANNELS * sizeof (float), error);
+  g_autoptr (DiffusionPicture) known = ! latent ? NULL : diffusion_picture_copy (job->picture, error);
 
   if (! known)
     return FALSE;
@@ -384,24 +386,24 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
   const SdUnet  *unet = sd_checkpoint_get_unet (session->checkpoint);
   int            width = job->picture->width / LATENT_PIXELS, height = job->picture->height / LATENT_PIXELS;
   gsize          count = (gsize) width * (gsize) height;
-  float         *memory = core_alloc0 (count, (2 * LATENT_CHANNELS + 5) * sizeof (float), error);
+  float         *memory = core_alloc0 (count, (2 * LATENT_CHANNELS + 5 + 1) * sizeof (float), error);
   float         *original = memory, *x = memory + count * LATENT_CHANNELS, *hole = x + count * LATENT_CHANNELS;
+  float         *strength = memory && job->share ? hole + count * 5 : NULL;
   gboolean       inpainting = sd_unet_get_channels (unet) > LATENT_CHANNELS, success = memory != NULL;
   LatentSchedule schedule = { 0 };
   LatentDenoiser denoiser
       = { session->run, unet, session->v, &session->context, session->guidance, NULL, session->size / LATENT_PIXELS };
-  Preview           preview = { session, width, height };
-  g_autofree float *strength = job->share ? g_new (float, count) : NULL;
-  double            layers = sd_unet_count_layers (unet), tiles;
-  LatentJob         latent = { width,
-                               height,
+  Preview   preview = { session, width, height };
+  double    layers = sd_unet_count_layers (unet), tiles;
+  LatentJob latent = { width,
+                       height,
                        job->fresh ? NULL : original,
-                               strength,
-                               session->options->seed,
-                               job->origin_x,
-                               job->origin_y,
+                       strength,
+                       session->options->seed,
+                       job->origin_x,
+                       job->origin_y,
                        session->options->on_step ? on_latent_step : NULL,
-                               &preview };
+                       &preview };
 
   for (gsize i = 0; i < count && strength; i++)
     strength[i] = (float) job->strength * job->share[i];

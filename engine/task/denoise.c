@@ -8,6 +8,7 @@
 
 /* A pixel's own brightness is as noisy as the pixel: the curve is read at the mean of (2 * RADIUS + 1)^2. */
 #define RADIUS 2
+#define PIECE  1024
 
 /* Above a strength of 1 a second call looks at the first one's result, and is told this much of the noise's level: with
  * more it blurs edges before it has smoothed what is left in flat areas. */
@@ -23,14 +24,14 @@ typedef struct
   gboolean                even; /* the curve is a constant */
 } DenoiseMap;
 
-/* The mean brightness around each of `width` pixels of row y, with the picture mirrored at its edges, less its
- * outermost pixel. */
+/* The mean brightness around each of `width` pixels of row y, at most PIECE, with the picture mirrored at its edges,
+ * less its outermost pixel. */
 static void
 get_brightness (const DenoiseMap *map, int x, int y, int width, float *brightness)
 {
   const DiffusionPicture *p = map->picture;
   const float             scale = 1.0f / (3 * (2 * RADIUS + 1) * (2 * RADIUS + 1));
-  g_autofree float       *columns = g_new0 (float, (gsize) width + 2 * RADIUS); /* sums over the rows around this one */
+  float                   columns[PIECE + 2 * RADIUS] = { 0 }; /* sums over the rows around this one */
   float                   sum = 0;
 
   for (int i = 0; i < width + 2 * RADIUS; i++)
@@ -60,8 +61,8 @@ get_level_row (int x, int y, int width, float *level, gpointer data)
 {
   const DenoiseMap *map = data;
 
-  if (! map->even)
-    get_brightness (map, x, y, width, level);
+  for (int i = 0; i < width && ! map->even; i += PIECE)
+    get_brightness (map, x + i, y, MIN (PIECE, width - i), level + i);
   for (int i = 0; i < width; i++)
     {
       double value

@@ -386,17 +386,18 @@ compare_floats (gconstpointer a, gconstpointer b)
   return (one > other) - (one < other);
 }
 
-/* The distance that three quarters of the targets do not reach: Wexler et al. 2007, section 3.2. */
+/* The distance that three quarters of the targets do not reach: Wexler et al. 2007, section 3.2.  Overwrites the votes:
+ * there may be millions of them, and no memory for a copy. */
 static float
-usual_distance (const Exemplar *e)
+usual_distance (Exemplar *e)
 {
-  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (float));
+  gsize count = 0;
 
   for (int i = e->first_row * e->width; i < e->end_row * e->width; i++)
     if (e->target[i])
-      g_array_append_val (list, e->distance[i]);
-  g_array_sort (list, compare_floats);
-  return g_array_index (list, float, list->len * 3 / 4);
+      e->votes[count++] = e->distance[i];
+  qsort (e->votes, count, sizeof (float), compare_floats);
+  return e->votes[count * 3 / 4];
 }
 
 void

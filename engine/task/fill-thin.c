@@ -232,15 +232,14 @@ find_window (const DiffusionPicture *hole)
   return best;
 }
 
-/* Finds a move of the hole onto known pixels; FALSE when there is none that has enough of them. */
+/* Finds a move of the hole onto known pixels; FALSE when there is none that has enough of them.  near: zeros, for the
+ * pixels within 3 of the hole. */
 static gboolean
-choose_test (const DiffusionPicture *hole, double radius, guint8 *test)
+choose_test (const DiffusionPicture *hole, double radius, guint8 *near, guint8 *test)
 {
   static const int directions[8][2]
       = { { 1, 0 }, { 0, 1 }, { -1, 0 }, { 0, -1 }, { 1, 1 }, { -1, 1 }, { -1, -1 }, { 1, -1 } };
-  gsize              pixels = (gsize) hole->width * (gsize) hole->height;
-  g_autofree guint8 *near = g_new0 (guint8, pixels);
-  int                far = (int) (2 * radius) + 6, best = -1, most = SAMPLES_MIN - 1;
+  int far = (int) (2 * radius) + 6, best = -1, most = SAMPLES_MIN - 1;
 
   for (int y = 0; y < hole->height; y++)
     for (int x = 0; x < hole->width; x++)
@@ -271,17 +270,18 @@ measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture 
   DiffusionBox box = find_window (hole);
   g_auto (Predictions) predictions = { { NULL } };
   g_autoptr (DiffusionPicture) truth = fill_cut (crop->picture, box, error), part = NULL, picture = NULL;
-  g_autofree guint8 *test = g_new0 (guint8, (gsize) box.width * (gsize) box.height);
+  gsize                 pixels = (gsize) box.width * (gsize) box.height;
+  core_autofree guint8 *test = truth ? core_alloc0 (pixels, 2, error) : NULL;
 
   *patches = PRIOR_PATCHES;
   *net = 0;
-  if (! truth || ! (part = fill_cut (hole, box, error)))
+  if (! test || ! (part = fill_cut (hole, box, error)))
     return FALSE;
-  if (! choose_test (part, crop->radius, test))
+  if (! choose_test (part, crop->radius, test + pixels, test))
     return TRUE;
   if (! (picture = diffusion_picture_copy (truth, error)))
     return FALSE;
-  for (gsize i = 0; i < (gsize) box.width * (gsize) box.height; i++)
+  for (gsize i = 0; i < pixels; i++)
     if (test[i])
       {
         part->data[i] = 1;

@@ -151,10 +151,10 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
                    const DiffusionInpaintOptions *inpaint, const DiffusionOptions *options, GCancellable *cancellable,
                    GError **error)
 {
-  Regions              regions = { .count = 0 };
-  g_autofree gboolean *filled = NULL;
-  guint                labels = 0;
-  DiffusionNoise       noise;
+  Regions                 regions = { .count = 0 };
+  core_autofree gboolean *filled = NULL;
+  guint                   labels = 0;
+  DiffusionNoise          noise;
   gboolean success = check_arguments (picture, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error);
 
   if (success && model_get_checkpoint (model))
@@ -166,7 +166,8 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
   success = success && find_noise (picture, mask, inpaint->noise, &noise, error);
   for (int i = 0; i < regions.count; i++)
     labels = MAX (labels, regions.regions[i].group);
-  filled = g_new0 (gboolean, (gsize) labels + 1);
+  filled = success ? core_alloc0 ((gsize) labels + 1, sizeof (gboolean), error) : NULL;
+  success = filled != NULL;
   for (int i = 0; success && i < regions.count; i++)
     {
       success = fill_region (model, picture, mask, inpaint, &noise, &regions, i, filled, options, cancellable, error);

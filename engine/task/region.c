@@ -2,6 +2,7 @@
 #include "region.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A region is thin when no disc of this radius fits into it: strokes of a pen, scratches, letters. */
@@ -115,19 +116,20 @@ find_box (const DiffusionPicture *mask)
   return x1 > x0 ? (DiffusionBox){ x0, y0, x1 - x0, y1 - y0 } : (DiffusionBox){ 0, 0, 0, 0 };
 }
 
-/* Gives one connected region its label; returns its box in the picture.  todo: a stack of pixels' places. */
-static DiffusionBox
-flood (const DiffusionPicture *mask, Regions *regions, int x, int y, guint32 label, GArray *todo)
+/* Gives one connected region its label, and tells its box in the picture.  todo: a stack of pixels' places. */
+static gboolean
+flood (const DiffusionPicture *mask, Regions *regions, int x, int y, Region *region, CoreArray *todo, GError **error)
 {
   DiffusionBox outer = regions->box, box = { x, y, 1, 1 };
   guint64      place = (guint64) (guint32) y << 32 | (guint32) x;
+  guint32      label = region->group;
 
-  g_array_append_val (todo, place);
+  if (! core_array_add (todo, &place, sizeof place, error))
+    return FALSE;
   regions->labels[(gsize) (y - outer.y) * (gsize) outer.width + (gsize) (x - outer.x)] = label;
-  while (todo->len > 0)
+  while (todo->count > 0)
     {
-      place = g_array_index (todo, guint64, todo->len - 1);
-      g_array_set_size (todo, todo->len - 1);
+      place = ((const guint64 *) todo->data)[--todo->count];
       x = (int) (guint32) place;
       y = (int) (place >> 32);
       box = region_join_boxes (box, (DiffusionBox){ x, y, 1, 1 });
@@ -140,10 +142,12 @@ flood (const DiffusionPicture *mask, Regions *regions, int x, int y, guint32 lab
               continue;
             *at = label;
             place = (guint64) (guint32) v << 32 | (guint32) u;
-            g_array_append_val (todo, place);
+            if (! core_array_add (todo, &place, sizeof place, error))
+              return FALSE;
           }
     }
-  return box;
+  region->box = box;
+  return TRUE;
 }
 
 /* How far a region's innermost pixel is from the nearest known one; beyond the picture's edge nothing is known. */
@@ -194,14 +198,16 @@ choose_crop (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpain
 }
 
 /* Makes regions of one kind that lie close together one: letters, say. */
-static void
-merge_regions (const DiffusionPicture *mask, Regions *regions)
+static gboolean
+merge_regions (const DiffusionPicture *mask, Regions *regions, GError **error)
 {
-  guint32 *names = g_new (guint32, (gsize) regions->count + 1);
-  gsize    pixels = (gsize) regions->box.width * (gsize) regions->box.height;
-  int      count = 0;
-  gboolean many = regions->count > REGIONS_MOST;
+  core_autofree guint32 *names = core_alloc ((gsize) regions->count + 1, sizeof (guint32), error);
+  gsize                  pixels = (gsize) regions->box.width * (gsize) regions->box.height;
+  int                    count = 0;
+  gboolean               many = regions->count > REGIONS_MOST;
 
+  if (! names)
+    return FALSE;
   for (int i = 0; i <= regions->count; i++)
     names[i] = (guint32) i;
   for (gboolean again = TRUE; again;)
@@ -239,11 +245,11 @@ merge_regions (const DiffusionPicture *mask, Regions *regions)
     if (regions->regions[i].group)
       regions->regions[count++] = regions->regions[i];
   regions->count = count;
-  g_free (names);
+  return TRUE;
 }
 
 static int
-compare_regions (gconstpointer a, gconstpointer b, gpointer data)
+compare_regions (gconstpointer a, gconstpointer b)
 {
   const Region *one = a, *other = b;
 
@@ -255,9 +261,9 @@ compare_regions (gconstpointer a, gconstpointer b, gpointer data)
 gboolean
 regions_find (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, Regions *regions, GError **error)
 {
-  g_autoptr (GArray) list = g_array_new (FALSE, TRUE, sizeof (Region));
-  g_autoptr (GArray) todo = g_array_new (FALSE, FALSE, sizeof (guint64));
+  CoreArray    list = { 0 }, todo = { 0 };
   DiffusionBox box = find_box (mask);
+  gboolean     success;
 
   *regions = (Regions){ .box = box };
   if (box.width == 0)
@@ -267,27 +273,27 @@ regions_find (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpai
       return FALSE;
     }
   regions->labels = core_alloc0 ((gsize) box.width * (gsize) box.height, sizeof (guint32), error);
-  if (! regions->labels)
-    return FALSE;
-  for (int y = box.y; y < box.y + box.height; y++)
-    for (int x = box.x; x < box.x + box.width; x++)
+  success = regions->labels != NULL;
+  for (int y = box.y; y < box.y + box.height && success; y++)
+    for (int x = box.x; x < box.x + box.width && success; x++)
       if (mask->data[(gsize) y * (gsize) mask->width + (gsize) x] > 0 && ! regions_label (regions, x, y))
         {
-          Region region = { .group = list->len + 1 };
+          Region region = { .group = (guint) list.count + 1 };
 
-          region.box = flood (mask, regions, x, y, region.group, todo);
-          g_array_append_val (list, region);
+          success = flood (mask, regions, x, y, &region, &todo, error)
+                    && core_array_add (&list, &region, sizeof region, error);
         }
-  regions->count = (int) list->len;
-  regions->regions = (Region *) (void *) g_array_free (g_steal_pointer (&list), FALSE);
-  for (int i = 0; i < regions->count; i++)
+  core_array_clear (&todo);
+  regions->count = (int) list.count;
+  regions->regions = list.data;
+  for (int i = 0; i < regions->count && success; i++)
     {
-      if (! measure_radius (mask, regions, &regions->regions[i], error))
-        return FALSE;
+      success = measure_radius (mask, regions, &regions->regions[i], error);
       choose_crop (mask, inpaint, &regions->regions[i]);
     }
-  merge_regions (mask, regions);
-  g_qsort_with_data (regions->regions, regions->count, sizeof (Region), compare_regions, NULL);
+  if (! success || ! merge_regions (mask, regions, error))
+    return FALSE;
+  qsort (regions->regions, (gsize) regions->count, sizeof (Region), compare_regions);
   return TRUE;
 }
 
@@ -295,7 +301,7 @@ void
 regions_clear (Regions *regions)
 {
   core_free (regions->labels);
-  g_free (regions->regions);
+  core_free (regions->regions);
   *regions = (Regions){ 0 };
 }
 
@@ -323,8 +329,9 @@ region_make_cover (const Region *region, const Regions *regions, const Diffusion
   DiffusionBox crop = region->crop;
   g_autoptr (DiffusionPicture) cover = diffusion_picture_new (crop.width, crop.height, 1, error);
   g_autoptr (DiffusionPicture) outside = cover ? diffusion_picture_new (crop.width, crop.height, 1, error) : NULL;
-  g_autofree float *line = g_new (float, (gsize) MAX (crop.width, crop.height));
-  g_autoptr (DiffusionPicture) inside = outside ? diffusion_picture_new (crop.width, crop.height, 1, error) : NULL;
+  core_autofree float *line
+      = outside ? core_alloc ((gsize) MAX (crop.width, crop.height), sizeof (float), error) : NULL;
+  g_autoptr (DiffusionPicture) inside = line ? diffusion_picture_new (crop.width, crop.height, 1, error) : NULL;
   gsize i = 0;
 
   if (! inside)

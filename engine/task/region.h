@@ -23,7 +23,7 @@ typedef struct
 {
   DiffusionBox box;     /* what the labels cover */
   guint32     *labels;  /* a region's number for each pixel, 0: none; core_free () */
-  Region      *regions; /* thin ones first; g_free () */
+  Region      *regions; /* thin ones first; core_free () */
   int          count;
 } Regions;
 
