@@ -149,6 +149,100 @@ test_train_disk (void)
   g_assert_cmpint (entries, ==, 0);
 }
 
+/* A square hole in a picture of 200 x 150 pixels. */
+static char *
+make_hole (void)
+{
+  static const char head[] = "P5 200 150 255\n";
+  g_autoptr (GString) text = g_string_new (head);
+  char *path = in_folder ("disk-mask.pgm");
+
+  for (int i = 0; i < 200 * 150; i++)
+    g_string_append_c (text, i % 200 / 30 == 2 && i / 200 / 30 == 2 ? '\xff' : '\0');
+  file_store (path, text->str, text->len);
+  return path;
+}
+
+/* Each command that writes a picture, or many in a file, on a disk that has no room, then on one that is locked: a
+ * sentence, and neither a part of the output nor anything else is left. */
+static void
+test_output_disk (void)
+{
+  g_autofree char  *in = make_png ("disk.png", 200, 150, 3, 8, 40), *mask = make_hole (), *pictures = get_pictures ();
+  const char       *model = get_model ();
+  const char *const commands[][12] = {
+    { "denoise", in, "out.png", "--noise", "2", "--model", model },
+    { "denoise", in, "out.jpg", "--noise", "2", "--model", model },
+    { "denoise", in, "out.tif", "--noise", "2", "--model", model },
+    { "denoise", in, "out.ppm", "--noise", "2", "--model", model },
+    { "inpaint", in, mask, "out.png", "--steps", "1", "--model", model },
+    { "regenerate", in, "out.png", "--steps", "1", "--strength", "0.1", "--model", model },
+    { "generate", "out.png", "--width", "128", "--height", "128", "--steps", "1", "--model", model },
+    { "forward", in, "out.png", "--noise", "40" },
+    { "show", in, "out.png", "--model", model },
+    { "pack", pictures, "out.corpus" },
+  };
+  g_autofree char *disk = in_folder ("output-disk");
+  int              refusals = 0;
+
+  g_assert_cmpint (g_mkdir (disk, 0755), ==, 0);
+  for (gsize i = 0; i < 2 * G_N_ELEMENTS (commands); i++)
+    {
+      gboolean    locked = i >= G_N_ELEMENTS (commands);
+      const char *arguments[13] = { NULL };
+      g_auto (Result) result = { 0 };
+      g_autofree char *out = NULL;
+      int              entries;
+
+      for (int k = 0; k < 12; k++)
+        {
+          arguments[k] = commands[i % G_N_ELEMENTS (commands)][k];
+          if (arguments[k] && g_str_has_prefix (arguments[k], "out."))
+            arguments[k] = out = g_build_filename (disk, arguments[k], NULL);
+        }
+      if (mount ("none", disk, "tmpfs", locked ? MS_RDONLY : 0, "size=8k") != 0)
+        {
+          g_test_skip ("a file system can only be mounted by root");
+          return;
+        }
+      result = run_with (arguments, 0);
+      entries = count_entries (disk);
+      umount2 (disk, MNT_DETACH);
+      g_test_message ("%s %s: %d, %s", arguments[0], out, result.status, result.err);
+      assert_refused (&result, g_strerror (locked ? EROFS : ENOSPC));
+      g_assert_cmpint (entries, ==, 0);
+      refusals++;
+    }
+  g_print ("# measured: %d outputs on full and on locked disks, each refused with the reason\n", refusals);
+}
+
+/* The pictures of how training goes on are a comfort: where they cannot be written, the model still is. */
+static void
+test_curve_disk (void)
+{
+  g_autofree char *pictures = get_pictures (), *out = in_folder ("comfort.safetensors");
+  g_autofree char *progress = in_folder ("comfort.progress");
+
+  g_assert_cmpint (g_mkdir (progress, 0755), ==, 0);
+  for (int locked = 0; locked < 2; locked++)
+    {
+      g_auto (Result) result = { 0 };
+
+      if (mount ("none", progress, "tmpfs", locked ? MS_RDONLY : 0, "size=8k") != 0)
+        {
+          g_test_skip ("a file system can only be mounted by root");
+          return;
+        }
+      g_unlink (out);
+      result = RUN ("train", "--data", pictures, "--out", out, "--samples", "16", TINY);
+      umount2 (progress, MNT_DETACH);
+      g_assert_cmpint (result.status, ==, 0);
+      g_assert_nonnull (strstr (result.err, "could be written"));
+      g_assert_nonnull (strstr (result.err, g_strerror (locked ? EROFS : ENOSPC)));
+      FINE ("info", out);
+    }
+}
+
 /* ---- others at work ---- */
 
 static void
@@ -265,7 +359,8 @@ test_system_calls (void)
 
 static const CliTest tests[] = {
   { "faults/memory-limits", test_memory_limits },   { "faults/kill-checkpoint", test_kill_checkpoint },
-  { "faults/train-disk", test_train_disk },         { "faults/two-runs", test_two_runs },
+  { "faults/train-disk", test_train_disk },         { "faults/output-disk", test_output_disk },
+  { "faults/curve-disk", test_curve_disk },         { "faults/two-runs", test_two_runs },
   { "faults/replaced-model", test_replaced_model }, { "faults/system-calls", test_system_calls },
 };
 
