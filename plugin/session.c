@@ -40,7 +40,7 @@ typedef struct
   gboolean unusable; /* that model */
 
   GCancellable *cancellable;
-  gint64        start;
+  gint64        start, cancelled; /* of the run */
 } Session;
 
 static const double EIGHT_BIT = 255.0, MEGABYTE = 1e6;
@@ -489,8 +489,11 @@ run_progress (double fraction, gpointer data)
 static void
 run_response (GtkDialog *window, int response, Session *session)
 {
-  if (response == GTK_RESPONSE_CANCEL || response == GTK_RESPONSE_DELETE_EVENT)
-    g_cancellable_cancel (session->cancellable);
+  if (response != GTK_RESPONSE_CANCEL && response != GTK_RESPONSE_DELETE_EVENT)
+    return;
+  if (! session->cancelled)
+    session->cancelled = g_get_monotonic_time ();
+  g_cancellable_cancel (session->cancellable);
 }
 
 /* GtkDialog turns closing the window into a response, and would then destroy it. */
@@ -527,6 +530,9 @@ run (Session *session, double *noise_used, GError **error)
 
   g_debug ("run: took %.2f s, %.1f MB", (g_get_monotonic_time () - session->start) / (double) G_USEC_PER_SEC,
            cost_get_peak () / MEGABYTE);
+  if (session->cancelled)
+    g_debug ("run: stopped %" G_GINT64_FORMAT " ms after Cancel",
+             (g_get_monotonic_time () - session->cancelled) / 1000);
   g_signal_handler_disconnect (session->window, response);
   g_signal_handler_disconnect (session->window, delete_event);
   return success;

@@ -65,15 +65,16 @@ static void
 add_labelled (UiDialog *dialog, GtkWidget *fields, const char *text, const char *tip, GtkWidget *widget,
               GtkWidget *target)
 {
-  GtkWidget *row = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
-  GtkWidget *label = gtk_label_new_with_mnemonic (text);
+  GtkWidget       *row = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkWidget       *label = gtk_label_new_with_mnemonic (text);
+  g_autofree char *name = gimp_strip_uline (text);
 
   gtk_label_set_xalign (GTK_LABEL (label), 0);
   gtk_label_set_mnemonic_widget (GTK_LABEL (label), target);
   gtk_size_group_add_widget (dialog->labels, label);
   gtk_widget_set_tooltip_text (target, tip);
   gtk_widget_set_tooltip_text (label, tip);
-  ui_toolkit_set_name (target, gtk_label_get_text (GTK_LABEL (label)), tip);
+  ui_toolkit_set_name (target, name, tip);
   gtk_box_pack_start (GTK_BOX (row), label, FALSE, FALSE, 0);
   gtk_box_pack_start (GTK_BOX (row), widget, TRUE, TRUE, 0);
   gtk_box_pack_start (GTK_BOX (fields), row, FALSE, FALSE, 0);

@@ -327,13 +327,19 @@ add_button (UiPresets *presets, GtkWidget *row, const char *label, const char *n
 GtkWidget *
 ui_presets_get_widget (UiPresets *presets, GtkWidget **target)
 {
-  GtkWidget *row = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkWidget    *row = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, SPACING);
+  GtkSizeGroup *buttons = gtk_size_group_new (GTK_SIZE_GROUP_HORIZONTAL);
+  GtkWidget    *save;
 
   presets->list = *target = gtk_combo_box_text_new ();
   gtk_box_pack_start (GTK_BOX (row), presets->list, TRUE, TRUE, 0);
-  add_button (presets, row, "_+", C_ ("tip", "Save these settings as a preset of your own"), G_CALLBACK (save_clicked));
+  save = add_button (presets, row, "_+", C_ ("tip", "Save these settings as a preset of your own"),
+                     G_CALLBACK (save_clicked));
   presets->remove
       = add_button (presets, row, "_-", C_ ("tip", "Remove this preset of your own"), G_CALLBACK (remove_clicked));
+  gtk_size_group_add_widget (buttons, save);
+  gtk_size_group_add_widget (buttons, presets->remove);
+  g_object_unref (buttons);
   fill_list (presets);
   g_signal_connect (presets->list, "changed", G_CALLBACK (list_changed), presets);
   g_signal_connect (presets->config, "notify", G_CALLBACK (config_changed), presets);

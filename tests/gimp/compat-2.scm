@@ -72,3 +72,6 @@
 
 (define (regenerate mode image drawable strength structure steps sampler seed output model)
   (plug-in-diffusion-regenerate mode image drawable strength structure steps sampler seed output model))
+
+(define (select-polygon image points)
+  (gimp-image-select-polygon image CHANNEL-OP-REPLACE (length points) (list->vector points)))

@@ -87,3 +87,6 @@
                                 #:strength strength #:structure structure #:steps steps
                                 #:sampler (sampler-name sampler) #:seed seed #:output (output-name output)
                                 #:model model))
+
+(define (select-polygon image points)
+  (gimp-image-select-polygon image CHANNEL-OP-REPLACE (list->vector points)))

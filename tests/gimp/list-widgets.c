@@ -132,6 +132,8 @@ list (GtkWidget *widget, gpointer data)
           && gtk_spin_button_get_digits (GTK_SPIN_BUTTON (widget)) == 2)
         listing->strength = GTK_SPIN_BUTTON (widget);
     }
+  if (GTK_IS_EXPANDER (widget) && ! gtk_expander_get_expanded (GTK_EXPANDER (widget)))
+    return;
   /* What a control is made of is its own affair. */
   if (GTK_IS_CONTAINER (widget) && ! GTK_IS_COMBO_BOX (widget) && (! GTK_IS_BUTTON (widget)))
     gtk_container_foreach (GTK_CONTAINER (widget), list, data);

@@ -1,0 +1,190 @@
+# gimp-diffusion: a diffusion model engine for photographs
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inpaint and regenerate with their dialogs, in a GIMP with windows: the preview comes coarse first, and settings, seed, new layers and Cancel do what
+they say."""
+import re
+import sys
+import time
+
+import gimptest
+import pictures
+import window
+from window import CHANGED, HEIGHT, WIDTH, wait_until
+
+SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 130 90 150 130)'
+CALLS = {'inpaint': '(inpaint RUN-INTERACTIVE image layer 12 0 0 0 -1 -1 -1 1 0 "")',
+         'regenerate': '(regenerate RUN-INTERACTIVE image layer 0.4 0.5 12 0 0 0 "")'}
+TITLES = {'inpaint': 'Inpaint Selection with Diffusion', 'regenerate': 'Regenerate with Diffusion'}
+
+
+def script(session, name):
+    session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), SELECTION)
+    for stage in ('escape', 'stop', 'layer'):
+        session.add('(stage "%s" (lambda () %s))' % (stage, CALLS[name]))
+        session.add_dump(stage)
+    session.add('(stage "layers" (lambda () (describe image)))')
+    session.add('(stage "recorded" (lambda () (gimp-item-get-parasite (car (layers image)) "gimp-diffusion")))')
+
+
+def seen(picture):
+    """The part of a picture of the dialog where the layer is seen."""
+    return pictures.crop(picture, 0, 0, 480, 440)
+
+
+def count(session, pattern):
+    return len(re.findall(pattern, session.read('output.txt')))
+
+
+class Driver:
+    def __init__(self, session, name):
+        self.session, self.name, self.tap, self.screen = session, name, session.tap, session.screen
+        self.window = None
+
+    def open(self):
+        self.window = self.session.dialog(TITLES[self.name])
+        if not self.window:
+            self.session.screenshot('no-dialog-' + self.name)
+        return self.window
+
+    def say(self, what, problem):
+        self.tap.check('%s: %s' % (self.name, what), problem)
+
+    def computed(self, change):
+        """Waits for the preview after a change, and returns how the window looks then."""
+        before = count(self.session, rb'preview: computed')
+        change()
+        wait_until(lambda: count(self.session, rb'preview: computed') > before)
+        return self.screen.settle(self.window)
+
+    def differs(self, what, change, before):
+        after = self.computed(change)
+        self.session.screenshot('%s-%s' % (self.name, what.split()[-1]), self.window)
+        self.say('the preview follows ' + what, None if pictures.different_pixels(seen(before), seen(after)) > CHANGED // 2 else 'it looks the same')
+        return after
+
+    def check_first(self):
+        """What the plug-in logged of the first preview: painted while it was computed, from coarse to fine."""
+        text = self.session.read('output.txt').split(b'preview: computed')[0]
+        steps = [tuple(map(int, step)) for step in re.findall(rb'preview: step (\d+) of \d+, reduced by (\d+)', text)]
+        painted = text.count(b'preview: painted a step')
+        sizes = [size for _, size in steps]
+        wrong = None
+        if not painted or len(steps) < 4:
+            wrong = '%d steps, of which %d were painted' % (len(steps), painted)
+        elif sizes != sorted(sizes, reverse=True) or sizes[-1] != 1 or (self.name == 'inpaint' and sizes[0] < 2):
+            wrong = 'reduced by %s' % sizes
+        self.say('the preview is seen while it is computed, coarse first', wrong)
+
+    def check_settings(self):
+        session, screen = self.session, self.screen
+        wait_until(lambda: count(session, rb'preview: computed'))
+        screen.keys(self.window, 'alt+i')
+        first = screen.settle(self.window)
+        self.check_first()
+        more = lambda: screen.enter(self.window, 'alt+t', '0.9' if self.name == 'regenerate' else '0')
+        second = self.differs('strength' if self.name == 'regenerate' else 'texture', more, first)
+        dice = self.differs('the dice', lambda: screen.keys(self.window, 'alt+w'), second)
+        again = self.computed(lambda: screen.enter(self.window, 'alt+d', '0'))
+        other = pictures.different_pixels(seen(again), seen(second))
+        self.say('the same seed shows the same again', None if other == 0 and seen(dice) != seen(second) else '%d pixels are others' % other)
+        return again
+
+    def check_expander(self, before):
+        self.screen.keys(self.window, 'alt+n')
+        shown = wait_until(lambda: pictures.different_pixels(before, self.screen.picture(self.window)) > CHANGED // 2, 10)
+        opened = self.screen.settle(self.window)
+        self.session.screenshot(self.name + '-advanced', self.window)
+        self.say('Advanced opens', None if shown else 'nothing changed')
+        self.differs('the sampler', lambda: self.screen.keys(self.window, 'alt+a', 'Down'), opened)
+
+    def check_change_in_mid_preview(self):
+        """Another seed while the preview computes: the old work ends soon, the interface goes on meanwhile."""
+        for seed in ('11', '12', '13'):
+            self.screen.enter(self.window, 'alt+d', seed)
+            time.sleep(0.5)
+        self.computed(lambda: self.screen.enter(self.window, 'alt+d', '0'))
+
+    def check_cancel(self, stage):
+        session, screen = self.session, self.screen
+        screen.enter(self.window, 'alt+e', '400')
+        screen.enter(self.window, 'alt+d', '1')
+        screen.keys(self.window, 'alt+o')
+        time.sleep(1.5)
+        early = session.result(stage, 0.1)
+        start = time.monotonic()
+        screen.keys(self.window, 'alt+c')
+        session.result(stage)
+        seconds = time.monotonic() - start
+        session.result(stage + '-dumped')
+        self.say('Cancel in mid-run leaves the layer untouched', 'the run had ended before' if early
+                 else None if session.read('out-%s.raw' % stage) == session.read('in-colour.raw') else 'the layer was changed')
+        # The plug-in's own clock; xdotool, GIMP and what else the machine does take the rest.
+        stopped = [int(ms) for ms in re.findall(rb'run: stopped (\d+) ms', session.read('output.txt'))]
+        print('# %s: stopped within %s ms, and %.2f s after the key the script went on' % (self.name, stopped, seconds))
+        self.say('Cancel acts within half a second', None if stopped and stopped[0] < 500 and seconds < 5 else '%s ms, %.2f s' % (stopped, seconds))
+
+    def check_new_layer(self):
+        session, screen = self.session, self.screen
+        screen.keys(self.window, 'alt+y', 'Down')
+        screen.settle(self.window)
+        screen.keys(self.window, 'alt+o')
+        result = session.result('layer')
+        session.result('layer-dumped')
+        layers, record = session.result('layers') or '', session.result('recorded') or ''
+        title = {'inpaint': 'Inpainted', 'regenerate': 'Regenerated'}[self.name]
+        self.say('a new layer with a mask, the old one as it was', None if '(%s 1 1)' % title in layers
+                 and session.read('out-layer.raw') == session.read('in-colour.raw') else '%s %s' % (result, layers))
+        self.say('the settings are kept with the new layer', None if "'output': <'new-layer'>" in record else record)
+
+
+def check_pace(session, name):
+    """By what the plug-in logged: a change stops the preview within 0.2 s, and the interface never computes for longer than 50 ms."""
+    stops = sorted(int(ms) for ms in re.findall(r'preview: stopped (\d+) ms', session.gimp.output))
+    worked = [int(ms) for ms in re.findall(r'preview: held up for \d+ ms, of which (\d+) ms', session.gimp.output)]
+    print('# %s: the preview stopped within %s ms; the interface computed up to %s ms at a stretch' % (name, stops, max(worked, default=0)))
+    session.tap.check(name + ': a change stops the preview within 0.2 s', None if stops and stops[len(stops) // 2] < 200 else 'it took %s ms' % stops)
+    session.tap.check(name + ': the preview never keeps the interface longer than 50 ms', None if max(worked, default=0) <= 50
+                      else 'it computed for %s ms' % worked)
+
+
+def run(options, tap, model, name):
+    session = window.Session(options, tap, model)
+    session.language = 'English, ' + name
+    driver = Driver(session, name)
+    try:
+        script(session, name)
+        session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
+        if driver.open():
+            driver.check_expander(driver.check_settings())
+            driver.check_change_in_mid_preview()
+            session.screen.keys(driver.window, 'Escape')
+            result = session.result('escape')
+            session.result('escape-dumped')
+            driver.say('Escape closes the dialog without a change', None if result and session.read('out-escape.raw') == session.read('in-colour.raw')
+                       else result)
+        if driver.open():
+            session.screen.settle(driver.window)
+            driver.check_cancel('stop')
+        if driver.open():
+            session.screen.settle(driver.window)
+            driver.check_new_layer()
+    except OSError as error:
+        session.screenshot('failed-' + name)
+        tap.check(name + ': the session comes to its end', error)
+    finally:
+        session.end()
+    check_pace(session, name)
+
+
+def main():
+    options = gimptest.parse_arguments(__doc__)
+    tap = gimptest.Tap()
+    window.skip_without_tools()
+    with gimptest.test_model(options) as model:
+        for name in CALLS:
+            run(options, tap, model, name)
+    return tap.end()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
