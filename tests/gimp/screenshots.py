@@ -21,12 +21,12 @@ NOISY, FOREST, TERRACES = (os.path.join(DATA, name) for name in ('high-iso.jpg',
 # The road in the forest.
 ROAD = (104, 184, 122, 186, 118, 200, 100, 212, 98, 226, 110, 244, 135, 258, 165, 270, 190, 287, 130, 287, 104, 268, 78, 246, 70, 226, 78, 208)
 
-# Name, title, photograph, selection, call, and the keys that are pressed before the picture is taken.
+# Name, title, photograph, selection, call, and the keys that are pressed before the picture is taken (another model is the next one in the list).
 DIALOGS = [
     ('denoise', 'Denoise with Diffusion', NOISY, '', '(denoise RUN-INTERACTIVE image layer 0 1 1 0 "")', []),
     ('inpaint', 'Inpaint Selection with Diffusion', FOREST, "(select-polygon image '%s)" % str(ROAD).replace(',', ''),
      '(inpaint RUN-INTERACTIVE image layer 16 0 0 0 -1 -1 -1 1 0 "")', ['ctrl+Left'] * 4),
-    ('regenerate', 'Regenerate with Diffusion', TERRACES, '', '(regenerate RUN-INTERACTIVE image layer 0.6 0.5 20 0 0 0 "painting")', []),
+    ('regenerate', 'Regenerate with Diffusion', TERRACES, '', '(regenerate RUN-INTERACTIVE image layer 0.4 0.5 20 0 0 0 "")', ['alt+m', 'Down']),
 ]
 
 
@@ -72,8 +72,9 @@ def main():
             session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
             dialog = session.dialog(title)
             if dialog:
+                window.wait_until(lambda: window.results(session))
                 session.screen.keys(dialog, *keys)
-                window.wait_until(lambda: b'preview: computed' in session.read('output.txt'))
+                window.wait_until(lambda: window.results(session) > ('alt+m' in keys))
                 session.screen.tool('mousemove', '--window', dialog, 2, 2)
                 session.screen.settle(dialog, 2)
             session.screenshot(name, dialog)
