@@ -20,9 +20,8 @@ enum
   PROGRESS_MS = 100,
   /* Events to handle between two strips of rows: enough for any dialog, and an end even if a source is always ready. */
   MAX_EVENTS = 32,
-  /* Pixels: a region of more than WHOLE_MOST is denoised in bands of BAND, so that memory does not grow with it. */
-  WHOLE_MOST = 32 * 1000 * 1000,
-  BAND = 12 * 1000 * 1000
+  /* Pixels of a band, so that memory does not grow with the layer. */
+  BAND = 8 * 1000 * 1000
 };
 
 static const double EIGHT_BIT = 255.0;
@@ -533,7 +532,7 @@ process_get_band (const Filter *filter, const Settings *settings, const Diffusio
   const int rows = BAND / width;
 
   /* Many steps would spend most of their time on the margins. */
-  return filter->kind == FILTER_DENOISE && ! makes_layers (settings) && (gint64) width * height > WHOLE_MOST
+  return filter->kind == FILTER_DENOISE && ! makes_layers (settings) && (gint64) width * height > REGION_WHOLE_MOST
                  && 2 * get_band_margin (settings, model) <= rows
              ? rows
              : 0;

@@ -21,8 +21,8 @@ enum
   HOLE_CONTEXT = 512,
   HOLE_GROW = 16,
 
-  /* Pixels from which on an estimate is made of a sample: many more than it looks at. */
-  SAMPLE_MOST = 16 * 1000 * 1000
+  /* Pixels of a sample: several times what an estimate looks at. */
+  SAMPLE = 4 * 1000 * 1000
 };
 
 /* The engine must cope with noise that swings below black or above white, but not with the sun in a linear HDR picture:
@@ -33,7 +33,7 @@ static const float LOWEST = -1.0f, HIGHEST = 2.0f;
 static const float UNCHANGED = 1e-6f;
 
 /* Bytes of pixels that GEGL may keep in this process; it would take half of the machine's memory. */
-static const guint64 TILE_CACHE = 128 * 1000 * 1000;
+static const guint64 TILE_CACHE = 64 * 1000 * 1000;
 
 /* Buffers for one strip of rows. */
 typedef struct
@@ -265,9 +265,9 @@ region_new_sample (HostDrawable drawable, int margin, GError **error)
 
   if (! region_find_selected (drawable, &selected, error))
     return NULL;
-  apart = (int) ((gint64) selected.width * selected.height / SAMPLE_MOST) + 1;
-  if (apart == 1)
+  if ((gint64) selected.width * selected.height <= REGION_WHOLE_MOST)
     return region_new_selected (drawable, margin, TRUE, error);
+  apart = (int) ((gint64) selected.width * selected.height / SAMPLE);
   /* Only whole strips; a selection that is less than one high is no such case. */
   strips = MAX (selected.height / (STRIP * apart), 1);
   thinned = (GeglRectangle){ selected.x, selected.y, selected.width, MIN (strips * STRIP, selected.height) };

@@ -34,6 +34,13 @@ typedef struct
   int         selection_x, selection_y; /* the drawable's place in the image */
 } Region;
 
+enum
+{
+  /* Pixels of a region that is kept in memory as a whole; what is larger is sampled for an estimate, and denoised in
+   * bands. */
+  REGION_WHOLE_MOST = 32 * 1000 * 1000
+};
+
 /* Called between strips of rows; FALSE stops. */
 typedef gboolean (*RegionTick) (double fraction, gpointer data, GError **error);
 

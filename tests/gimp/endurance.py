@@ -33,6 +33,7 @@ LONGEST_WAIT = 0.5  # seconds
 MOST_MEMORY = 1e9
 MOST_GROWTH = 8e6  # bytes: what malloc keeps of one run or another
 KILLS_LATE = 0.3   # the share of kills that aim at the end of a run, where the layer is written
+LOST = 15          # seconds after which a press is taken for lost
 PRESSES_EARLY = 0.25  # the share of cancels that come before OK
 
 
@@ -194,19 +195,20 @@ def check_kills(options, tap, model, count, rng):
 
 # ---- cancels --------------------------------------------------------------------------------------------------------
 
-CANCEL_SIZE = (800, 600)
+CANCEL_SIZE = (500, 400)
 # Title, call, and the number of steps with which a run takes some seconds.
 CANCELS = {'denoise': ('Denoise with Diffusion', '(denoise RUN-INTERACTIVE image layer 0 1 1 0 "")', '4'),
            'inpaint': ('Inpaint Selection with Diffusion', inpaint_call('RUN-INTERACTIVE', steps=16), '16'),
            'regenerate': ('Regenerate with Diffusion', regenerate_call('RUN-INTERACTIVE', steps=20), '4')}
 
 
-def press_cancel(session, dialog, stage):
-    """Presses Cancel; the seconds until the procedure has returned.  (The stage's file is written then.)"""
-    session.screen.tool('windowfocus', dialog)
+def press_cancel(session, dialog, stage, key):
+    """Presses a key that cancels; the seconds until the procedure has returned.  (The stage's file is written then.)"""
+    session.screen.tool('windowfocus', '--sync', dialog)
     start = time.time()
-    session.screen.tool('key', '--clearmodifiers', 'alt+c')
-    if not session.result(stage, pause=0.005):
+    session.screen.tool('key', '--clearmodifiers', key)
+    if not session.result(stage, LOST, pause=0.005):
+        session.screen.keys(dialog, key)
         return None
     return os.stat(session.file('stage-' + stage)).st_mtime - start
 
@@ -223,7 +225,7 @@ def check_cancels(options, tap, model, name, count, rng):
     title, call, steps = CANCELS[name]
     session = window.Session(options, tap, model)
     width, height = CANCEL_SIZE
-    define_image(session, width, height, 'RGB', SELECTION % (width // 4, height // 4, 200, 150) if name == 'inpaint' else '')
+    define_image(session, width, height, 'RGB', SELECTION % (width // 4, height // 4, 140, 110) if name == 'inpaint' else '')
     session.add('(gimp-display-new image)')
     dump(session, 'start')
     session.add('(stage "start" (lambda () #t))')
@@ -246,15 +248,21 @@ def check_cancels(options, tap, model, name, count, rng):
         whole = time.monotonic() - begin
         for i in range(tries):
             early = rng.random() < PRESSES_EARLY
-            dialog = start_run(session, title, steps) if not early else session.dialog(title)
+            dialog = session.dialog(title)
+            session.screen.settle(dialog, 0.2)  # before it is drawn no key goes to it
+            if not early:
+                start_run(session, title, steps)
             time.sleep(rng.random() * (2 if early else whole))
             late = os.path.exists(session.file('stage-run-%d' % i))
-            wait = press_cancel(session, dialog, 'run-%d' % i)
-            if wait is None or not session.result('dumped-%d' % i):
+            # GIMP's own window, which has a menu by the button's mnemonic, may take the focus back while the dialog is new.
+            wait = press_cancel(session, dialog, 'run-%d' % i, 'Escape' if early else 'alt+c')
+            if wait is None:
+                problems.append('press %d (%s): lost, or of no effect for %d s' % (i, 'early' if early else 'running', LOST))
+            if not session.result('dumped-%d' % i):
                 problems.append('press %d: the procedure does not return' % i)
                 break
             unchanged = read_dump(session, str(i)) == start
-            if late or wait < 0 or not unchanged and 'OK' in session.result('run-%d' % i):
+            if late or wait is None or wait < 0 or not unchanged and 'OK' in session.result('run-%d' % i):
                 continue
             waits.append((wait, 'early' if early else 'running'))
             if not unchanged:
