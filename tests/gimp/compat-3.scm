@@ -23,7 +23,7 @@
 
 ; Pixels high.
 (define (text-new image text size)
-  (car (gimp-text-layer-new image text (car (gimp-font-get-by-name "DejaVu Sans")) size UNIT-PIXEL)))
+  (car (gimp-text-layer-new image text (car (gimp-context-get-font)) size UNIT-PIXEL)))
 
 (define (pixels drawable load save mask)
   (plug-in-test-pixels #:drawable drawable #:load load #:save save #:mask mask))

@@ -158,6 +158,11 @@ class Case(Layer):
         pixels = np.frombuffer(self.before, NUMBERS[self.kind]).reshape(self.height, self.width, self.components)
         return pixels[..., -1] > 0 if self.has_alpha else np.ones(pixels.shape[:2], bool)
 
+    def finite(self):
+        with np.errstate(over='ignore'):
+            pixels = np.frombuffer(self.before, NUMBERS[self.kind]).astype('f4')
+        return np.isfinite(pixels).reshape(self.height, self.width, self.components).all(2)
+
     def title(self):
         p = self.properties
         return '%s %dx%d %s%s %s, %s, %s, %s, %s' % (
@@ -282,8 +287,8 @@ def expected_error(case, mask, meets):
     if mask is not None and not mask.any():
         return ''
     if inpaint and mask.all():
-        # Where all is transparent there is nothing to do.
-        return 'unselected' if case.visible().any() else ''
+        # Where all is transparent, or no number as 32-bit floats, there is nothing to do.
+        return 'unselected' if (case.visible() & case.finite()).any() else ''
     return None
 
 
