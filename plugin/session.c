@@ -34,6 +34,7 @@ typedef struct
   DiffusionNoise noise;
   Pace           pace;
   double         fill_seconds; /* that the preview took to fill all holes; 0: not known */
+  double         fill_bytes;   /* that it had */
 
   char    *model_name; /* that model was loaded for, or failed to */
   gboolean loading;
@@ -79,7 +80,7 @@ get_cost (Session *session, Cost *cost)
   /* The time of inpainting is that of its holes: known when the preview has filled them all. */
   if (session->filter->kind == FILTER_INPAINT && session->fill_seconds > 0)
     {
-      *cost = (Cost){ session->fill_seconds * settings->variants, cost_get_peak () };
+      *cost = (Cost){ session->fill_seconds * settings->variants, session->fill_bytes };
       return TRUE;
     }
   if (! session->prepared || session->pace.pixel == 0 || session->filter->kind == FILTER_INPAINT
@@ -306,6 +307,7 @@ typedef struct
   DiffusionPicture       *step;
   const DiffusionPicture *seen;            /* NULL: nothing yet */
   double                  seconds, pixels; /* that the engine took, and worked on */
+  double                  peak;            /* bytes that the process had meanwhile */
 } Crop;
 
 static gpointer
@@ -341,8 +343,11 @@ preview_compute (gpointer data, GCancellable *cancellable, GError **error)
   Crop                *crop = data;
   const GeglRectangle *outer = &crop->job->region->outer;
   const gint64         start = g_get_monotonic_time ();
-  const gboolean       success = job_compute (crop->job, cancellable, error);
+  gboolean             success;
 
+  cost_reset_peak ();
+  success = job_compute (crop->job, cancellable, error);
+  crop->peak = cost_get_peak ();
   crop->seconds = (g_get_monotonic_time () - start) / (double) G_USEC_PER_SEC;
   crop->pixels = (double) outer->width * outer->height;
   return success;
@@ -434,6 +439,7 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
       return;
     }
   ui_dialog_set_status (session->dialog, NULL);
+  session->fill_bytes = crop->peak;
   session->fill_seconds = has_all_that_is_selected (session, crop) ? crop->seconds : 0;
   /* Many steps are slowed down by being painted: they can only tell that the machine is faster than it was thought. */
   if (crop->pixels >= TELLING_PIXELS)
