@@ -1,6 +1,7 @@
 /* Every back end against the plain reference; every layer's gradient against finite differences.
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "compute/compute.h"
+#include "values.h"
 
 #include <math.h>
 #include <string.h>
@@ -34,18 +35,6 @@ typedef struct
   gsize  n_weights, n_x, n_y;
   float *weights, *bias, *x, *y;
 } Data;
-
-static float *
-new_values (gsize count, guint64 seed, double scale)
-{
-  float *values = g_new (float, count);
-  Random random;
-
-  random_init (&random, seed, 1);
-  for (gsize i = 0; i < count; i++)
-    values[i] = (float) random_range (&random, -scale, scale);
-  return values;
-}
 
 static Data
 data_new (const Case *c)

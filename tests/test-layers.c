@@ -2,22 +2,11 @@
 #include "compute/layers.h"
 #include "compute/winograd.h"
 #include "net/sd/run.h"
+#include "values.h"
 
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
-
-static float *
-new_values (gsize count, guint64 seed, double scale)
-{
-  float *values = g_new (float, count);
-  Random random;
-
-  random_init (&random, seed, 1);
-  for (gsize i = 0; i < count; i++)
-    values[i] = (float) random_range (&random, -scale, scale);
-  return values;
-}
 
 static void
 assert_near (const float *values, const double *expected, gsize count, double tolerance)
