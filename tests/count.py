@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counts the cases of a meson test run: each is a line of TAP.  A program that ends badly without naming a case counts as one failure.
 
-count.py TESTLOG.JSON STATUS: prints what failed and what the tests measured, then `N passed, N failed`; exits 0 only when nothing failed."""
+count.py TESTLOG.JSON STATUS: prints what failed and what the tests measured, the cases of each suite, then `N passed, N failed`; exits 0 only when
+nothing failed."""
+import collections
 import json
 import re
 import sys
@@ -12,12 +14,15 @@ CASE = re.compile(r'^(not )?ok\b[ \d]*(?:- )?(.*?)(?:\s*#\s*(SKIP)\b(.*))?$', re
 
 def main():
     passed = failed = skipped = 0
+    suites = collections.Counter()
     with open(sys.argv[1], encoding='utf-8') as log:
         tests = [json.loads(line) for line in log]
     for test in tests:
         bad = 0
+        suite = test['name'].partition(' / ')[0].rpartition(':')[2]
         for line in test.get('stdout', '').splitlines():
             case = CASE.match(line)
+            suites[suite] += case is not None
             if case and case.group(3):
                 skipped += 1
                 print(f'skipped: {test["name"]}: {case.group(2)}{case.group(4)}')
@@ -37,6 +42,7 @@ def main():
     if not tests or (int(sys.argv[2]) != 0 and failed == 0):
         failed += 1
         print('FAILED: the run itself; its log is build/check.log')
+    print('cases: ' + ', '.join(f'{suite} {count}' for suite, count in sorted(suites.items())))
     print(f'{passed} passed, {failed} failed' + (f', {skipped} skipped' if skipped else ''))
     return failed != 0
 

@@ -20,6 +20,7 @@ from gimptest import scheme_string
 ELLIPSE = '''(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 12 10 44 34)
   (gimp-selection-feather image 6)'''
 RECTANGLE = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 16 12 40 30)'
+SMALL = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 31 20 6 6)'
 INDEXED = '(gimp-image-convert-indexed image CONVERT-DITHER-NONE CONVERT-PALETTE-WEB 0 FALSE FALSE "")'
 GROUP = '''(define group (group-new image)) (gimp-image-insert-layer image group 0 0)
   (gimp-image-insert-layer image (layer-new image 8 8 RGB-IMAGE) group 0)'''
@@ -34,16 +35,21 @@ def add_precisions(suite):
                           Layer(layout, kind, linear), selected_only, before=ELLIPSE)
 
 
+def assign_profile(suite, gamma):
+    """Scheme that gives the image a wide colour profile."""
+    profile = suite.file('gamma %g.icc' % gamma)
+    with open(profile, 'wb') as f:
+        f.write(pictures.icc_profile(gamma))
+    # 2.10 wants a URI here, 3 a path.
+    place = pathlib.Path(profile).as_uri() if suite.gimp.major == '2' else profile
+    return '(gimp-image-set-color-profile-from-file image %s)' % scheme_string(place)
+
+
 def add_colour_spaces(suite):
     """Images with a colour profile; GIMP 3 gives their pixels the profile's space, and has precisions with sRGB's curve in
     any space, which are what 2.10 calls gamma."""
     for gamma in (1.0, 2.2):
-        profile = suite.file('gamma %g.icc' % gamma)
-        with open(profile, 'wb') as f:
-            f.write(pictures.icc_profile(gamma))
-        # 2.10 wants a URI here, 3 a path.
-        place = pathlib.Path(profile).as_uri() if suite.gimp.major == '2' else profile
-        assign = '(gimp-image-set-color-profile-from-file image %s)' % scheme_string(place)
+        assign = assign_profile(suite, gamma)
         for kind, linear in (('u8', 0), ('u8', 1), ('u16', 0), ('float', 0), ('float', 1), ('double', 0)):
             name = 'wide colour profile of gamma %g, %s %s' % (gamma, kind, ['gamma', 'linear'][linear])
             suite.add(name, Layer('RGBA', kind, linear), selected_only, before=assign + ELLIPSE)
@@ -205,25 +211,31 @@ def add_numbers(suite):
               **passed_over)
 
 
-def add_special_values(suite):
+def special_values():
+    """Pictures with values far above white, and with values below black."""
     values = pictures.synthetic(WIDTH, HEIGHT, 'RGB', SIGMA / 255)
     bright = list(values)
     for i in range(0, len(bright), 3 * 50):
         bright[i:i + 3] = [6.5, 8.25, 31.0]
-    dark = [v - 0.4 for v in values]
+    return values, bright, [v - 0.4 for v in values]
 
-    def survives(lowest, highest):
-        def check(status, text, layer):
-            problem = selected_only(status, text, layer)
-            if problem:
-                return problem
-            old, new = layer.colours(layer.before), layer.colours(layer.after)
-            for o, n in zip(old, new):
-                if (o > 5 and n < 1.5) or not math.isfinite(n):
-                    return '%g became %g' % (o, n)
-            return None if min(new) < lowest or max(new) > highest else 'clipped to %g ... %g' % (min(new), max(new))
-        return check
 
+def survives(lowest, highest):
+    """What is outside [0, 1] is still there, and all is finite."""
+    def check(status, text, layer):
+        problem = selected_only(status, text, layer)
+        if problem:
+            return problem
+        old, new = layer.colours(layer.before), layer.colours(layer.after)
+        for o, n in zip(old, new):
+            if (o > 5 and n < 1.5) or not math.isfinite(n):
+                return '%g became %g' % (o, n)
+        return None if min(new) < lowest or max(new) > highest else 'clipped to %g ... %g' % (min(new), max(new))
+    return check
+
+
+def add_special_values(suite):
+    values, bright, dark = special_values()
     for kind in ('half', 'float', 'double'):
         for linear in (0, 1):
             where = '%s %s' % (kind, ['gamma', 'linear'][linear])
@@ -351,9 +363,25 @@ def both_calls():
     return (('inpaint', lambda **more: inpaint_call(**dict(PLAIN, **more))), ('regenerate', regenerate_call))
 
 
+def add_fill_colours(suite, name, call):
+    """Wide and linear layers; regenerating changes all values by a difference, inpainting must not change those around its hole."""
+    _, bright, dark = special_values()
+    for gamma, kind, linear in ((1.0, 'float', 1), (2.2, 'float', 0), (2.2, 'u16', 0)):
+        suite.add('%s, wide colour profile of gamma %g, %s %s' % (name, gamma, kind, ['gamma', 'linear'][linear]), Layer('RGBA', kind, linear),
+                  selected_only, before=assign_profile(suite, gamma) + ELLIPSE, call=call())
+    selection = SMALL if name == 'inpaint' else ''
+    for profile in ('', assign_profile(suite, 1.0)):
+        where = ', ' + name + (', wide colour profile' if profile else '')
+        suite.add('values above white survive' + where, Layer('RGB', 'float', 1, values=bright), survives(-math.inf, 20),
+                  before=profile + selection, call=call())
+        suite.add('values below black survive' + where, Layer('RGB', 'float', 1, values=dark), survives(-0.1, math.inf),
+                  before=profile + selection, call=call())
+
+
 def add_fills(suite):
     """What inpainting and regenerating have in common."""
     for name, call in both_calls():
+        add_fill_colours(suite, name, call)
         for kind in pictures.TYPES:
             for layout in pictures.COMPONENTS:
                 linear = (pictures.TYPES.index(kind) + len(layout)) % 2
