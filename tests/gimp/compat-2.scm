@@ -60,6 +60,9 @@
 (define (layers image)
   (vector->list (cadr (gimp-image-get-layers image))))
 
+(define (count-channels image)
+  (car (gimp-image-get-channels image)))
+
 (define (layer-mask layer)
   (car (gimp-layer-get-mask layer)))
 

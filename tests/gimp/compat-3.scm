@@ -61,6 +61,9 @@
 (define (layers image)
   (vector->list (car (gimp-image-get-layers image))))
 
+(define (count-channels image)
+  (vector-length (car (gimp-image-get-channels image))))
+
 (define (layer-mask layer)
   (car (gimp-layer-get-mask layer)))
 

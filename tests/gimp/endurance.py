@@ -123,7 +123,7 @@ def script_kills(live, count):
         live.add_wait('kill-%d' % i)
         live.add('(stage "kill-%d" (lambda () %s))' % (i, call % ('RUN-NONINTERACTIVE', 'layer')))
         dump(live, 'kill-%d' % i)
-        live.add('(stage "left-%d" (lambda () (list (describe image) (car (gimp-image-get-channels image)))))' % i)
+        live.add('(stage "left-%d" (lambda () (list (describe image) (count-channels image))))' % i)
         live.add('(let* ((original image) (image (car (gimp-image-duplicate original))) (layer (car (layers image))))')
         live.add('(stage "again-%d" (lambda () %s))' % (i, call % ('RUN-NONINTERACTIVE', 'layer')))
         dump(live, 'again-%d' % i)
