@@ -38,6 +38,7 @@ class Live:
   (set! last-error "")
   (let* ((result (catch 'failed (thunk))) (port (open-output-file (string-append %s name))))
     (display (if (eq? result 'failed) (list "ERROR" last-error) (list "OK" result)) port)
+    (newline port)
     (close-output-port port)))''' % scheme_string(self.gimp.path('stage-'))]
 
     def file(self, name):
@@ -69,10 +70,15 @@ class Live:
 
     def result(self, stage, patience=PATIENCE, pause=0.05):
         """The text that the stage left, or None."""
-        path = self.file('stage-' + stage)
-        if not wait_until(lambda: os.path.exists(path) and os.path.getsize(path), patience, pause):
-            return None
-        return self.read('stage-' + stage).decode(errors='replace')
+        name = 'stage-' + stage
+
+        def whole():
+            """The file when its last line is there: GIMP writes it in pieces."""
+            data = self.read(name) if os.path.exists(self.file(name)) else b''
+            return data if data.endswith(b'\n') else None
+
+        data = wait_until(whole, patience, pause)
+        return data[:-1].decode(errors='replace') if data else None
 
     def stop(self):
         """Ends GIMP without asking about unsaved images."""
