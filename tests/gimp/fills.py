@@ -101,7 +101,7 @@ def check_stop(session, name, title, start):
     time.sleep(1.5)
     still = os.path.exists(session.file('stage-%s-stop' % name))
     begin = time.monotonic()
-    screen.keys(dialog, 'alt+c')
+    screen.keys(dialog, 'Escape')  # as in window-fills.py
     session.result(name + '-stop')
     seconds = time.monotonic() - begin
     tap.check(name + ': Cancel in mid-run leaves the image untouched', 'the run had ended before' if still else

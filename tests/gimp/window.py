@@ -423,7 +423,7 @@ def check_cancel(session):
     session.screenshot('running', dialog)
     still = os.path.exists(session.file('stage-stop'))
     start = time.monotonic()
-    screen.keys(dialog, 'alt+c')
+    screen.keys(dialog, 'Escape')  # as in window-fills.py
     result = session.result('stop')
     seconds = time.monotonic() - start
     session.result('stop-dumped')
