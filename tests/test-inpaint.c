@@ -422,8 +422,26 @@ typedef struct
 {
   int                     reduction, step, calls; /* of the last call */
   int                     first;                  /* reduction of the first */
-  const DiffusionPicture *mask;
+  const DiffusionPicture *mask, *result;          /* NULL: not known */
+  double                  far_first, far_last;    /* how far from the result the first and the last one were */
 } Spectator;
+
+/* How far a step at full size is from the result, root mean square; known pixels count too. */
+static double
+get_distance (const DiffusionStep *step, const DiffusionPicture *result)
+{
+  const DiffusionPicture *seen = step->prediction;
+  double                  sum = 0;
+
+  for (int y = 0; y < seen->height; y++)
+    for (int x = 0; x < seen->width * 3; x++)
+      {
+        const double d = seen->data[y * seen->width * 3 + x] - result->data[((step->y + y) * WIDTH + step->x) * 3 + x];
+
+        sum += d * d;
+      }
+  return sqrt (sum / (seen->width * seen->height * 3));
+}
 
 /* From coarse to fine, then the steps; every picture covers the hole, and all of it is known. */
 static void
@@ -453,6 +471,11 @@ watch_step (const DiffusionStep *step, gpointer data)
         }
   seen->reduction = step->reduction;
   seen->step = step->step;
+  if (! seen->result || step->reduction > 1)
+    return;
+  seen->far_last = get_distance (step, seen->result);
+  if (seen->far_first == 0)
+    seen->far_first = seen->far_last;
 }
 
 static void
@@ -464,15 +487,48 @@ test_spectator (void)
   DiffusionOptions        options = make_options (1, 1);
   Spectator               spectator = { .mask = mask };
 
+  /* A slope: a step that is put into the wrong place is off by as much as the slope there. */
+  for (int i = 0; i < WIDTH * HEIGHT; i++)
+    picture->data[i * 3] = (float) (i % WIDTH) / WIDTH;
   set_box (mask, 60, 30, 36, 40, 1);
+  inpaint.grow = inpaint.feather = 0;
+  inpaint.context = WIDTH;
   alone = fill (picture, mask, &inpaint, &options);
   options.on_step = watch_step;
   options.step_data = &spectator;
+  spectator.result = alone;
   seen = fill (picture, mask, &inpaint, &options);
   g_assert_cmpint (spectator.first, >=, 2);
   g_assert_cmpint (spectator.reduction, ==, 1);
   g_assert_cmpint (spectator.step, >=, 1);
   g_assert_cmpint (spectator.calls, >=, 4);
+  g_test_message ("%.5f from the result at last", spectator.far_last);
+  g_assert_cmpfloat (spectator.far_last, <, 0.02);
+  g_assert_cmpmem (alone->data, WIDTH * HEIGHT * 12, seen->data, WIDTH * HEIGHT * 12);
+}
+
+/* The smoothest fill at once, then what patches add to it, each time nearer to the result; which stays as it is. */
+static void
+test_spectator_thin (void)
+{
+  g_autoptr (DiffusionPicture) picture = make_picture (), mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  g_autoptr (DiffusionPicture) alone = NULL, seen = NULL;
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (1, 1);
+  Spectator               spectator = { .mask = mask };
+
+  set_box (mask, 20, 40, 90, 4, 1);
+  inpaint.noise = 0; /* grain comes last, over all of it */
+  alone = fill (picture, mask, &inpaint, &options);
+  options.on_step = watch_step;
+  options.step_data = &spectator;
+  spectator.result = alone;
+  seen = fill (picture, mask, &inpaint, &options);
+  g_test_message ("%d pictures, %.5f from the result at first and %.5f at last", spectator.calls, spectator.far_first,
+                  spectator.far_last);
+  g_assert_cmpint (spectator.calls, >=, 5);
+  g_assert_cmpfloat (spectator.far_first, >, 0.001);
+  g_assert_cmpfloat (spectator.far_last, <, 0.2 * spectator.far_first);
   g_assert_cmpmem (alone->data, WIDTH * HEIGHT * 12, seen->data, WIDTH * HEIGHT * 12);
 }
 
@@ -487,6 +543,7 @@ main (int argc, char **argv)
   g_test_add_func ("/inpaint/threads", test_threads);
   g_test_add_func ("/inpaint/boxes", test_boxes);
   g_test_add_func ("/inpaint/spectator", test_spectator);
+  g_test_add_func ("/inpaint/spectator-thin", test_spectator_thin);
   g_test_add_func ("/inpaint/errors", test_errors);
   g_test_add_func ("/inpaint/cancel", test_cancel);
   g_test_add_func ("/inpaint/progress", test_progress);

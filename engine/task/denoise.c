@@ -110,8 +110,9 @@ static gboolean
 run_twice (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap *map, double largest, double amount,
            const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  const double     share = options->steps / (options->steps + 1.0);
-  const Part       parts[2] = { { options, 0, share }, { options, share, 1 - share } };
+  const double share = options->steps / (options->steps + 1.0);
+  const Part   parts[2]
+      = { { .options = options, .share = share }, { .options = options, .from = share, .share = 1 - share } };
   DiffusionOptions first = part_get_options (&parts[0]), second = part_get_options (&parts[1]);
   g_autoptr (DiffusionPicture) smoother = NULL;
 

@@ -193,7 +193,8 @@ reconcile (const Filler *filler, Level *level, double sigma, const DiffusionOpti
 {
   int              margin = (int) (MARGIN_TEXTURE + sigma / LEVEL_NETWORK * (MARGIN_NETWORK - MARGIN_TEXTURE));
   DiffusionBox     box = find_surroundings (level->hole, margin);
-  DiffusionOptions options = *whole;
+  const Part       part = { whole, 0, 1, box.x, box.y };
+  DiffusionOptions options = part_get_options (&part);
   g_autoptr (DiffusionPicture) picture = fill_cut (level->picture, box, error);
   g_autoptr (DiffusionPicture) hole = picture ? fill_cut (level->hole, box, error) : NULL;
   g_autoptr (DiffusionPicture) known = hole ? diffusion_picture_copy (picture, error) : NULL;
@@ -206,8 +207,6 @@ reconcile (const Filler *filler, Level *level, double sigma, const DiffusionOpti
     return FALSE;
   for (gsize i = 0; i < (gsize) box.width * (gsize) box.height; i++)
     map->data[i] = (float) sigma;
-  options.origin_x += box.x;
-  options.origin_y += box.y;
   if (! diffusion_forward (picture, map, 0, 1, options.seed, 0, options.origin_x, options.origin_y, error)
       || ! process_reverse (filler->model, picture, &reverse, &options, filler->cancellable, error))
     return FALSE;
@@ -256,7 +255,9 @@ static gboolean
 solve_level (const Filler *filler, Pyramid *pyramid, int index, double texture, guint64 seed, GError **error)
 {
   /* A level has four times the next one's pixels. */
-  const Part part = { filler->options, PROPOSING * pow (0.25, index + 1), PROPOSING * 0.75 * pow (0.25, index) };
+  const Part part = { .options = filler->options,
+                      .from = PROPOSING * pow (0.25, index + 1),
+                      .share = PROPOSING * 0.75 * pow (0.25, index) };
   Level     *level = &pyramid->levels[index], *below = index + 1 < pyramid->count ? level + 1 : NULL;
   g_autoptr (DiffusionPicture) smooth = NULL;
   gsize pixels = (gsize) level->picture->width * (gsize) level->picture->height;
@@ -333,7 +334,7 @@ fill_large (const Filler *filler, Crop *crop, GError **error)
   g_auto (Pyramid) pyramid = { .count = 0 };
   g_autoptr (DiffusionPicture) proposed = NULL;
   gsize            pixels = (gsize) crop->picture->width * (gsize) crop->picture->height;
-  const Part       reconciling = { filler->options, PROPOSING, 1 - PROPOSING };
+  const Part       reconciling = { .options = filler->options, .from = PROPOSING, .share = 1 - PROPOSING };
   DiffusionOptions options = part_get_options (&reconciling);
   double           texture;
 

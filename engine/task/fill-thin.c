@@ -33,6 +33,8 @@
 #define WEIGHT_LEAST 0.1
 /* Of the time that a prediction takes, the patches' share. */
 #define PATCHES_SHARE 0.6
+/* The share of the time that it takes to measure what each is worth. */
+#define MEASURING 0.5
 
 typedef enum
 {
@@ -78,10 +80,80 @@ clear_hole (const DiffusionPicture *hole, DiffusionPicture *picture)
       memset (picture->data + i * 3, 0, 3 * sizeof (float));
 }
 
+/* The weighted mean in the hole; where it is 0, the picture stays. */
+static void
+mix (const DiffusionPicture *hole, const DiffusionPicture *const of[PREDICTIONS], const double weights[PREDICTIONS],
+     DiffusionPicture *picture)
+{
+  clear_hole (hole, picture);
+  for (int i = 0; i < PREDICTIONS; i++)
+    if (of[i] && (i != NETWORK || weights[i] > 0))
+      add_weighted (hole, (float) weights[i], of[i], picture);
+}
+
+/* ---- looking on ---- */
+
+/* What is shown of a hole while its predictions are made, to whoever looks on. */
+typedef struct
+{
+  const DiffusionOptions *options;
+  const DiffusionPicture *hole;
+  const Predictions      *predictions;
+  double                  patches, net; /* their weights */
+  DiffusionPicture       *shown;        /* its known pixels are there */
+} Spectacle;
+
+/* step: as the network tells it; NULL: before. */
+static void
+show (const Spectacle *spectacle, const double weights[PREDICTIONS], const DiffusionStep *step)
+{
+  const Predictions            *p = spectacle->predictions;
+  const DiffusionPicture *const of[PREDICTIONS] = { p->of[PLATE], p->of[PATCHES], step ? step->prediction : NULL };
+  DiffusionStep                 seen = { .steps = MIN (spectacle->options->steps, NETWORK_STEPS),
+                                         .level_from = NETWORK_LEVEL,
+                                         .level_to = NETWORK_LEVEL,
+                                         .reduction = 1 };
+
+  if (step)
+    seen = *step;
+  mix (spectacle->hole, of, weights, spectacle->shown);
+  seen.prediction = seen.state = spectacle->shown;
+  spectacle->options->on_step (&seen, spectacle->options->step_data);
+}
+
+/* The network, which has not spoken yet, will start from the mean of the two others: its weight is theirs as long.
+ * runs: of the patches, whose sum is not whole yet. */
+static void
+show_patches (const Spectacle *spectacle, int runs)
+{
+  const double plate = 1 - spectacle->patches - spectacle->net / 2, patches = spectacle->patches + spectacle->net / 2;
+  const double weights[PREDICTIONS] = { plate, patches * RUNS / runs, 0 };
+
+  show (spectacle, weights, NULL);
+}
+
+static void
+show_network (const DiffusionStep *step, gpointer data)
+{
+  const Spectacle *spectacle = data;
+  const double weights[PREDICTIONS] = { 1 - spectacle->patches - spectacle->net, spectacle->patches, spectacle->net };
+
+  show (spectacle, weights, step);
+}
+
+/* ---- making them ---- */
+
+static gboolean
+predict_plate (const Filler *filler, const DiffusionPicture *picture, Predictions *predictions, GError **error)
+{
+  predictions->of[PLATE] = diffusion_picture_copy (picture, error);
+  return predictions->of[PLATE] && plate_fill (predictions->of[PLATE], filler->cancellable, error);
+}
+
 /* The mean of what similar patches say; the plate itself where there are none. */
 static gboolean
 predict_patches (const Filler *filler, const DiffusionPicture *picture, const DiffusionPicture *hole, const Part *part,
-                 Predictions *predictions, GError **error)
+                 const Spectacle *spectacle, Predictions *predictions, GError **error)
 {
   g_autoptr (DiffusionPicture) roughness = fill_measure_roughness (picture, error), one = NULL;
 
@@ -113,16 +185,20 @@ predict_patches (const Filler *filler, const DiffusionPicture *picture, const Di
         return FALSE;
       add_weighted (hole, 1.0f / RUNS, one, predictions->of[PATCHES]);
       fill_report (filler, part->from + part->share * PATCHES_SHARE * (double) (run + 1) / RUNS);
+      if (spectacle)
+        show_patches (spectacle, (int) run + 1);
     }
   return TRUE;
 }
 
 /* The reverse process from a moderate level, starting at the mean of the other two. */
 static gboolean
-predict_network (const Filler *filler, const DiffusionPicture *hole, const Part *part, Predictions *predictions,
-                 GError **error)
+predict_network (const Filler *filler, const DiffusionPicture *hole, const Part *part, const Spectacle *spectacle,
+                 Predictions *predictions, GError **error)
 {
-  const Part own = { filler->options, part->from + part->share * PATCHES_SHARE, part->share * (1 - PATCHES_SHARE) };
+  const Part       own = { .options = filler->options,
+                           .from = part->from + part->share * PATCHES_SHARE,
+                           .share = part->share * (1 - PATCHES_SHARE) };
   DiffusionOptions options = part_get_options (&own);
   g_autoptr (DiffusionPicture) level = diffusion_picture_copy (hole, error);
   DiffusionPicture *x = level ? diffusion_picture_copy (predictions->of[PATCHES], error) : NULL;
@@ -137,19 +213,10 @@ predict_network (const Filler *filler, const DiffusionPicture *hole, const Part 
         x->data[i * 3 + c] = (x->data[i * 3 + c] + predictions->of[PLATE]->data[i * 3 + c]) / 2;
     }
   options.steps = MIN (options.steps, NETWORK_STEPS);
-  options.on_step = NULL;
+  options.on_step = spectacle ? show_network : NULL;
+  options.step_data = (gpointer) spectacle;
   return diffusion_forward (x, level, 0, 1, options.seed, 0, options.origin_x, options.origin_y, error)
          && diffusion_reverse (filler->model, x, level, &options, filler->cancellable, error);
-}
-
-static gboolean
-predict (const Filler *filler, const DiffusionPicture *picture, const DiffusionPicture *hole, gboolean network,
-         const Part *part, Predictions *predictions, GError **error)
-{
-  predictions->of[PLATE] = diffusion_picture_copy (picture, error);
-  return predictions->of[PLATE] && plate_fill (predictions->of[PLATE], filler->cancellable, error)
-         && predict_patches (filler, picture, hole, part, predictions, error)
-         && (! network || predict_network (filler, hole, part, predictions, error));
 }
 
 /* ---- what each is worth ---- */
@@ -270,7 +337,7 @@ static gboolean
 measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture *hole, double *patches, double *net,
                  GError **error)
 {
-  const Part   measuring = { filler->options, 0, 0.5 };
+  const Part   measuring = { .options = filler->options, .share = MEASURING };
   DiffusionBox box = find_window (hole);
   g_auto (Predictions) predictions = { { NULL } };
   g_autoptr (DiffusionPicture) truth = fill_cut (crop->picture, box, error), part = NULL, picture = NULL;
@@ -292,7 +359,9 @@ measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture 
         for (gsize c = 0; c < 3; c++)
           picture->data[i * 3 + c] = NAN;
       }
-  if (! predict (filler, picture, part, TRUE, &measuring, &predictions, error))
+  if (! predict_plate (filler, picture, &predictions, error)
+      || ! predict_patches (filler, picture, part, &measuring, NULL, &predictions, error)
+      || ! predict_network (filler, part, &measuring, NULL, &predictions, error))
     return FALSE;
   solve_weights (&predictions, truth, test, TRUE, patches, net);
   if (*net == 0)
@@ -303,18 +372,30 @@ measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture 
 gboolean
 fill_thin (const Filler *filler, Crop *crop, GError **error)
 {
-  g_autoptr (DiffusionPicture) hole = fill_mark_hole (crop->picture, error);
-  const Part filling = { filler->options, 0.5, 0.5 };
+  g_autoptr (DiffusionPicture) hole = fill_mark_hole (crop->picture, error), shown = NULL;
+  const Part filling = { .options = filler->options, .from = MEASURING, .share = 1 - MEASURING };
   g_auto (Predictions) predictions = { { NULL } };
-  double patches, net;
+  Spectacle        spectacle = { filler->options, hole, &predictions, 0, 0, NULL };
+  const Spectacle *watched = filler->options->on_step ? &spectacle : NULL;
 
-  if (! hole || ! measure_weights (filler, crop, hole, &patches, &net, error)
-      || ! predict (filler, crop->picture, hole, net > 0, &filling, &predictions, error))
+  /* The plate comes before the measuring, since it is there at once and can be seen meanwhile. */
+  if (! hole || ! predict_plate (filler, crop->picture, &predictions, error))
     return FALSE;
-  clear_hole (hole, crop->picture);
-  add_weighted (hole, (float) (1 - patches - net), predictions.of[PLATE], crop->picture);
-  add_weighted (hole, (float) patches, predictions.of[PATCHES], crop->picture);
-  if (net > 0)
-    add_weighted (hole, (float) net, predictions.of[NETWORK], crop->picture);
+  if (watched)
+    {
+      if (! (spectacle.shown = shown = diffusion_picture_copy (predictions.of[PLATE], error)))
+        return FALSE;
+      show (watched, (const double[PREDICTIONS]){ 1 }, NULL);
+    }
+  if (! measure_weights (filler, crop, hole, &spectacle.patches, &spectacle.net, error)
+      || ! predict_patches (filler, crop->picture, hole, &filling, watched, &predictions, error)
+      || (spectacle.net > 0 && ! predict_network (filler, hole, &filling, watched, &predictions, error)))
+    return FALSE;
+
+  const DiffusionPicture *const of[PREDICTIONS]
+      = { predictions.of[PLATE], predictions.of[PATCHES], predictions.of[NETWORK] };
+  const double weights[PREDICTIONS] = { 1 - spectacle.patches - spectacle.net, spectacle.patches, spectacle.net };
+
+  mix (hole, of, weights, crop->picture);
   return TRUE;
 }

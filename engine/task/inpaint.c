@@ -62,41 +62,18 @@ put_back (const Crop *crop, DiffusionBox box, DiffusionPicture *picture)
       }
 }
 
-/* Looks on at the filling of one region, and tells the task's own spectator where it is. */
-typedef struct
-{
-  const DiffusionOptions *options;
-  DiffusionBox            crop;
-} Placed;
-
-static void
-place_step (const DiffusionStep *step, gpointer data)
-{
-  const Placed *placed = data;
-  DiffusionStep there = *step;
-
-  there.x += placed->crop.x;
-  there.y += placed->crop.y;
-  placed->options->on_step (&there, placed->options->step_data);
-}
-
 static gboolean
 fill_region (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
              const DiffusionInpaintOptions *inpaint, const DiffusionNoise *noise, const Regions *regions, int index,
              const gboolean *filled, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  const Region    *region = &regions->regions[index];
-  const Part       part = { options, (double) index / regions->count, 1.0 / regions->count };
+  const Region *region = &regions->regions[index];
+  const Part part = { options, (double) index / regions->count, 1.0 / regions->count, region->crop.x, region->crop.y };
   DiffusionOptions own = part_get_options (&part);
-  Placed           placed = { options, region->crop };
   Crop             crop = { NULL, NULL, region->radius + region->grow, region->thin, inpaint->texture, noise };
   gboolean         success;
 
   own.tile = 0; /* strips agree only to rounding, and a fill is to be the same to the last bit */
-  own.on_step = options->on_step ? place_step : NULL;
-  own.step_data = &placed;
-  own.origin_x += region->crop.x;
-  own.origin_y += region->crop.y;
   success = crop_cut (picture, mask, regions, region, filled, &crop, error)
             && fill_crop (model, &crop, &own, cancellable, error);
   if (success)
