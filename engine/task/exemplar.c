@@ -295,7 +295,8 @@ search_band (int task, int thread, gpointer data)
         if (! e->target[at])
           continue;
         best = e->match[at];
-        least = patch_distance (e, at, best, FAR);
+        /* Pixels change between votes only: what the search before has found still holds. */
+        least = job->search > 0 ? e->distance[at] : patch_distance (e, at, best, FAR);
         try_neighbour (job, at, -direction, e->match, &best, &least);
         try_neighbour (job, at, -direction * e->width, up >= first && up < end ? e->match : e->before, &best, &least);
         try_neighbour (job, at, direction, e->before, &best, &least);

@@ -36,8 +36,8 @@
  * the first's share of the steps. */
 #define LEVEL_TEXTURE 0.02
 #define LEVEL_NETWORK 0.3
-#define STEPS_TEXTURE 0.25
-#define STEPS_LEAST   4
+#define STEPS_TEXTURE 0.125
+#define STEPS_LEAST   2
 /* How much of the surroundings the network is shown, pixels: from a low level it asks for little. */
 #define MARGIN_TEXTURE 48
 #define MARGIN_NETWORK 128
