@@ -515,19 +515,34 @@ region_prepare (Region *region, gboolean *any, GError **error)
   return diffusion_fill_smooth (region->picture, error);
 }
 
-void
-region_warm_up (const Region *region, const Babl *shown)
+enum
 {
-  const Babl *exact = get_exact_format (region->native);
-  const Babl *ways[][2] = { { region->native, region->seen },
-                            { region->native, exact },
-                            { region->seen, exact },
-                            { exact, region->native },
-                            { region->native, shown } };
-  double      from[4] = { 0 }, to[4];
+  WAYS = 6
+};
 
-  for (gsize i = 0; i < G_N_ELEMENTS (ways); i++)
-    babl_process (babl_fish (ways[i][0], ways[i][1]), from, to, 1);
+static gpointer
+find_conversions (gpointer data)
+{
+  const Babl **ways = data;
+  double       from[4] = { 0 }, to[4];
+
+  for (int i = 0; i < WAYS; i++)
+    babl_process (babl_fish (ways[2 * i], ways[2 * i + 1]), from, to, 1);
+  g_free (ways);
+  return NULL;
+}
+
+GThread *
+region_warm_up (HostDrawable drawable, const Babl *shown)
+{
+  g_autoptr (GeglBuffer) selection = get_selection_buffer (drawable);
+  const Babl *native = gimp_drawable_get_format (drawable);
+  const Babl *seen = get_seen_format (native), *exact = get_exact_format (native);
+  const Babl *ways[WAYS][2] = { { native, shown }, { gegl_buffer_get_format (selection), babl_format ("Y float") },
+                                { native, seen },  { native, exact },
+                                { seen, exact },   { exact, native } };
+
+  return g_thread_new ("conversions", find_conversions, g_memdup2 (ways, sizeof ways));
 }
 
 /* What the engine changed in one pixel, added to what is in seen (and clamped there); FALSE if it is nothing. */

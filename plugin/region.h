@@ -100,8 +100,10 @@ gboolean region_find_selected (HostDrawable drawable, GeglRectangle *rect, GErro
 /* Fills a buffer with the drawable's pixels as they would be without a selection.  The buffer covers rect. */
 gboolean region_write_buffer (Region *region, GeglBuffer *buffer, RegionTick tick, gpointer data, GError **error);
 
-/* On any thread: finds the conversions that region_render () will want, which takes babl a while the first time. */
-void region_warm_up (const Region *region, const Babl *shown);
+/* Starts a thread that finds the conversions between pixel formats that a view of the drawable will want, the shown one
+ * among them: babl measures them when it is first asked, which takes longer than a dialog may stand still.  To be
+ * joined. */
+GThread *region_warm_up (HostDrawable drawable, const Babl *shown);
 /* Converts a part of rect to the format, as it will look when this picture, of outer's size, has been written. */
 gboolean region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *format,
                         guchar *pixels, GError **error);

@@ -122,7 +122,6 @@ prepare_work (GTask *task, gpointer source, gpointer data, GCancellable *cancell
   Session *session = data;
   GError  *error = NULL;
 
-  region_warm_up (session->region, babl_format (SHOWN_FORMAT));
   if (process_estimate (session->region, &session->noise, &error)
       && pace_measure (&session->pace, session->model, cancellable, &error))
     g_task_return_boolean (task, TRUE);
@@ -546,7 +545,7 @@ run (Session *session, double *noise_used, GError **error)
 
 static gboolean
 run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, HostDialogContext *context,
-                 DiffusionModel *model, double *noise_used, GError **error)
+                 DiffusionModel *model, GThread *warm_up, double *noise_used, GError **error)
 {
   Session      session = { .filter = filter, .drawable = drawable, .config = config, .model = model };
   GdkRectangle focus;
@@ -571,6 +570,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   g_signal_connect (config, "notify", G_CALLBACK (config_changed), &session);
   session.window = host_dialog_new (filter, context, config, ui_dialog_get_body (session.dialog));
 
+  g_thread_join (warm_up);
   if (prepare_start (&session, error))
     {
       ui_dialog_size_window (session.dialog, GTK_WINDOW (session.window));
@@ -615,6 +615,7 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
              double *noise_used, GError **error)
 {
   g_autoptr (DiffusionModel) model = NULL;
+  GThread *warm_up;
 
   if (! region_check (drawable, error) || ! region_check_selection (drawable, filter->kind == FILTER_INPAINT, error))
     return FALSE;
@@ -626,6 +627,7 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
   if (mode != GIMP_RUN_INTERACTIVE)
     return process_run (filter, drawable, config, model, NULL, show_progress, NULL, NULL, noise_used, error);
 
+  warm_up = region_warm_up (drawable, babl_format (SHOWN_FORMAT));
   host_ui_init ();
-  return run_interactive (filter, drawable, config, context, model, noise_used, error);
+  return run_interactive (filter, drawable, config, context, model, warm_up, noise_used, error);
 }
