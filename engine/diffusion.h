@@ -148,6 +148,14 @@ typedef void (*DiffusionProgress) (double fraction, gpointer user_data);
 
 #define DIFFUSION_MAX_STEPS 1000
 
+/* What a checkpoint's network predicts. */
+typedef enum
+{
+  DIFFUSION_PREDICTION_AUTO,    /* not known from the file: found out by a look at the network's answer to pure noise */
+  DIFFUSION_PREDICTION_EPSILON, /* the noise (Ho et al. 2020) */
+  DIFFUSION_PREDICTION_V        /* a mixture of noise and picture (Salimans and Ho 2022) */
+} DiffusionPrediction;
+
 /* Where the reverse process stands after one of its steps: valid during the call only. */
 typedef struct
 {
@@ -181,17 +189,18 @@ typedef struct
   gpointer          step_data;
 
   /* For checkpoints (below) only. */
-  const char *prompt, *negative; /* UTF-8, NULL: empty.  (words:1.3) weights words, (words) is 1.1, [words] 1 / 1.1 */
-  double      guidance;          /* how far away from the negative prompt's prediction, towards and beyond the prompt's
-                                    (Ho and Salimans 2022): 1 is the prompt's own, at half the time; negative: the
-                                    checkpoint's default */
-  int size;                      /* edge in pixels of what its network sees at once, a multiple of 64; 0: its native
-                                    one; less is faster */
+  const char *prompt, *negative;  /* UTF-8, NULL: empty.  (words:1.3) weights words, (words) is 1.1, [words] 1 / 1.1 */
+  double      guidance;           /* how far away from the negative prompt's prediction, towards and beyond the prompt's
+                                     (Ho and Salimans 2022): 1 is the prompt's own, at half the time; negative: the
+                                     checkpoint's default */
+  int size;                       /* edge in pixels of what its network sees at once, a multiple of 64; 0: its native
+                                     one; less is faster */
+  DiffusionPrediction prediction; /* overrides what is known of the checkpoint; AUTO does not */
 } DiffusionOptions;
 
 #define DIFFUSION_OPTIONS_INIT                                                                                         \
   {                                                                                                                    \
-    1, DIFFUSION_SAMPLER_DPMPP_2M, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, -1, 0                            \
+    1, DIFFUSION_SAMPLER_DPMPP_2M, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, -1, 0, DIFFUSION_PREDICTION_AUTO \
   }
 
 /* ---- checkpoints of Stable Diffusion
@@ -209,13 +218,6 @@ typedef enum
   DIFFUSION_FAMILY_SD2
 } DiffusionFamily;
 
-typedef enum
-{
-  DIFFUSION_PREDICTION_AUTO,    /* not known from the file: found out by a look at the network's answer to pure noise */
-  DIFFUSION_PREDICTION_EPSILON, /* the network predicts the noise (Ho et al. 2020) */
-  DIFFUSION_PREDICTION_V        /* a mixture of noise and picture (Salimans and Ho 2022) */
-} DiffusionPrediction;
-
 typedef struct
 {
   DiffusionFamily     family;
@@ -231,16 +233,24 @@ typedef struct
 
 /* NULL for a model of this program; owned by the model. */
 const DiffusionCheckpoint *diffusion_model_get_checkpoint (const DiffusionModel *model);
-/* Overrides what was found out; before sharing the model. */
-void diffusion_model_set_prediction (DiffusionModel *model, DiffusionPrediction prediction);
 /* Looks at a file's header only.  FALSE when it is no checkpoint that can be used: the error says why. */
 gboolean diffusion_checkpoint_look (const char *path, DiffusionCheckpoint *checkpoint, GError **error);
-/* What an operation on a crop of so many pixels needs, beyond the picture: bytes of memory at the peak, and seconds on
- * this machine (from a short measurement, made once). */
-void diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionOptions *options,
-                                    double *bytes, double *seconds);
-/* Checkpoints in the user's model folder and in the folders where other programs keep theirs, which are only looked at:
- * paths, sorted by name, NULL-terminated, g_strfreev (). */
+typedef struct
+{
+  int x, y, width, height; /* pixels */
+} DiffusionBox;
+/* What regenerating a region of a picture of width x height pixels, or filling it as one hole, needs, beyond the
+ * picture: bytes of memory at the peak, and seconds on this machine (from a short measurement, made once).  Both are 0
+ * for a model of this program. */
+void diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionBox *region,
+                                    gboolean fill, const DiffusionOptions *options, double *bytes, double *seconds);
+/* How many pixels around a region of this size are looked at, at most: a caller that hands over the region and so much
+ * around it gets what the whole picture would give.  (With a model of this program: see
+ * diffusion_inpaint_get_boxes () and diffusion_model_get_margin ().) */
+int diffusion_model_get_reach (const DiffusionModel *model, int width, int height, const DiffusionOptions *options);
+/* Checkpoints in the user's model folder and in the folders where other programs keep theirs.  These are only looked
+ * at, to a limited depth, and no file is opened but such as are named .safetensors and look like checkpoints that can
+ * be used by their headers.  Paths, sorted by name, NULL-terminated, g_strfreev (). */
 char **diffusion_checkpoint_list (void);
 
 /* ---- forward and reverse process
@@ -355,10 +365,6 @@ gboolean diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *pictu
 /* The pixels that diffusion_inpaint () may change: the box around the grown hole, and the larger one around all
  * surroundings that it looks at; both within the picture.  A caller that hands over only the second's pixels (and its
  * place as options->origin_x, _y) gets what the whole picture would give. */
-typedef struct
-{
-  int x, y, width, height;
-} DiffusionBox;
 gboolean diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
                                       DiffusionBox *changed, DiffusionBox *seen, GError **error);
 

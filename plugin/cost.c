@@ -66,6 +66,16 @@ cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, do
       = cost_get_memory () + kept * 3 * sizeof (float) * pictures + width * MIN (height, BAND_ROWS) * BAND_BYTES;
 }
 
+void
+cost_warm_up (const DiffusionModel *model)
+{
+  const DiffusionBox     box = { 0, 0, 1, 1 };
+  const DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  double                 bytes, seconds;
+
+  diffusion_model_estimate_cost (model, 1, 1, &box, FALSE, &options, &bytes, &seconds);
+}
+
 /* A line of Linux's /proc/self/status, in kB. */
 static double
 read_status (const char *key)

@@ -31,6 +31,9 @@ gboolean pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *ca
  * weights included. */
 void cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, double steps, int pictures);
 
+/* A checkpoint's costs come from a measurement that is made once: now, instead of when it holds up the interface. */
+void cost_warm_up (const DiffusionModel *model);
+
 /* What the process has in memory now, and has had at most since cost_reset_peak (), in bytes; 0 if the system does not
  * tell. */
 double cost_get_memory (void);

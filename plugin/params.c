@@ -7,7 +7,6 @@
 
 #include <glib/gi18n.h>
 
-#include "engine/diffusion.h"
 #include "params.h"
 
 static const UiChoice outputs[] = { { "in-place", NC_ ("choice", "This one") },
@@ -26,13 +25,14 @@ static const UiChoice outputs[] = { { "in-place", NC_ ("choice", "This one") },
         = { UI_FIELD_CHOICE }                                                                                          \
   }
 
-#define PARAM_MODEL                                                                                                    \
+#define PARAM_MODEL(with_checkpoints)                                                                                  \
   {                                                                                                                    \
     .name = "model", .nick = NC_ ("label", "_Model"),                                                                  \
     .blurb = NC_ ("tip", "Name or path of the model file; empty for the default one"), .type = PARAM_STRING,           \
     .text = "",                                                                                                        \
     .field                                                                                                             \
-        = { UI_FIELD_MODEL }                                                                                           \
+        = { UI_FIELD_MODEL,                                                                                            \
+            .checkpoints = with_checkpoints }                                                                          \
   }
 
 static const Param denoise_params[] = {
@@ -98,7 +98,7 @@ static const Param denoise_params[] = {
     .setting = offsetof (Settings, seed),
     .field = { UI_FIELD_SEED, .step = 1, .page = 10 } },
   PARAM_OUTPUT,
-  PARAM_MODEL,
+  PARAM_MODEL (FALSE),
 };
 
 static const UiPreset denoise_presets[] = {
@@ -119,28 +119,33 @@ static const UiChoice samplers[] = { { "ddpm", NC_ ("choice", "DDPM (ancestral)"
                                      { "euler", NC_ ("choice", "Euler") },
                                      { "euler-a", NC_ ("choice", "Euler (ancestral)") },
                                      { "lcm", NC_ ("choice", "LCM") },
+                                     /* Translators: a sampler: the one that the model was made for. */
+                                     { "auto", NC_ ("choice", "The model's own") },
                                      { NULL } };
 
 /* What inpainting and regenerating have in common. */
-#define PARAM_STEPS(default_steps)                                                                                     \
+#define PARAM_STEPS                                                                                                    \
   {                                                                                                                    \
     .name = "steps", .nick = NC_ ("label", "St_eps"),                                                                  \
-    .blurb = NC_ ("tip", "In how many steps the picture comes out of the noise; the time grows with them"),            \
-    .type = PARAM_INT, .min = 1, .max = DIFFUSION_MAX_STEPS, .value = default_steps,                                   \
-    .setting = offsetof (Settings, steps),                                                                             \
+    .blurb = NC_ ("tip",                                                                                               \
+                  "In how many steps the picture comes out of the noise; the time grows with them; 0 takes as many "   \
+                  "as the model is made for"),                                                                         \
+    .type = PARAM_INT, .min = 0, .max = DIFFUSION_MAX_STEPS, .value = 0, .setting = offsetof (Settings, steps),        \
     .field                                                                                                             \
         = { UI_FIELD_SCALE,                                                                                            \
             .slider_max = 50,                                                                                          \
             .step = 1,                                                                                                 \
-            .page = 5 }                                                                                                \
+            .page = 5,                                                                                                 \
+            .automatic = TRUE }                                                                                        \
   }
 
-#define PARAM_SAMPLER(default_sampler)                                                                                 \
+#define PARAM_SAMPLER                                                                                                  \
   {                                                                                                                    \
     .name = "sampler", .nick = NC_ ("label", "S_ampler"),                                                              \
     .blurb = NC_ ("tip",                                                                                               \
-                  "How one step follows from the last: DDPM draws new noise at each, the others draw it only once"),   \
-    .type = PARAM_CHOICE, .value = default_sampler, .choices = samplers, .setting = offsetof (Settings, sampler),      \
+                  "How one step follows from the last: DDPM, Euler (ancestral) and LCM draw new noise at each, the "   \
+                  "others draw it only once"),                                                                         \
+    .type = PARAM_CHOICE, .value = SAMPLER_AUTO, .choices = samplers, .setting = offsetof (Settings, sampler),         \
     .field                                                                                                             \
         = { UI_FIELD_CHOICE,                                                                                           \
             .expert = TRUE }                                                                                           \
@@ -157,9 +162,65 @@ static const UiChoice samplers[] = { { "ddpm", NC_ ("choice", "DDPM (ancestral)"
             .page = 10 }                                                                                               \
   }
 
+static const UiChoice predictions[] = { { "auto", NC_ ("choice", "Found out") },
+                                        /* Translators: what a network predicts; a name of the field. */
+                                        { "epsilon", NC_ ("choice", "Noise (epsilon)") },
+                                        /* Translators: what a network predicts; a name of the field. */
+                                        { "v", NC_ ("choice", "Velocity (v)") },
+                                        { NULL } };
+
+/* For Stable Diffusion checkpoints; they come last, as they came later than the others. */
+#define PARAMS_OF_CHECKPOINTS                                                                                          \
+  { .name = "prompt",                                                                                                  \
+    .nick = NC_ ("label", "Te_xt prompt"),                                                                             \
+    .blurb                                                                                                             \
+    = NC_ ("tip", "What is to be seen, in English words; (words:1.3) gives words more weight. For Stable Diffusion "   \
+                  "checkpoints, as is all that follows"),                                                              \
+    .type = PARAM_STRING,                                                                                              \
+    .text = "",                                                                                                        \
+    .field = { UI_FIELD_TEXT, .suits = UI_SUITS_CHECKPOINT, .first = TRUE, .lines = 3 } },                             \
+      { .name = "negative-prompt",                                                                                     \
+        .nick = NC_ ("label", "_Leave out"),                                                                           \
+        .blurb = NC_ ("tip", "What is not to be seen; it has no effect at a guidance of 1"),                           \
+        .type = PARAM_STRING,                                                                                          \
+        .text = "",                                                                                                    \
+        .field = { UI_FIELD_TEXT, .suits = UI_SUITS_CHECKPOINT, .first = TRUE, .lines = 2 } },                         \
+      { .name = "guidance",                                                                                            \
+        .nick = NC_ ("label", "G_uidance"),                                                                            \
+        .blurb = NC_ ("tip", "How strongly the prompt counts; 1 takes half the time; -1 chooses by the checkpoint"),   \
+        .type = PARAM_DOUBLE,                                                                                          \
+        .min = -1,                                                                                                     \
+        .max = 100,                                                                                                    \
+        .value = -1,                                                                                                   \
+        .setting = offsetof (Settings, guidance),                                                                      \
+        .field = { UI_FIELD_SCALE, .slider_max = 15, .step = 0.5, .page = 1, .digits = 1, .automatic = TRUE,           \
+                   .suits = UI_SUITS_CHECKPOINT, .first = TRUE } },                                                    \
+      { .name = "size",                                                                                                \
+        .nick = NC_ ("label", "Si_ze"),                                                                                \
+        .blurb = NC_ ("tip", "Edge in pixels of what the network sees at once, in multiples of 64; less is faster; 0 " \
+                             "takes the checkpoint's own size"),                                                       \
+        .type = PARAM_INT,                                                                                             \
+        .min = 0,                                                                                                      \
+        .max = 2048,                                                                                                   \
+        .value = 0,                                                                                                    \
+        .setting = offsetof (Settings, size),                                                                          \
+        .field = { UI_FIELD_SCALE, .slider_max = 1024, .step = 64, .page = 64, .automatic = TRUE, .expert = TRUE,      \
+                   .suits = UI_SUITS_CHECKPOINT } },                                                                   \
+  {                                                                                                                    \
+    .name = "prediction", .nick = NC_ ("label", "O_bjective"),                                                         \
+    .blurb = NC_ ("tip", "What the checkpoint's network predicts, if it is not found out rightly: with the wrong one " \
+                         "there is only noise"),                                                                       \
+    .type = PARAM_CHOICE, .value = DIFFUSION_PREDICTION_AUTO, .choices = predictions,                                  \
+    .setting = offsetof (Settings, prediction),                                                                        \
+    .field                                                                                                             \
+        = { UI_FIELD_CHOICE,                                                                                           \
+            .expert = TRUE,                                                                                            \
+            .suits = UI_SUITS_CHECKPOINT }                                                                             \
+  }
+
 static const Param inpaint_params[] = {
-  PARAM_STEPS (DIFFUSION_INPAINT_STEPS),
-  PARAM_SAMPLER (DIFFUSION_INPAINT_SAMPLER),
+  PARAM_STEPS,
+  PARAM_SAMPLER,
   PARAM_SEED,
   { .name = "context",
     .nick = NC_ ("label", "Conte_xt"),
@@ -169,7 +230,8 @@ static const Param inpaint_params[] = {
     .max = 4096,
     .value = 0,
     .setting = offsetof (Settings, context),
-    .field = { UI_FIELD_SCALE, .slider_max = 512, .step = 1, .page = 32, .automatic = TRUE, .expert = TRUE } },
+    .field = { UI_FIELD_SCALE, .slider_max = 512, .step = 1, .page = 32, .automatic = TRUE, .expert = TRUE,
+               .suits = UI_SUITS_OWN } },
   { .name = "grow",
     .nick = NC_ ("label", "_Grow"),
     .blurb = NC_ (
@@ -202,7 +264,8 @@ static const Param inpaint_params[] = {
     .max = 1,
     .value = -1,
     .setting = offsetof (Settings, texture),
-    .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2, .automatic = TRUE } },
+    .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2, .automatic = TRUE,
+               .suits = UI_SUITS_OWN } },
   { .name = "variants",
     .nick = NC_ ("label", "_Variants"),
     .blurb
@@ -214,7 +277,8 @@ static const Param inpaint_params[] = {
     .setting = offsetof (Settings, variants),
     .field = { UI_FIELD_SCALE, .slider_max = 8, .step = 1, .page = 1 } },
   PARAM_OUTPUT,
-  PARAM_MODEL,
+  PARAM_MODEL (TRUE),
+  PARAMS_OF_CHECKPOINTS,
 };
 
 static const Param regenerate_params[] = {
@@ -235,12 +299,13 @@ static const Param regenerate_params[] = {
     .max = 1,
     .value = 0.5,
     .setting = offsetof (Settings, structure),
-    .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2 } },
-  PARAM_STEPS (DIFFUSION_REGENERATE_STEPS),
-  PARAM_SAMPLER (DIFFUSION_REGENERATE_SAMPLER),
+    .field = { UI_FIELD_SCALE, .slider_max = 1, .step = 0.01, .page = 0.1, .digits = 2, .suits = UI_SUITS_OWN } },
+  PARAM_STEPS,
+  PARAM_SAMPLER,
   PARAM_SEED,
   PARAM_OUTPUT,
-  PARAM_MODEL,
+  PARAM_MODEL (TRUE),
+  PARAMS_OF_CHECKPOINTS,
 };
 
 /* What GIMP 2.10 translates itself, which knows no contexts, has none: label, blurb and help. */

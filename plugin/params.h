@@ -8,6 +8,7 @@
 
 #include <glib-object.h>
 
+#include "engine/diffusion.h"
 #include "ui/field.h"
 
 G_BEGIN_DECLS
@@ -54,11 +55,16 @@ typedef struct
   double noise;                    /* 8-bit units, 0: estimate */
   double strength, detail, colour; /* of denoising, see diffusion_denoise_blend (); strength of regenerating too */
   double structure;
+  double guidance;               /* negative: the checkpoint's default */
   double texture;                /* these and grow, feather: as in DiffusionInpaintOptions */
   int    context, grow, feather; /* pixels */
-  int    steps, sampler, seed;   /* sampler: DiffusionSampler */
+  int    steps, sampler, seed;   /* sampler: DiffusionSampler or SAMPLER_AUTO; steps 0: by the model */
   int    variants, output;       /* output: Output */
+  int    size, prediction;       /* of a checkpoint: as in DiffusionOptions, size 0: its own */
 } Settings;
+
+/* The choice after all samplers: the one that the model is used with. */
+#define SAMPLER_AUTO (DIFFUSION_SAMPLER_LCM + 1)
 
 typedef struct
 {

@@ -20,6 +20,8 @@ enum
   PROGRESS_MS = 100,
   /* Events to handle between two strips of rows: enough for any dialog, and an end even if a source is always ready. */
   MAX_EVENTS = 32,
+  /* A hole is grown by no more than so many pixels unless the user says so. */
+  GROWN_LEAST = 8,
   /* Pixels of a band, so that memory does not grow with the layer. */
   BAND = 8 * 1000 * 1000
 };
@@ -50,6 +52,18 @@ settings_compare (FilterKind kind, const Settings *a, const Settings *b)
                                                                                         : SETTINGS_SAME;
 }
 
+/* A text of the configuration, or NULL if the filter has none of this name. */
+static char *
+get_text (const Filter *filter, GObject *config, const char *name)
+{
+  char *text = NULL;
+
+  for (guint i = 0; i < filter->n_params; i++)
+    if (g_str_equal (filter->params[i].name, name))
+      g_object_get (config, name, &text, NULL);
+  return text;
+}
+
 Job *
 job_new (const Filter *filter, GObject *config, Region *region, DiffusionModel *model, const DiffusionNoise *noise)
 {
@@ -58,6 +72,8 @@ job_new (const Filter *filter, GObject *config, Region *region, DiffusionModel *
   g_mutex_init (&job->mutex);
   job->kind = filter->kind;
   settings_read (&job->settings, filter, config);
+  job->prompt = get_text (filter, config, "prompt");
+  job->negative = get_text (filter, config, "negative-prompt");
   job->region = region;
   job->model = diffusion_model_ref (model);
   if (noise && filter->kind == FILTER_DENOISE && job->settings.noise == 0)
@@ -80,6 +96,8 @@ job_free (Job *job)
   diffusion_picture_free (job->step);
   diffusion_picture_free (job->canvas);
   g_mutex_clear (&job->mutex);
+  g_free (job->prompt);
+  g_free (job->negative);
   g_free (job);
 }
 
@@ -118,7 +136,7 @@ interpolate (const DiffusionPicture *picture, float u, float v, int channel)
          + fy * ((1 - fx) * below[left * 3] + fx * below[right * 3]);
 }
 
-/* Enlarges what a step sees of a part of the picture, and puts it where something is selected. */
+/* Enlarges what a step sees of a part of the picture, and puts it where something is selected; mask NULL: all is. */
 static void
 place_step (const DiffusionStep *step, const DiffusionPicture *mask, DiffusionPicture *canvas)
 {
@@ -134,7 +152,7 @@ place_step (const DiffusionStep *step, const DiffusionPicture *mask, DiffusionPi
         const float u = ((float) (x - step->x) + 0.5f) * scale - 0.5f;
         const float v = ((float) (y - step->y) + 0.5f) * scale - 0.5f;
 
-        for (int c = 0; c < 3 && mask->data[i] > 0; c++)
+        for (int c = 0; c < 3 && (! mask || mask->data[i] > 0); c++)
           canvas->data[i * 3 + c] = interpolate (step->prediction, u, v, c);
       }
 }
@@ -148,7 +166,7 @@ job_on_step (const DiffusionStep *step, gpointer data)
   const DiffusionPicture *shown = NULL;
   DiffusionPicture       *copy;
 
-  if (job->kind == FILTER_INPAINT && job->region->mask && step->reduction > 0)
+  if ((job->kind == FILTER_INPAINT || diffusion_model_get_checkpoint (job->model)) && step->reduction > 0)
     {
       if (! job->canvas)
         job->canvas = diffusion_picture_copy (job->region->picture, NULL);
@@ -247,10 +265,43 @@ job_blend (Job *job, GError **error)
                                   settings->strength, settings->detail, settings->colour, region->picture, error);
 }
 
+/* The network's edge is a multiple of this. */
+enum
+{
+  SIZE_MULTIPLE = 64
+};
+
+DiffusionOptions
+process_get_options (FilterKind kind, const Settings *settings, const DiffusionModel *model)
+{
+  const DiffusionCheckpoint *checkpoint = diffusion_model_get_checkpoint (model);
+  DiffusionOptions           options = DIFFUSION_OPTIONS_INIT;
+
+  options.steps = settings->steps;
+  options.seed = settings->seed;
+  if (kind == FILTER_DENOISE)
+    return options;
+  if (settings->sampler != SAMPLER_AUTO)
+    options.sampler = settings->sampler;
+  else if (checkpoint)
+    options.sampler = checkpoint->sampler;
+  else
+    options.sampler = kind == FILTER_INPAINT ? DIFFUSION_INPAINT_SAMPLER : DIFFUSION_REGENERATE_SAMPLER;
+  if (options.steps == 0 && checkpoint)
+    options.steps = checkpoint->steps;
+  else if (options.steps == 0)
+    options.steps = kind == FILTER_INPAINT ? DIFFUSION_INPAINT_STEPS : DIFFUSION_REGENERATE_STEPS;
+  options.guidance = settings->guidance;
+  if (settings->size > 0)
+    options.size = MAX (settings->size / SIZE_MULTIPLE, 1) * SIZE_MULTIPLE;
+  options.prediction = settings->prediction;
+  return options;
+}
+
 gboolean
 job_compute (Job *job, GCancellable *cancellable, GError **error)
 {
-  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
+  DiffusionOptions        options = process_get_options (job->kind, &job->settings, job->model);
   DiffusionInpaintOptions inpaint;
   gboolean                any;
 
@@ -262,9 +313,8 @@ job_compute (Job *job, GCancellable *cancellable, GError **error)
   if (job->region->mask && makes_layers (&job->settings))
     harden_mask (job->region->mask);
 
-  options.steps = job->settings.steps;
-  options.sampler = job->settings.sampler;
-  options.seed = job->settings.seed;
+  options.prompt = job->prompt;
+  options.negative = job->negative;
   options.origin_x = job->region->outer.x;
   options.origin_y = job->region->outer.y;
   options.progress = job_progress;
@@ -278,7 +328,6 @@ job_compute (Job *job, GCancellable *cancellable, GError **error)
   switch (job->kind)
     {
     case FILTER_DENOISE:
-      options.sampler = ((DiffusionOptions) DIFFUSION_OPTIONS_INIT).sampler;
       return job_denoise (job, &options, cancellable, error);
     case FILTER_INPAINT:
       inpaint = get_inpaint_options (&job->settings);
@@ -317,14 +366,27 @@ Region *
 process_make_region (const Filter *filter, HostDrawable drawable, const Settings *settings, const DiffusionModel *model,
                      const GeglRectangle *view, gboolean with_weights, GError **error)
 {
-  const int               margin = diffusion_model_get_margin (model);
+  const gboolean          whole = diffusion_model_get_checkpoint (model) != NULL;
+  const int               grown = MAX (settings->grow, GROWN_LEAST);
+  int                     margin = diffusion_model_get_margin (model);
   DiffusionInpaintOptions inpaint;
   g_autoptr (Region) region = NULL;
 
+  /* A checkpoint sees all that is selected at once: part of it would come out otherwise. */
+  if (whole)
+    {
+      const DiffusionOptions options = process_get_options (filter->kind, settings, model);
+      GeglRectangle          selected;
+
+      if (! region_find_selected (drawable, &selected, error))
+        return NULL;
+      margin = diffusion_model_get_reach (model, selected.width + 2 * grown, selected.height + 2 * grown, &options);
+      view = NULL;
+    }
   if (filter->kind == FILTER_INPAINT)
     {
       inpaint = get_inpaint_options (settings);
-      return region_new_hole (drawable, view, &inpaint, error);
+      return region_new_hole (drawable, view, &inpaint, whole ? margin : 0, error);
     }
   region = view ? region_new_view (drawable, view, margin, error)
                 : region_new_selected (drawable, margin, with_weights, error);

@@ -26,6 +26,7 @@ typedef struct
 {
   FilterKind      kind;
   Settings        settings;
+  char           *prompt, *negative; /* for a checkpoint */
   Region         *region;
   DiffusionModel *model;
   DiffusionNoise  noise;       /* in and out */
@@ -52,6 +53,9 @@ gboolean job_blend (Job *job, GError **error);
 
 /* The newest step since the last call, to be freed by the caller; NULL: none. */
 DiffusionPicture *job_take_step (Job *job);
+
+/* How the engine is to run: what the settings leave to the model is the model's own. */
+DiffusionOptions process_get_options (FilterKind kind, const Settings *settings, const DiffusionModel *model);
 
 /* What the filter needs of the drawable, to be read: for a whole run, or for a view.  with_weights: the noise of what
  * is selected will be estimated. */

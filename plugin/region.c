@@ -366,7 +366,7 @@ region_check_selection (HostDrawable drawable, gboolean needed, GError **error)
 }
 
 Region *
-region_new_hole (HostDrawable drawable, const GeglRectangle *view, const DiffusionInpaintOptions *inpaint,
+region_new_hole (HostDrawable drawable, const GeglRectangle *view, const DiffusionInpaintOptions *inpaint, int margin,
                  GError **error)
 {
   const int           reach = MAX (inpaint->context, HOLE_CONTEXT) + MAX (inpaint->grow, HOLE_GROW);
@@ -387,6 +387,13 @@ region_new_hole (HostDrawable drawable, const GeglRectangle *view, const Diffusi
     }
   if (! find_hole (drawable, &part, inpaint, &changed, &outer, error))
     return NULL;
+  if (margin > 0)
+    {
+      const GeglRectangle around = grow_rect (&changed, margin);
+
+      gegl_rectangle_bounding_box (&outer, &outer, &around);
+      gegl_rectangle_intersect (&outer, &outer, &layer);
+    }
   if (view)
     {
       changed = *view;

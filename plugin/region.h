@@ -62,10 +62,11 @@ Region *region_new_view (HostDrawable drawable, const GeglRectangle *view, int m
 Region *region_new_sample (HostDrawable drawable, int margin, GError **error);
 /* Rows of the selection's rectangle, y counted from its first. */
 Region *region_new_band (HostDrawable drawable, int y, int height, int margin, GError **error);
-/* What filling the selection may change, with what it is filled from around it; with a view, as far as that needs it,
- * which may be nothing.  The region has a mask.  Fails if nothing is selected. */
+/* What filling the selection may change, with what it is filled from around it, and at least so much as the margin
+ * says; with a view, as far as that needs it, which may be nothing.  The region has a mask.  Fails if nothing is
+ * selected. */
 Region *region_new_hole (HostDrawable drawable, const GeglRectangle *view, const DiffusionInpaintOptions *inpaint,
-                         GError **error);
+                         int margin, GError **error);
 void    region_free (Region *region);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Region, region_free)
 

@@ -6,6 +6,7 @@
  * its progress window.
  */
 #include <math.h>
+#include <string.h>
 
 #include <glib/gi18n.h>
 
@@ -35,6 +36,7 @@ typedef struct
   Pace           pace;
   double         fill_seconds; /* that the preview took to fill all holes; 0: not known */
   double         fill_bytes;   /* that it had */
+  double         slowness;     /* of a checkpoint's preview, against what was foretold; 0: not known */
 
   char    *model_name; /* that model was loaded for, or failed to */
   gboolean loading;
@@ -67,6 +69,26 @@ format_time (double seconds)
 
 /* ---- what it will cost ------------------------------------------------------------------------------------ */
 
+/* Of a checkpoint, before anything was computed; for one variant. */
+static gboolean
+foretell (const Session *session, const Settings *settings, Cost *cost)
+{
+  const DiffusionOptions options = process_get_options (session->filter->kind, settings, session->model);
+  const int              width = gimp_drawable_get_width (session->drawable);
+  const int              height = gimp_drawable_get_height (session->drawable);
+  GeglRectangle          rect;
+  DiffusionBox           box;
+  double                 bytes;
+
+  if (! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
+    return FALSE;
+  box = (DiffusionBox){ rect.x, rect.y, rect.width, rect.height };
+  diffusion_model_estimate_cost (session->model, width, height, &box, session->filter->kind == FILTER_INPAINT, &options,
+                                 &bytes, &cost->seconds);
+  cost->bytes = cost_get_memory () + bytes;
+  return TRUE;
+}
+
 static gboolean
 get_cost (Session *session, Cost *cost)
 {
@@ -76,6 +98,14 @@ get_cost (Session *session, Cost *cost)
   int             band;
   gboolean        blended = session->filter->kind == FILTER_REGENERATE || settings->strength < 1 || settings->detail > 0
                      || settings->colour < 1;
+
+  if (diffusion_model_get_checkpoint (session->model))
+    {
+      if (! foretell (session, settings, cost))
+        return FALSE;
+      cost->seconds *= MAX (settings->variants, 1) * (session->slowness > 0 ? session->slowness : 1);
+      return TRUE;
+    }
 
   /* The time of inpainting is that of its holes: known when the preview has filled them all. */
   if (session->filter->kind == FILTER_INPAINT && session->fill_seconds > 0)
@@ -93,7 +123,8 @@ get_cost (Session *session, Cost *cost)
 
   gegl_rectangle_intersect (&outer, &outer, &layer);
   band = process_get_band (session->filter, settings, session->model, rect.width, rect.height);
-  cost_estimate (cost, &session->pace, outer.width, outer.height, band, settings->steps, blended ? 2 : 1);
+  cost_estimate (cost, &session->pace, outer.width, outer.height, band,
+                 process_get_options (session->filter->kind, settings, session->model).steps, blended ? 2 : 1);
   return TRUE;
 }
 
@@ -111,7 +142,16 @@ show_cost (Session *session)
   size = g_format_size ((guint64) cost.bytes);
   /* Translators: what the filter will need, as in "About 1 min 5 s and 310.2 MB of memory for all that is selected". */
   text = g_strdup_printf (C_ ("status", "About %s and %s of memory for all that is selected."), time, size);
-  ui_dialog_set_status (session->dialog, text);
+  if (diffusion_model_get_checkpoint (session->model))
+    {
+      g_autofree char *both = g_strdup_printf ("%s %s", text, C_ ("status", "Switch the preview on to see it before."));
+
+      ui_dialog_set_status (session->dialog, both);
+    }
+  else
+    {
+      ui_dialog_set_status (session->dialog, text);
+    }
 }
 
 /* ---- before the first preview ----------------------------------------------------------------------------- */
@@ -238,6 +278,8 @@ load_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellabl
   g_autofree char *path = diffusion_model_find (load->name, &error);
 
   load->model = path ? diffusion_model_load (path, &error) : NULL;
+  if (load->model)
+    cost_warm_up (load->model);
   if (load->model && (! load->measured || pace_measure (&load->pace, load->model, cancellable, &error)))
     g_task_return_boolean (task, TRUE);
   else
@@ -245,6 +287,19 @@ load_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellabl
 }
 
 static void load_start (Session *session);
+
+/* The dialog as it suits the model.  What a checkpoint computes takes its time: it waits until it is asked for. */
+static void
+show_model (Session *session)
+{
+  const gboolean checkpoint = diffusion_model_get_checkpoint (session->model) != NULL;
+
+  ui_dialog_set_checkpoint (session->dialog, checkpoint);
+  ui_preview_set_manual (session->preview, checkpoint);
+  session->slowness = session->fill_seconds = 0;
+  if (checkpoint)
+    show_cost (session);
+}
 
 static void
 load_done (GObject *source, GAsyncResult *result, gpointer data)
@@ -266,6 +321,7 @@ load_done (GObject *source, GAsyncResult *result, gpointer data)
       session->model = diffusion_model_ref (load->model);
       session->pace = load->pace;
       ui_preview_invalidate (session->preview, UI_PREVIEW_COMPUTE);
+      show_model (session);
     }
   gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, ! error);
   load_start (session);
@@ -369,11 +425,14 @@ preview_blend (gpointer data, GError **error)
   return TRUE;
 }
 
+/* A checkpoint's crop is all that is selected, whatever is seen. */
 static gboolean
 preview_covers (gpointer data, const GdkRectangle *visible, gpointer session)
 {
   const GeglRectangle rect = { visible->x, visible->y, visible->width, visible->height };
 
+  if (diffusion_model_get_checkpoint (((Crop *) data)->job->model))
+    return TRUE;
   return gegl_rectangle_contains (&((Crop *) data)->job->region->rect, &rect);
 }
 
@@ -393,17 +452,35 @@ preview_look (gpointer data, gboolean *fresh)
   return g_atomic_int_get (&crop->job->permille) / 1000.0;
 }
 
+/* What has been computed lies within what is seen. */
+static gboolean
+render_inner (const Crop *crop, const GeglRectangle *inner, const GeglRectangle *part, const Babl *format, guchar *rgba,
+              GError **error)
+{
+  const gsize        pixel = babl_format_get_bytes_per_pixel (format), row = inner->width * pixel;
+  g_autofree guchar *pixels = g_malloc (row * inner->height);
+
+  if (! region_render (crop->job->region, crop->seen, inner, format, pixels, error))
+    return FALSE;
+  for (int y = 0; y < inner->height; y++)
+    memcpy (rgba + ((gsize) (inner->y - part->y + y) * part->width + (inner->x - part->x)) * pixel, pixels + y * row,
+            row);
+  return TRUE;
+}
+
 static gboolean
 preview_render (gpointer data, const GdkRectangle *rows, guchar *rgba, gpointer session, GError **error)
 {
   const GeglRectangle part = { rows->x, rows->y, rows->width, rows->height };
   const Babl         *format = babl_format (SHOWN_FORMAT);
   const Crop         *crop = data;
+  GeglRectangle       inner;
 
-  if (crop && crop->seen)
+  if (crop && crop->seen && gegl_rectangle_contains (&crop->job->region->rect, &part))
     return region_render (crop->job->region, crop->seen, &part, format, rgba, error);
   region_render_original (((Session *) session)->drawable, &part, format, rgba);
-  return TRUE;
+  return ! crop || ! crop->seen || ! gegl_rectangle_intersect (&inner, &part, &crop->job->region->rect)
+         || render_inner (crop, &inner, &part, format, rgba, error);
 }
 
 static void
@@ -431,10 +508,20 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
 {
   Session    *session = session_data;
   const Crop *crop = data;
+  const int   steps = crop ? process_get_options (crop->job->kind, &crop->job->settings, crop->job->model).steps : 1;
 
   if (error || seconds < 0)
     {
       ui_dialog_set_status (session->dialog, error ? error->message : C_ ("status", "Computing the preview..."));
+      return;
+    }
+  if (diffusion_model_get_checkpoint (crop->job->model))
+    {
+      Cost told;
+
+      if (foretell (session, &crop->job->settings, &told) && told.seconds > 0)
+        session->slowness = crop->seconds / told.seconds;
+      show_cost (session);
       return;
     }
   ui_dialog_set_status (session->dialog, NULL);
@@ -443,9 +530,9 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
   /* Many steps are slowed down by being painted: they can only tell that the machine is faster than it was thought. */
   if (crop->pixels >= TELLING_PIXELS)
     {
-      const double seen = crop->seconds / (crop->pixels * crop->job->settings.steps);
+      const double seen = crop->seconds / (crop->pixels * steps);
 
-      if (crop->job->settings.steps == 1 || session->pace.pixel == 0 || seen < session->pace.pixel)
+      if (steps == 1 || session->pace.pixel == 0 || seen < session->pace.pixel)
         session->pace.pixel = seen;
     }
   show_cost (session);
@@ -458,16 +545,23 @@ static const UiPreviewFilter preview_filter
 static void
 config_changed (GObject *config, GParamSpec *pspec, Session *session)
 {
-  Settings     now;
-  SettingsDiff diff;
+  const gboolean checkpoint = diffusion_model_get_checkpoint (session->model) != NULL;
+  Settings       now;
+  SettingsDiff   diff;
+  gboolean       told;
 
   if (g_str_equal (pspec->name, "model"))
     load_start (session);
   settings_read (&now, session->filter, config);
   diff = settings_compare (session->filter->kind, &session->settings, &now);
+  if (checkpoint && (g_str_equal (pspec->name, "prompt") || g_str_equal (pspec->name, "negative-prompt")))
+    diff = SETTINGS_ENGINE;
+  told = checkpoint && memcmp (&now, &session->settings, sizeof now) != 0 && ! session->loading;
   session->settings = now;
   if (diff != SETTINGS_SAME)
     ui_preview_invalidate (session->preview, diff == SETTINGS_BLEND ? UI_PREVIEW_BLEND : UI_PREVIEW_COMPUTE);
+  if (told)
+    show_cost (session);
 }
 
 /* ---- the run after the dialog ----------------------------------------------------------------------------- */
@@ -570,6 +664,8 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   g_signal_connect (config, "notify", G_CALLBACK (config_changed), &session);
   session.window = host_dialog_new (filter, context, config, ui_dialog_get_body (session.dialog));
 
+  cost_warm_up (model);
+  show_model (&session);
   g_thread_join (warm_up);
   if (prepare_start (&session, error))
     {

@@ -18,8 +18,9 @@ enum
   WINDOW_WIDTH = 1000,
   WINDOW_HEIGHT = 620,
   SLIDER_WIDTH = 120,
-  SEED_WIDTH = 7, /* characters */
-  RESERVED = 220  /* height of all but the fields */
+  SEED_WIDTH = 7,  /* characters */
+  TEXT_WIDTH = 20, /* the same */
+  RESERVED = 220   /* height of all but the fields */
 };
 
 struct _UiDialog
@@ -28,7 +29,10 @@ struct _UiDialog
   GtkWidget    *body;
   GtkWidget    *content; /* what is insensitive while busy */
   GtkWidget    *fields;
-  GtkWidget    *target; /* where the next field goes: fields or expert */
+  GtkWidget    *target; /* where the next field goes: fields, first or expert */
+  GtkWidget    *first;  /* fields above the others */
+  GPtrArray    *rows;   /* that suit some models only: those of checkpoints, and of others */
+  GPtrArray    *other_rows;
   GtkWidget    *scroll; /* around the fields */
   GtkWidget    *progress;
   GtkWidget    *status;
@@ -61,7 +65,7 @@ label_new (const char *text)
   return label;
 }
 
-static void
+static GtkWidget *
 add_labelled (UiDialog *dialog, GtkWidget *fields, const char *text, const char *tip, GtkWidget *widget,
               GtkWidget *target)
 {
@@ -78,15 +82,17 @@ add_labelled (UiDialog *dialog, GtkWidget *fields, const char *text, const char 
   gtk_box_pack_start (GTK_BOX (row), label, FALSE, FALSE, 0);
   gtk_box_pack_start (GTK_BOX (row), widget, TRUE, TRUE, 0);
   gtk_box_pack_start (GTK_BOX (fields), row, FALSE, FALSE, 0);
+  return row;
 }
 
 /* A row with the property's nick in front of the widget; the mnemonic leads to target. */
-static void
+static GtkWidget *
 add_row (UiDialog *dialog, const char *property, GtkWidget *widget, GtkWidget *target)
 {
   GParamSpec *pspec = find_property (dialog, property);
 
-  add_labelled (dialog, dialog->target, g_param_spec_get_nick (pspec), g_param_spec_get_blurb (pspec), widget, target);
+  return add_labelled (dialog, dialog->target, g_param_spec_get_nick (pspec), g_param_spec_get_blurb (pspec), widget,
+                       target);
 }
 
 /* A row that belongs to the one above: the widget stands below that one's. */
@@ -289,7 +295,7 @@ add_seed (UiDialog *dialog, const char *property, const UiField *field)
     seed_clicked (GTK_BUTTON (button), dialog);
 }
 
-static void
+static GtkWidget *
 add_choice (UiDialog *dialog, const char *property, const UiChoice *choices)
 {
   GtkListStore *store = gtk_list_store_new (2, G_TYPE_STRING, G_TYPE_STRING);
@@ -300,24 +306,38 @@ add_choice (UiDialog *dialog, const char *property, const UiChoice *choices)
                                        g_dpgettext2 (NULL, "choice", choice->label), -1);
   combo = gimp_prop_string_combo_box_new (dialog->config, property, GTK_TREE_MODEL (store), 0, 1);
   g_object_unref (store);
-  add_row (dialog, property, combo, combo);
+  return add_row (dialog, property, combo, combo);
+}
+
+/* Tab leaves it. */
+static GtkWidget *
+add_text (UiDialog *dialog, const char *property, const UiField *field)
+{
+  GtkTextBuffer *buffer = gimp_prop_text_buffer_new (dialog->config, property, -1);
+  GtkWidget     *view = gtk_text_view_new_with_buffer (buffer);
+  GtkWidget     *scroll = ui_toolkit_text_scroll_new (view, TEXT_WIDTH, field->lines);
+
+  g_object_unref (buffer);
+  gtk_text_view_set_wrap_mode (GTK_TEXT_VIEW (view), GTK_WRAP_WORD_CHAR);
+  gtk_text_view_set_accepts_tab (GTK_TEXT_VIEW (view), FALSE);
+  return add_row (dialog, property, scroll, view);
 }
 
 static void
-add_model (UiDialog *dialog, const char *property)
+add_model (UiDialog *dialog, const char *property, const UiField *field)
 {
   GtkWidget *list;
 
-  dialog->models = ui_models_new (dialog->config, property);
+  dialog->models = ui_models_new (dialog->config, property, field->checkpoints);
   list = ui_models_get_list (dialog->models);
   add_row (dialog, property, list, list);
   add_below (dialog, ui_models_get_card (dialog->models));
 }
 
 static void
-choose_target (UiDialog *dialog, gboolean expert)
+choose_target (UiDialog *dialog, const UiField *field)
 {
-  dialog->target = expert ? dialog->expert : dialog->fields;
+  dialog->target = field->expert ? dialog->expert : field->first ? dialog->first : dialog->fields;
   if (dialog->target)
     return;
   dialog->target = dialog->expert = gtk_box_new (GTK_ORIENTATION_VERTICAL, SPACING);
@@ -329,11 +349,11 @@ choose_target (UiDialog *dialog, gboolean expert)
 void
 ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *field, const UiChoice *choices)
 {
-  GtkWidget *box, *number;
+  GtkWidget *box, *number, *row = NULL;
 
   if (field->kind == UI_FIELD_NONE)
     return;
-  choose_target (dialog, field->expert);
+  choose_target (dialog, field);
   if (field->kind != UI_FIELD_SEED && field->kind != UI_FIELD_MODEL)
     ui_presets_add_property (dialog->presets, property);
   switch (field->kind)
@@ -342,7 +362,7 @@ ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *fiel
       break;
     case UI_FIELD_SCALE:
       box = scale_new (dialog, property, field, &number);
-      add_row (dialog, property, box, number);
+      row = add_row (dialog, property, box, number);
       break;
     case UI_FIELD_NOISE:
       add_noise (dialog, property, field);
@@ -351,11 +371,21 @@ ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *fiel
       add_seed (dialog, property, field);
       break;
     case UI_FIELD_CHOICE:
-      add_choice (dialog, property, choices);
+      row = add_choice (dialog, property, choices);
+      break;
+    case UI_FIELD_TEXT:
+      row = add_text (dialog, property, field);
       break;
     case UI_FIELD_MODEL:
-      add_model (dialog, property);
+      add_model (dialog, property, field);
       break;
+    }
+  if (row && field->suits != UI_SUITS_ALL)
+    {
+      gtk_widget_show_all (row);
+      gtk_widget_set_no_show_all (row, TRUE);
+      gtk_widget_set_visible (row, field->suits == UI_SUITS_OWN);
+      g_ptr_array_add (field->suits == UI_SUITS_OWN ? dialog->other_rows : dialog->rows, row);
     }
 }
 
@@ -370,6 +400,7 @@ ui_dialog_complete (UiDialog *dialog)
   add_labelled (dialog, dialog->fields, dialog->suited ? C_ ("label", "_Best for") : C_ ("label", "Pre_set"),
                 C_ ("tip", "Settings that belong together, and those that you saved"), list, target);
   gtk_box_reorder_child (GTK_BOX (dialog->fields), gtk_widget_get_parent (list), 0);
+  gtk_box_reorder_child (GTK_BOX (dialog->fields), dialog->first, 1);
   if (dialog->expander)
     gtk_box_pack_start (GTK_BOX (dialog->fields), dialog->expander, FALSE, FALSE, 0);
   gtk_widget_show_all (dialog->fields);
@@ -382,6 +413,18 @@ static void
 fit_fields (GtkWidget *body, UiDialog *dialog)
 {
   ui_toolkit_scroll_fit (dialog->scroll, dialog->fields, ui_toolkit_get_screen_height (body) - RESERVED);
+}
+
+void
+ui_dialog_set_checkpoint (UiDialog *dialog, gboolean checkpoint)
+{
+  for (guint i = 0; i < dialog->rows->len; i++)
+    gtk_widget_set_visible (dialog->rows->pdata[i], checkpoint);
+  for (guint i = 0; i < dialog->other_rows->len; i++)
+    gtk_widget_set_visible (dialog->other_rows->pdata[i], ! checkpoint);
+  gtk_widget_set_visible (dialog->first, checkpoint);
+  if (gtk_widget_get_realized (dialog->body))
+    fit_fields (dialog->body, dialog);
 }
 
 UiDialog *
@@ -397,6 +440,9 @@ ui_dialog_new (GObject *config, const char *group, const UiPreset *presets, GtkW
   dialog->content = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, BORDER);
   dialog->fields = gtk_box_new (GTK_ORIENTATION_VERTICAL, SPACING);
   dialog->scroll = ui_toolkit_scroll_new (dialog->fields);
+  dialog->first = gtk_box_new (GTK_ORIENTATION_VERTICAL, SPACING);
+  dialog->rows = g_ptr_array_new ();
+  dialog->other_rows = g_ptr_array_new ();
   dialog->progress = gtk_progress_bar_new ();
   dialog->status = label_new (NULL);
 
@@ -407,6 +453,9 @@ ui_dialog_new (GObject *config, const char *group, const UiPreset *presets, GtkW
   gtk_box_pack_start (GTK_BOX (dialog->body), dialog->content, TRUE, TRUE, 0);
   gtk_box_pack_start (GTK_BOX (dialog->body), dialog->progress, FALSE, FALSE, 0);
   gtk_box_pack_start (GTK_BOX (dialog->body), dialog->status, FALSE, FALSE, 0);
+  /* An empty box would still be spaced. */
+  gtk_widget_set_no_show_all (dialog->first, TRUE);
+  gtk_box_pack_start (GTK_BOX (dialog->fields), dialog->first, FALSE, FALSE, 0);
   gtk_widget_show_all (dialog->body);
   g_signal_connect (dialog->body, "realize", G_CALLBACK (fit_fields), dialog);
   return dialog;
@@ -420,6 +469,8 @@ ui_dialog_free (UiDialog *dialog)
   if (dialog->models)
     ui_models_free (dialog->models);
   g_object_unref (dialog->labels);
+  g_ptr_array_unref (dialog->rows);
+  g_ptr_array_unref (dialog->other_rows);
   g_free (dialog);
 }
 

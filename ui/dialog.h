@@ -33,6 +33,9 @@ void ui_dialog_size_window (UiDialog *dialog, GtkWindow *window);
 /* The level that the noise field shows as the estimate, in the property's units; negative: not known yet. */
 void ui_dialog_set_estimate (UiDialog *dialog, double level);
 
+/* Whether the model is a Stable Diffusion checkpoint: fields without an effect are hidden. */
+void ui_dialog_set_checkpoint (UiDialog *dialog, gboolean checkpoint);
+
 /* Call after the last field. */
 void ui_dialog_complete (UiDialog *dialog);
 

@@ -16,8 +16,17 @@ typedef enum
   UI_FIELD_NOISE,  /* the same, with a switch for "estimate it", which is the property's value 0 */
   UI_FIELD_SEED,   /* a number, a button that draws a new one, and whether it is kept for the next time */
   UI_FIELD_CHOICE, /* a list of the property's choices */
+  UI_FIELD_TEXT,   /* some lines of text */
   UI_FIELD_MODEL   /* a list of model files with their cards */
 } UiFieldKind;
+
+/* With which models a property has an effect; it is shown only then. */
+typedef enum
+{
+  UI_SUITS_ALL,
+  UI_SUITS_OWN,       /* models of this program */
+  UI_SUITS_CHECKPOINT /* Stable Diffusion checkpoints */
+} UiSuits;
 
 /* One name and its label (context "choice"); a list of choices ends with a NULL name. */
 typedef struct
@@ -34,6 +43,10 @@ typedef struct
   int         digits;
   gboolean    automatic; /* the number's lower limit, and all that is negative, reads "auto" */
   gboolean    expert;    /* shown only when asked for */
+  UiSuits     suits;
+  gboolean    first;       /* above the others */
+  int         lines;       /* of a text */
+  gboolean    checkpoints; /* a list of models has those as well */
 } UiField;
 
 /* A set of values with a name (context "preset"); a list of values ends with a NULL property, one of presets with a

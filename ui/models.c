@@ -27,6 +27,7 @@ struct _UiModels
 {
   GObject      *config;
   char         *property;
+  gboolean      checkpoints;
   GPtrArray    *entries;
   GCancellable *cancellable; /* of the listing */
   GtkWidget    *list, *card;
@@ -52,8 +53,6 @@ get_purpose (const DiffusionModel *model)
 {
   const char *mix = diffusion_model_get_metadata (model, "mix");
 
-  if (diffusion_model_get_checkpoint (model))
-    return C_ ("model", "fills and regenerates, by words");
   if (g_strcmp0 (mix, "inpaint") == 0)
     return C_ ("model", "fills selections and regenerates");
   if (g_strcmp0 (mix, "style") == 0)
@@ -77,26 +76,49 @@ make_card (const char *path, const DiffusionModel *model)
                           license ? license : C_ ("licence", "not stated"), size);
 }
 
-/* value: as it will be in the configuration; NULL: the name if the file is found by it, else the path. */
-static Entry *
-entry_new (const char *path, const char *value)
+static char *
+make_checkpoint_card (const char *path, const DiffusionCheckpoint *checkpoint)
 {
-  Entry           *entry = g_new0 (Entry, 1);
-  g_autofree char *base = g_path_get_basename (path);
-  g_autofree char *found = NULL;
+  const char *family = checkpoint->family == DIFFUSION_FAMILY_SD1 ? "Stable Diffusion 1.x" : "Stable Diffusion 2.x";
+  GStatBuf    status = { 0 };
+  g_autofree char *kind = NULL;
+  g_autofree char *size = NULL;
+
+  g_stat (path, &status);
+  size = g_format_size ((guint64) status.st_size);
+  /* Translators: "Stable Diffusion 1.x for inpainting" */
+  kind = checkpoint->inpainting ? g_strdup_printf (C_ ("model", "%s for inpainting"), family) : g_strdup (family);
+  /* Translators: a checkpoint's card: its family, in how many steps and at what size it works, its size as in "2.1 GB".
+   */
+  return g_strdup_printf (C_ ("model", "%s; fills and regenerates by words, in %d steps at %d pixels; %s"), kind,
+                          checkpoint->steps, checkpoint->native_size, size);
+}
+
+/* Checkpoints are large: only their headers are looked at.  Other files are loaded to find out whether they can be
+ * used. */
+static void
+describe (Entry *entry, const char *path, const char *base, gboolean checkpoints)
+{
+  DiffusionCheckpoint checkpoint;
+  g_autoptr (DiffusionModel) model = NULL;
   g_autoptr (GError) error = NULL;
-  g_autoptr (DiffusionModel) model = diffusion_model_load (path, &error);
 
-  if (g_str_has_suffix (base, SUFFIX))
-    base[strlen (base) - strlen (SUFFIX)] = '\0';
-  found = diffusion_model_find (base, NULL);
-  if (value)
-    entry->value = g_strdup (value);
-  else if (g_strcmp0 (found, path) != 0)
-    entry->value = g_strdup (path);
+  if (diffusion_checkpoint_look (path, &checkpoint, NULL))
+    {
+      if (checkpoints)
+        {
+          entry->title = g_strdup (base);
+          entry->card = make_checkpoint_card (path, &checkpoint);
+          entry->data = g_strdup (path);
+          return;
+        }
+      g_set_error_literal (&error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                           C_ ("model", "A Stable Diffusion checkpoint, which does not denoise"));
+    }
   else
-    entry->value = g_strdup (g_strcmp0 (base, "default") == 0 ? "" : base);
-
+    {
+      model = diffusion_model_load (path, &error);
+    }
   if (model)
     {
       entry->title = g_strdup (base);
@@ -109,6 +131,27 @@ entry_new (const char *path, const char *value)
       entry->title = g_strdup_printf (C_ ("model", "%s (cannot be used)"), base);
       entry->card = g_strdup (error->message);
     }
+}
+
+/* value: as it will be in the configuration; NULL: the name if the file is found by it, else the path. */
+static Entry *
+entry_new (const char *path, const char *value, gboolean checkpoints)
+{
+  Entry           *entry = g_new0 (Entry, 1);
+  g_autofree char *base = g_path_get_basename (path);
+  g_autofree char *found = NULL;
+
+  if (g_str_has_suffix (base, SUFFIX))
+    base[strlen (base) - strlen (SUFFIX)] = '\0';
+  found = diffusion_model_find (base, NULL);
+  if (value)
+    entry->value = g_strdup (value);
+  else if (g_strcmp0 (found, path) != 0)
+    entry->value = g_strdup (path);
+  else
+    entry->value = g_strdup (g_strcmp0 (base, "default") == 0 ? "" : base);
+
+  describe (entry, path, base, checkpoints);
   return entry;
 }
 
@@ -172,18 +215,45 @@ add_entry (UiModels *models, Entry *entry)
   g_ptr_array_add (models->entries, entry);
 }
 
-/* Files are loaded to find out whether they can be used, and that takes its time: on a thread. */
+typedef struct
+{
+  char    *current; /* the property's value */
+  gboolean checkpoints;
+} Search;
+
+static void
+search_free (gpointer data)
+{
+  Search *search = data;
+
+  g_free (search->current);
+  g_free (search);
+}
+
+static void
+add_paths (GPtrArray *entries, char **paths, gboolean checkpoints, GCancellable *cancellable)
+{
+  for (int i = 0; paths[i] && ! g_cancellable_is_cancelled (cancellable); i++)
+    g_ptr_array_add (entries, entry_new (paths[i], NULL, checkpoints));
+}
+
+/* Looking at files takes its time: on a thread. */
 static void
 look_for_models (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
-  GPtrArray *entries = g_ptr_array_new_with_free_func (entry_free);
+  const Search *search = data;
+  GPtrArray    *entries = g_ptr_array_new_with_free_func (entry_free);
   g_auto (GStrv) paths = diffusion_model_list ();
-  const char *current = data;
+  g_auto (GStrv) others = NULL;
 
-  for (int i = 0; paths[i] && ! g_cancellable_is_cancelled (cancellable); i++)
-    g_ptr_array_add (entries, entry_new (paths[i], NULL));
-  if (strchr (current, G_DIR_SEPARATOR))
-    g_ptr_array_add (entries, entry_new (current, current));
+  add_paths (entries, paths, search->checkpoints, cancellable);
+  if (search->checkpoints)
+    {
+      others = diffusion_checkpoint_list ();
+      add_paths (entries, others, TRUE, cancellable);
+    }
+  if (strchr (search->current, G_DIR_SEPARATOR))
+    g_ptr_array_add (entries, entry_new (search->current, search->current, search->checkpoints));
   g_task_return_pointer (task, entries, (GDestroyNotify) g_ptr_array_unref);
 }
 
@@ -221,7 +291,7 @@ choose_file (UiModels *models)
   gtk_widget_destroy (window);
   if (path)
     {
-      add_entry (models, entry_new (path, path));
+      add_entry (models, entry_new (path, path, models->checkpoints));
       g_object_set (models->config, models->property, path, NULL);
     }
   fill_list (models);
@@ -251,6 +321,7 @@ start (UiModels *models)
 {
   g_autofree char *signal = g_strdup_printf ("notify::%s", models->property);
   GTask           *task;
+  Search          *search;
 
   models->list = gtk_combo_box_text_new ();
   models->card = ui_toolkit_note_new (NULL, CARD_WIDTH);
@@ -260,7 +331,10 @@ start (UiModels *models)
 
   models->cancellable = g_cancellable_new ();
   task = g_task_new (NULL, models->cancellable, models_found, models);
-  g_task_set_task_data (task, get_value (models), g_free);
+  search = g_new (Search, 1);
+  search->current = get_value (models);
+  search->checkpoints = models->checkpoints;
+  g_task_set_task_data (task, search, search_free);
   g_task_run_in_thread (task, look_for_models);
   g_object_unref (task);
 }
@@ -278,12 +352,13 @@ ui_models_get_card (UiModels *models)
 }
 
 UiModels *
-ui_models_new (GObject *config, const char *property)
+ui_models_new (GObject *config, const char *property, gboolean checkpoints)
 {
   UiModels *models = g_new0 (UiModels, 1);
 
   models->config = config;
   models->property = g_strdup (property);
+  models->checkpoints = checkpoints;
   models->entries = g_ptr_array_new_with_free_func (entry_free);
   start (models);
   return models;

@@ -56,6 +56,8 @@ struct _UiPreview
   gboolean      stale;  /* long work is wanted */
   gboolean      mixed;  /* short work is wanted */
   gboolean      failed; /* and is not tried again by itself */
+  GtkWidget    *toggle; /* whether the result is to be seen */
+  gboolean      manual; /* computed only if it is */
 
   Painting paintings[UI_VIEW_SIDES];
   guint    reader, painter, timer, looker, watch;
@@ -359,6 +361,12 @@ start_compute (UiPreview *preview, const GdkRectangle *visible)
   preview->reader = g_idle_add (read_some, preview);
 }
 
+static gboolean
+is_wanted (UiPreview *preview)
+{
+  return ! preview->manual || gtk_toggle_button_get_active (GTK_TOGGLE_BUTTON (preview->toggle));
+}
+
 static void
 proceed (UiPreview *preview)
 {
@@ -370,7 +378,7 @@ proceed (UiPreview *preview)
     return;
   if (preview->stale || (preview->shown && ! preview->filter->covers (preview->shown, &visible, preview->data)))
     {
-      if (! preview->failed)
+      if (! preview->failed && is_wanted (preview))
         start_compute (preview, &visible);
     }
   else if (preview->mixed && preview->shown)
@@ -444,6 +452,8 @@ ui_preview_invalidate (UiPreview *preview, UiPreviewWork work)
     {
       preview->stale = TRUE;
       cancel (preview);
+      if (preview->manual)
+        gtk_toggle_button_set_active (GTK_TOGGLE_BUTTON (preview->toggle), FALSE);
     }
   else
     {
@@ -452,12 +462,41 @@ ui_preview_invalidate (UiPreview *preview, UiPreviewWork work)
   schedule (preview);
 }
 
+void
+ui_preview_set_manual (UiPreview *preview, gboolean manual)
+{
+  if (preview->manual == manual)
+    return;
+  preview->manual = manual;
+  preview->stale = TRUE;
+  cancel (preview);
+  gtk_toggle_button_set_active (GTK_TOGGLE_BUTTON (preview->toggle), ! manual);
+  schedule (preview);
+}
+
 /* ---- the widgets ------------------------------------------------------------------------------------------ */
 
 static void
 after_toggled (GtkToggleButton *button, UiPreview *preview)
 {
-  ui_view_set_after (preview->view, gtk_toggle_button_get_active (button));
+  const gboolean active = gtk_toggle_button_get_active (button);
+
+  ui_view_set_after (preview->view, active);
+  if (! preview->manual)
+    return;
+  /* Off stops the work under way, and on tries again what has failed. */
+  if (preview->failed || (! active && preview->phase != IDLE))
+    preview->stale = TRUE;
+  preview->failed = FALSE;
+  if (! active)
+    cancel (preview);
+  if (! active || ! preview->stale)
+    return;
+  /* What there is from before is not what is asked for now. */
+  if (preview->phase == IDLE)
+    free_crop (preview, &preview->shown);
+  paint (preview, UI_VIEW_AFTER, NULL);
+  schedule (preview);
 }
 
 static void
@@ -489,8 +528,9 @@ bar_new (UiPreview *preview)
   GtkWidget *bar = gtk_box_new (GTK_ORIENTATION_HORIZONTAL, 2 * SPACING);
   GtkWidget *button;
 
-  add_button (preview, bar, gtk_check_button_new_with_mnemonic (C_ ("preview", "_Preview")),
-              C_ ("tip", "Show what the filter does; off shows the layer as it is"), TRUE, after_toggled);
+  preview->toggle
+      = add_button (preview, bar, gtk_check_button_new_with_mnemonic (C_ ("preview", "_Preview")),
+                    C_ ("tip", "Show what the filter does; off shows the layer as it is"), TRUE, after_toggled);
   /* Translators: a switch; shows the preview's left part before and its right part after the filter. */
   add_button (preview, bar, gtk_check_button_new_with_mnemonic (C_ ("preview", "Spl_it")),
               C_ ("tip",

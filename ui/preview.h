@@ -53,6 +53,10 @@ GtkWidget *ui_preview_get_widget (UiPreview *preview);
 /* A setting has changed. */
 void ui_preview_invalidate (UiPreview *preview, UiPreviewWork work);
 
+/* By hand: the preview is switched off, and a change switches it off again; what it shows is computed when the user
+ * switches it on.  For what takes minutes. */
+void ui_preview_set_manual (UiPreview *preview, gboolean manual);
+
 /* Computes no more: cancels the work under way and waits, with the main context running, until no thread works. */
 void ui_preview_stop (UiPreview *preview);
 

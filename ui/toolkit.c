@@ -95,6 +95,25 @@ ui_toolkit_scroll_fit (GtkWidget *scroll, GtkWidget *content, int limit)
 }
 
 GtkWidget *
+ui_toolkit_text_scroll_new (GtkWidget *view, int characters, int lines)
+{
+  GtkWidget   *scroll = gtk_scrolled_window_new (NULL, NULL);
+  PangoLayout *layout = gtk_widget_create_pango_layout (view, "0");
+  int          width, height;
+
+  pango_layout_get_pixel_size (layout, &width, &height);
+  g_object_unref (layout);
+  gtk_scrolled_window_set_policy (GTK_SCROLLED_WINDOW (scroll), GTK_POLICY_AUTOMATIC, GTK_POLICY_AUTOMATIC);
+  gtk_scrolled_window_set_shadow_type (GTK_SCROLLED_WINDOW (scroll), GTK_SHADOW_IN);
+  gtk_widget_set_size_request (scroll, width * characters, height * lines + 4);
+#if GTK_CHECK_VERSION(3, 0, 0)
+  gtk_scrolled_window_set_overlay_scrolling (GTK_SCROLLED_WINDOW (scroll), FALSE);
+#endif
+  gtk_container_add (GTK_CONTAINER (scroll), view);
+  return scroll;
+}
+
+GtkWidget *
 ui_toolkit_note_new (const char *text, int characters)
 {
   GtkWidget *label = gtk_label_new (text);

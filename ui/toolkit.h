@@ -24,6 +24,9 @@ GtkWidget *ui_toolkit_scroll_new (GtkWidget *content);
 /* The content's own height, up to a limit, is asked for before any scrolling. */
 void ui_toolkit_scroll_fit (GtkWidget *scroll, GtkWidget *content, int limit);
 
+/* Around a text view: so many characters wide at least, and lines high. */
+GtkWidget *ui_toolkit_text_scroll_new (GtkWidget *view, int characters, int lines);
+
 /* A label that breaks its lines, and is never wider than so many characters. */
 GtkWidget *ui_toolkit_note_new (const char *text, int characters);
 

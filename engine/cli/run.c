@@ -70,8 +70,7 @@ apply_checkpoint (const RunOptions *run, DiffusionModel *model, DiffusionOptions
       return FALSE;
     }
   if (run->prediction)
-    diffusion_model_set_prediction (model,
-                                    *run->prediction == 'v' ? DIFFUSION_PREDICTION_V : DIFFUSION_PREDICTION_EPSILON);
+    options->prediction = *run->prediction == 'v' ? DIFFUSION_PREDICTION_V : DIFFUSION_PREDICTION_EPSILON;
   if (checkpoint && ! run->steps)
     options->steps = checkpoint->steps;
   if (checkpoint && ! run->sampler)

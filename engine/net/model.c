@@ -348,10 +348,3 @@ diffusion_model_get_checkpoint (const DiffusionModel *model)
 {
   return model->checkpoint ? sd_checkpoint_get_info (model->checkpoint) : NULL;
 }
-
-void
-diffusion_model_set_prediction (DiffusionModel *model, DiffusionPrediction prediction)
-{
-  if (model->checkpoint)
-    sd_checkpoint_get_info (model->checkpoint)->prediction = prediction;
-}

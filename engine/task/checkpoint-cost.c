@@ -81,36 +81,44 @@ count_autoencoder (SdRun *run, const SdCheckpoint *checkpoint, int width, int he
   sd_tensor_free (run, &y);
 }
 
-void
-diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionOptions *options,
-                               double *bytes, double *seconds)
+/* One run of the checkpoint at this size, which is a multiple of CROP_MULTIPLE: adds to the operations. */
+static void
+count_work (const SdCheckpoint *checkpoint, const DiffusionCheckpoint *info, int width, int height, int size,
+            const DiffusionOptions *options, double *bytes, double *flops)
 {
-  SdCheckpoint *checkpoint = model_get_checkpoint (model);
-  double        guidance, tiles, pieces, flops;
-  int           size, piece_width, piece_height;
+  double guidance = options->guidance < 0 ? info->guidance : options->guidance;
+  int    piece_width = MIN (width, PIECE_PIXELS), piece_height = MIN (height, PIECE_PIXELS);
+  double pieces = (double) width * height / ((double) piece_width * piece_height);
+  g_autoptr (SdRun) unet = sd_run_new_dry (), encoder = sd_run_new_dry (), decoder = sd_run_new_dry ();
+
+  count_unet (unet, checkpoint, MIN (width, size) / LATENT_PIXELS, MIN (height, size) / LATENT_PIXELS,
+              guidance == 1 ? 1 : 2);
+  count_autoencoder (encoder, checkpoint, piece_width, piece_height, TRUE);
+  count_autoencoder (decoder, checkpoint, piece_width, piece_height, FALSE);
+  /* A file for inpainting also wants a latent of what is known. */
+  *flops += unet->flops * options->steps
+                * latent_count_tiles (width / LATENT_PIXELS, height / LATENT_PIXELS, size / LATENT_PIXELS)
+            + (encoder->flops * (info->inpainting ? 2 : 1) + decoder->flops) * pieces;
+  *bytes = MAX (*bytes, (double) MAX (unet->dry_peak + unet->dry_shared, MAX (encoder->dry_peak + encoder->dry_shared,
+                                                                              decoder->dry_peak + decoder->dry_shared))
+                            + 3.0 * 4 * 3 * width * height);
+}
+
+void
+diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionBox *region,
+                               gboolean fill, const DiffusionOptions *options, double *bytes, double *seconds)
+{
+  SdCheckpoint              *checkpoint = model_get_checkpoint (model);
+  const DiffusionCheckpoint *info = checkpoint ? sd_checkpoint_get_info (checkpoint) : NULL;
+  int                        size, widths[2], heights[2], count;
+  double                     flops = 0;
 
   *bytes = *seconds = 0;
-  if (! checkpoint || width < 1 || height < 1)
+  if (! checkpoint || region->width < 1 || region->height < 1)
     return;
-  guidance = options->guidance < 0 ? sd_checkpoint_get_info (checkpoint)->guidance : options->guidance;
-  size = options->size ? options->size : sd_checkpoint_get_info (checkpoint)->native_size;
-  width = (width + CROP_MULTIPLE - 1) / CROP_MULTIPLE * CROP_MULTIPLE;
-  height = (height + CROP_MULTIPLE - 1) / CROP_MULTIPLE * CROP_MULTIPLE;
-  piece_width = MIN (width, PIECE_PIXELS);
-  piece_height = MIN (height, PIECE_PIXELS);
-  {
-    g_autoptr (SdRun) unet = sd_run_new_dry (), encoder = sd_run_new_dry (), decoder = sd_run_new_dry ();
-
-    count_unet (unet, checkpoint, MIN (width, size) / LATENT_PIXELS, MIN (height, size) / LATENT_PIXELS,
-                guidance == 1 ? 1 : 2);
-    count_autoencoder (encoder, checkpoint, piece_width, piece_height, TRUE);
-    count_autoencoder (decoder, checkpoint, piece_width, piece_height, FALSE);
-    tiles = latent_count_tiles (width / LATENT_PIXELS, height / LATENT_PIXELS, size / LATENT_PIXELS);
-    pieces = (double) width * height / ((double) piece_width * piece_height);
-    flops = unet->flops * options->steps * tiles + (encoder->flops + decoder->flops) * pieces;
-    *bytes = (double) MAX (unet->dry_peak + unet->dry_shared,
-                           MAX (encoder->dry_peak + encoder->dry_shared, decoder->dry_peak + decoder->dry_shared))
-             + 3.0 * 4 * 3 * width * height;
-    *seconds = flops / (USE * measure_speed (options->threads));
-  }
+  size = options->size ? options->size : info->native_size;
+  count = checkpoint_plan_work (width, height, *region, size, fill, widths, heights);
+  for (int i = 0; i < count; i++)
+    count_work (checkpoint, info, widths[i], heights[i], size, options, bytes, &flops);
+  *seconds = flops / (USE * measure_speed (options->threads));
 }

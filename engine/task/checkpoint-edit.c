@@ -37,17 +37,16 @@ round_up (int value, int multiple)
   return (value + multiple - 1) / multiple * multiple;
 }
 
-/* The box around a region and its surroundings. */
-static DiffusionBox
-choose_box (const DiffusionPicture *picture, DiffusionBox region, int size)
+DiffusionBox
+checkpoint_choose_box (int width, int height, DiffusionBox region, int size)
 {
   int longer = MAX (region.width, region.height);
   int context = MAX (CONTEXT_LEAST, (int) (longer * CONTEXT_SHARE));
   int least = MAX (longer + 2 * context, (int) (size / ENLARGE_MOST));
   int across = (MAX (least, region.width + 2 * context) - region.width + 1) / 2;
   int down = (MAX (least, region.height + 2 * context) - region.height + 1) / 2;
-  int x0 = MAX (region.x - across, 0), x1 = MIN (region.x + region.width + across, picture->width);
-  int y0 = MAX (region.y - down, 0), y1 = MIN (region.y + region.height + down, picture->height);
+  int x0 = MAX (region.x - across, 0), x1 = MIN (region.x + region.width + across, width);
+  int y0 = MAX (region.y - down, 0), y1 = MIN (region.y + region.height + down, height);
 
   return (DiffusionBox){ x0, y0, x1 - x0, y1 - y0 };
 }
@@ -75,6 +74,38 @@ scale_for_tiles (DiffusionBox box, int size)
   double longer = longer_side (box);
 
   return longer < size ? size / longer : MIN (1, TILES_MOST * size / longer);
+}
+
+int
+checkpoint_plan_work (int width, int height, DiffusionBox region, int size, gboolean fill, int widths[2],
+                      int heights[2])
+{
+  DiffusionBox box = checkpoint_choose_box (width, height, region, size);
+  double       whole = size / longer_side (box), fine = scale_for_tiles (box, size);
+  int          count = fill && longer_side (box) > ONE_VIEW * size ? 2 : 1;
+
+  for (int i = 0; i < count; i++)
+    {
+      Plan plan = make_plan (box, fill && i == 0 ? whole : fine);
+
+      widths[i] = plan.work_width;
+      heights[i] = plan.work_height;
+    }
+  return count;
+}
+
+int
+diffusion_model_get_reach (const DiffusionModel *model, int width, int height, const DiffusionOptions *options)
+{
+  const DiffusionCheckpoint *checkpoint = diffusion_model_get_checkpoint (model);
+  int                        longer = MAX (width, height), size = options->size;
+
+  if (! checkpoint)
+    return diffusion_model_get_margin (model);
+  /* The most that checkpoint_choose_box () may want for any part of it: a thin one gets a square as well. */
+  return MAX ((int) (longer * (0.5 + CONTEXT_SHARE)) + CONTEXT_LEAST,
+              (int) ((size ? size : checkpoint->native_size) / ENLARGE_MOST / 2))
+         + 1;
 }
 
 /* ---- pixels in and out ---- */
@@ -236,6 +267,9 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
     return FALSE;
   job.picture = work;
   job.share = share;
+  job.content_width = plan.width;
+  job.content_height = plan.height;
+  job.box = box;
   job.origin_x = (int) floor ((session->options->origin_x + box.x) * scale / LATENT_PIXELS);
   job.origin_y = (int) floor ((session->options->origin_y + box.y) * scale / LATENT_PIXELS);
   if (! checkpoint_run (session, &job, error)
@@ -327,7 +361,7 @@ checkpoint_regenerate (SdCheckpoint *checkpoint, DiffusionPicture *picture, cons
   success = checkpoint_session_open (&session, checkpoint, options, cancellable, error);
   if (success)
     {
-      box = mask ? choose_box (picture, box, session.size) : box;
+      box = mask ? checkpoint_choose_box (picture->width, picture->height, box, session.size) : box;
       success = edit_box (&session, picture, &edit, box, scale_for_tiles (box, session.size), error);
     }
   checkpoint_session_close (&session);
@@ -369,7 +403,7 @@ join_views (const DiffusionPicture *picture, int size, DiffusionBox *views, int 
       {
         DiffusionBox joined = region_join_boxes (views[i], views[j]);
 
-        if (longer_side (choose_box (picture, joined, size)) > size)
+        if (longer_side (checkpoint_choose_box (picture->width, picture->height, joined, size)) > size)
           continue;
         views[i] = joined;
         views[j] = views[--count];
@@ -397,7 +431,9 @@ checkpoint_inpaint (SdCheckpoint *checkpoint, DiffusionPicture *picture, const D
     {
       session.from = (double) i / count;
       session.share = 1.0 / count;
-      success = edit_in_views (&session, picture, &edit, choose_box (picture, views[i], session.size), ONE_VIEW, error);
+      success = edit_in_views (&session, picture, &edit,
+                               checkpoint_choose_box (picture->width, picture->height, views[i], session.size),
+                               ONE_VIEW, error);
     }
   checkpoint_session_close (&session);
   return success;

@@ -139,7 +139,8 @@ checkpoint_session_open (CheckpointSession *session, SdCheckpoint *checkpoint, c
   session->run = sd_run_new (options->threads, cancellable, error);
   if (! session->run || ! encode_prompts (session, error))
     return FALSE;
-  session->v = sd_checkpoint_get_prediction (checkpoint, session->run) == DIFFUSION_PREDICTION_V;
+  session->v = (options->prediction ? options->prediction : sd_checkpoint_get_prediction (checkpoint, session->run))
+               == DIFFUSION_PREDICTION_V;
   return sd_run_finish (session->run, error) && (! options->on_step || fit_preview (session, error));
 }
 
@@ -281,23 +282,25 @@ run_autoencoder (CheckpointSession *session, gboolean encode, DiffusionPicture *
 
 typedef struct
 {
-  CheckpointSession *session;
-  int                width, height; /* latents */
+  CheckpointSession   *session;
+  const CheckpointJob *job;
+  int                  width, height; /* latents */
 } Preview;
 
-/* A latent's colours, each pixel of it 8x8 ones. */
-static void
-paint_latent (const Preview *preview, const float *latent, DiffusionPicture *picture)
+/* A latent's colours, enlarged to the place in the task's picture that they belong to, divided by the reduction. */
+static DiffusionPicture *
+paint_latent (const Preview *preview, const float *latent, int reduction)
 {
+  const CheckpointJob *job = preview->job;
   float (*map)[3] = preview->session->preview;
+  int width = job->content_width / LATENT_PIXELS, height = job->content_height / LATENT_PIXELS;
+  g_autoptr (DiffusionPicture) small = diffusion_picture_new (MAX (width, 1), MAX (height, 1), 3, NULL);
 
-  for (int y = 0; y < picture->height; y++)
-    for (int x = 0; x < picture->width; x++)
+  for (int y = 0; small && y < small->height; y++)
+    for (int x = 0; x < small->width; x++)
       {
-        const float *z
-            = latent
-              + ((gsize) (y / LATENT_PIXELS) * (gsize) preview->width + (gsize) (x / LATENT_PIXELS)) * LATENT_CHANNELS;
-        float *pixel = picture->data + ((gsize) y * (gsize) picture->width + (gsize) x) * 3;
+        const float *z = latent + ((gsize) y * (gsize) preview->width + (gsize) x) * LATENT_CHANNELS;
+        float       *pixel = small->data + ((gsize) y * (gsize) small->width + (gsize) x) * 3;
 
         for (int c = 0; c < 3; c++)
           {
@@ -308,6 +311,9 @@ paint_latent (const Preview *preview, const float *latent, DiffusionPicture *pic
             pixel[c] = CLAMP (value, 0.0f, 1.0f);
           }
       }
+  return small ? process_resize (small, (job->box.width + reduction - 1) / reduction,
+                                 (job->box.height + reduction - 1) / reduction, NULL)
+               : NULL;
 }
 
 static void
@@ -316,21 +322,31 @@ on_latent_step (int step, const LatentSchedule *schedule, const float *clean, co
   /* Latents have a standard deviation of 1, pictures on [0, 1] of about 1/4. */
   const double            to_level = SIGMA_DATA / (double) LEVEL_TO_SIGMA;
   Preview                *preview = data;
+  const CheckpointJob    *job = preview->job;
   const DiffusionOptions *options = preview->session->options;
-  int                     width = preview->width * LATENT_PIXELS, height = preview->height * LATENT_PIXELS;
-  g_autoptr (DiffusionPicture) prediction = diffusion_picture_new (width, height, 3, NULL);
-  g_autoptr (DiffusionPicture) state = diffusion_picture_new (width, height, 3, NULL);
-  DiffusionStep shown = {
-    step + 1, schedule->steps, schedule->sigmas[step] * to_level, schedule->sigmas[step + 1] * to_level, prediction,
-    state
-  };
+  int                     reduction = 1;
+  g_autoptr (DiffusionPicture) prediction = NULL, state = NULL;
 
+  /* A large region is worked on reduced: its preview need not be larger. */
+  while (job->box.width > 2 * reduction * job->content_width)
+    reduction *= 2;
+  prediction = paint_latent (preview, clean, reduction);
+  state = paint_latent (preview, x, reduction);
   /* No memory, no preview. */
-  if (! prediction || ! state)
-    return;
-  paint_latent (preview, clean, prediction);
-  paint_latent (preview, x, state);
-  options->on_step (&shown, options->step_data);
+  if (prediction && state)
+    {
+      DiffusionStep shown = { step + 1,
+                              schedule->steps,
+                              schedule->sigmas[step] * to_level,
+                              schedule->sigmas[step + 1] * to_level,
+                              prediction,
+                              state,
+                              job->box.x,
+                              job->box.y,
+                              reduction };
+
+      options->on_step (&shown, options->step_data);
+    }
 }
 
 /* ---- the work ---- */
@@ -393,7 +409,7 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
   LatentSchedule schedule = { 0 };
   LatentDenoiser denoiser
       = { session->run, unet, session->v, &session->context, session->guidance, NULL, session->size / LATENT_PIXELS };
-  Preview   preview = { session, width, height };
+  Preview   preview = { session, job, width, height };
   double    layers = sd_unet_count_layers (unet), tiles;
   LatentJob latent = { width,
                        height,

@@ -38,10 +38,24 @@ typedef struct
   double            strength;
   gboolean          fresh;              /* nothing of the picture plays a part, where the strength is 1 */
   int               origin_x, origin_y; /* in the field of random numbers, latents */
+
+  /* For those who look on: what of the picture is not padding, and what place of the task's picture it shows. */
+  int          content_width, content_height;
+  DiffusionBox box;
 } CheckpointJob;
 
 /* Encodes the picture, goes up to the strength and back, decodes. */
 gboolean checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **error);
+
+/* ---- plans ---- */
+
+/* The box around a region and its surroundings, in a picture of so many pixels. */
+DiffusionBox checkpoint_choose_box (int width, int height, DiffusionBox region, int size);
+
+/* The sizes in pixels, multiples of CROP_MULTIPLE, at which a region is worked on, one after the other: a large hole is
+ * filled reduced, and then worked over.  Returns their number, 1 or 2. */
+int checkpoint_plan_work (int width, int height, DiffusionBox region, int size, gboolean fill, int widths[2],
+                          int heights[2]);
 
 /* ---- tasks ---- */
 

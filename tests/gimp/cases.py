@@ -49,15 +49,26 @@ class Layer:
         return values
 
 
+class Scheme(str):
+    """An expression that makes a string: what is written out has to be short."""
+
+
+def words(prompt=None, negative='', guidance=-1, size=0, prediction=0):
+    """The arguments that checkpoints have, or none of them."""
+    if prompt is None:
+        return ''
+    return ' %s %s %s %s %s' % (prompt if isinstance(prompt, Scheme) else scheme_string(prompt), scheme_string(negative), guidance, size, prediction)
+
+
 def inpaint_call(mode='RUN-NONINTERACTIVE', drawable='layer', steps=2, sampler=0, seed=1, context=0, grow=-1, feather=-1, texture=-1, variants=1,
-                 output=0, model=''):
-    return '(inpaint %s image %s %s %s %s %s %s %s %s %s %s %s)' % (
-        mode, drawable, steps, sampler, seed, context, grow, feather, texture, variants, output, scheme_string(model))
+                 output=0, model='', **checkpoint):
+    return '(inpaint %s image %s %s %s %s %s %s %s %s %s %s %s%s)' % (
+        mode, drawable, steps, sampler, seed, context, grow, feather, texture, variants, output, scheme_string(model), words(**checkpoint))
 
 
-def regenerate_call(mode='RUN-NONINTERACTIVE', drawable='layer', strength=0.5, structure=0.5, steps=2, sampler=0, seed=1, output=0, model=''):
-    return '(regenerate %s image %s %s %s %s %s %s %s %s)' % (
-        mode, drawable, strength, structure, steps, sampler, seed, output, scheme_string(model))
+def regenerate_call(mode='RUN-NONINTERACTIVE', drawable='layer', strength=0.5, structure=0.5, steps=2, sampler=0, seed=1, output=0, model='', **checkpoint):
+    return '(regenerate %s image %s %s %s %s %s %s %s %s%s)' % (
+        mode, drawable, strength, structure, steps, sampler, seed, output, scheme_string(model), words(**checkpoint))
 
 
 def denoise_call(mode='RUN-NONINTERACTIVE', drawable='layer', output=0, steps=1, seed=0, model='', noise=SIGMA):

@@ -44,8 +44,8 @@
   (let ((drawable (if (= (vector-length drawables) 1) (vector-ref drawables 0) (if (= (vector-length drawables) 0) -1 999999))))
     (case name
       ((denoise) (plug-in-diffusion-denoise RUN-NONINTERACTIVE image drawable 10 1 0 1 1 0 0 ""))
-      ((inpaint) (plug-in-diffusion-inpaint RUN-NONINTERACTIVE image drawable 2 0 1 0 0 0 -1 1 0 ""))
-      ((regenerate) (plug-in-diffusion-regenerate RUN-NONINTERACTIVE image drawable 0.5 0.5 2 0 1 0 "")))))
+      ((inpaint) (inpaint RUN-NONINTERACTIVE image drawable 2 0 1 0 0 0 -1 1 0 ""))
+      ((regenerate) (regenerate RUN-NONINTERACTIVE image drawable 0.5 0.5 2 0 1 0 "")))))
 
 (define (load-image file)
   (car (gimp-file-load RUN-NONINTERACTIVE file file)))
@@ -70,11 +70,17 @@
   (>= (layer-mask layer) 0))
 
 ; sampler and output are the numbers of the choice.
-(define (inpaint mode image drawable steps sampler seed context grow feather texture variants output model)
-  (plug-in-diffusion-inpaint mode image drawable steps sampler seed context grow feather texture variants output model))
+; words: prompt, negative prompt, guidance, size, prediction, or nothing.
+(define (words-or-none words)
+  (if (null? words) (list "" "" -1 0 0) words))
 
-(define (regenerate mode image drawable strength structure steps sampler seed output model)
-  (plug-in-diffusion-regenerate mode image drawable strength structure steps sampler seed output model))
+(define (inpaint mode image drawable steps sampler seed context grow feather texture variants output model . words)
+  (apply plug-in-diffusion-inpaint mode image drawable steps sampler seed context grow feather texture variants output model
+         (words-or-none words)))
+
+(define (regenerate mode image drawable strength structure steps sampler seed output model . words)
+  (apply plug-in-diffusion-regenerate mode image drawable strength structure steps sampler seed output model
+         (words-or-none words)))
 
 (define (select-polygon image points)
   (gimp-image-select-polygon image CHANNEL-OP-REPLACE (length points) (list->vector points)))

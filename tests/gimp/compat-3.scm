@@ -74,22 +74,42 @@
   (if (< number (length names)) (list-ref names number) "no such choice"))
 
 (define (sampler-name number)
-  (choose '("ddpm" "ddim" "dpm++2m") number))
+  (choose '("ddpm" "ddim" "dpm++2m" "euler" "euler-a" "lcm" "auto") number))
 
 (define (output-name number)
   (choose '("in-place" "new-layer") number))
 
-(define (inpaint mode image drawable steps sampler seed context grow feather texture variants output model)
-  (plug-in-diffusion-inpaint #:run-mode mode #:image image #:drawables (vector drawable)
-                             #:steps steps #:sampler (sampler-name sampler) #:seed seed #:context context #:grow grow
-                             #:feather feather #:texture texture #:variants variants #:output (output-name output)
-                             #:model model))
+(define (prediction-name number)
+  (choose '("auto" "epsilon" "v") number))
 
-(define (regenerate mode image drawable strength structure steps sampler seed output model)
-  (plug-in-diffusion-regenerate #:run-mode mode #:image image #:drawables (vector drawable)
-                                #:strength strength #:structure structure #:steps steps
-                                #:sampler (sampler-name sampler) #:seed seed #:output (output-name output)
-                                #:model model))
+; words: prompt, negative prompt, guidance, size, prediction, or nothing: then these are left out, as a caller may.
+(define (inpaint mode image drawable steps sampler seed context grow feather texture variants output model . words)
+  (if (null? words)
+      (plug-in-diffusion-inpaint #:run-mode mode #:image image #:drawables (vector drawable)
+                                 #:steps steps #:sampler (sampler-name sampler) #:seed seed #:context context
+                                 #:grow grow #:feather feather #:texture texture #:variants variants
+                                 #:output (output-name output) #:model model)
+      (plug-in-diffusion-inpaint #:run-mode mode #:image image #:drawables (vector drawable)
+                                 #:steps steps #:sampler (sampler-name sampler) #:seed seed #:context context
+                                 #:grow grow #:feather feather #:texture texture #:variants variants
+                                 #:output (output-name output) #:model model
+                                 #:prompt (car words) #:negative-prompt (cadr words)
+                                 #:guidance (list-ref words 2) #:size (list-ref words 3)
+                                 #:prediction (prediction-name (list-ref words 4)))))
+
+(define (regenerate mode image drawable strength structure steps sampler seed output model . words)
+  (if (null? words)
+      (plug-in-diffusion-regenerate #:run-mode mode #:image image #:drawables (vector drawable)
+                                    #:strength strength #:structure structure #:steps steps
+                                    #:sampler (sampler-name sampler) #:seed seed #:output (output-name output)
+                                    #:model model)
+      (plug-in-diffusion-regenerate #:run-mode mode #:image image #:drawables (vector drawable)
+                                    #:strength strength #:structure structure #:steps steps
+                                    #:sampler (sampler-name sampler) #:seed seed #:output (output-name output)
+                                    #:model model
+                                    #:prompt (car words) #:negative-prompt (cadr words)
+                                    #:guidance (list-ref words 2) #:size (list-ref words 3)
+                                    #:prediction (prediction-name (list-ref words 4)))))
 
 (define (select-polygon image points)
   (gimp-image-select-polygon image CHANNEL-OP-REPLACE (list->vector points)))

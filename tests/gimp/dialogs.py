@@ -77,6 +77,19 @@ class Lister:
         return Dialog(done.stdout)
 
 
+def check_checkpoint(tap, lister, display, language, name, own):
+    """The fields of a checkpoint: two texts and a guidance more, and none that has no effect."""
+    opened = lister.list(display, language, name, 'expanded', 'checkpoint')
+    tap.check('%s with a checkpoint in %s: every control has a name and a mnemonic of its own' % (name, language),
+              '\n'.join(opened.names() + opened.mnemonics()))
+    dialog = lister.list(display, language, name, 'checkpoint')
+    tap.check('%s with a checkpoint in %s: all is seen on a screen of 1366 x 768' % (name, language), '\n'.join(dialog.places(1366, 768)))
+    texts = [[kind for kind, _, _, _ in listed.controls].count('GtkTextView') for listed in (own, dialog)]
+    hidden = {control[3] for control in own.controls} - {control[3] for control in dialog.controls}
+    tap.check('%s in %s: prompts are there with a checkpoint only, and one field goes that it has no use for' % (name, language),
+              None if texts == [0, 2] and len(hidden) == 1 else 'texts: %s, gone: %s' % (texts, hidden))
+
+
 def check_languages(tap, lister, display):
     for language in ['en'] + sorted(window.LOCALES):
         if language not in lister.locales:
@@ -89,6 +102,7 @@ def check_languages(tap, lister, display):
             dialog = lister.list(display, language, name)
             tap.check('%s in %s: all is seen on a screen of 1366 x 768' % (name, language), '\n'.join(dialog.places(1366, 768)))
             if name != 'denoise':
+                check_checkpoint(tap, lister, display, language, name, dialog)
                 continue
             right = '0,75' if language in COMMA else '0.75'
             wrong = ['%s is read as %g and written as %s' % (typed, value / 1000, text) for typed, (value, text) in dialog.numbers.items()
@@ -108,6 +122,10 @@ def check_large(tap, lister, folder, display):
     for name in FILTERS:
         dialog = lister.list(display, 'de', name, **environment) if 'de' in lister.locales else lister.list(display, 'en', name, **environment)
         tap.check(name + ' at 200 %: all is seen', '\n'.join(dialog.places(width, height)))
+        if name == 'denoise':
+            continue
+        dialog = lister.list(display, 'de' if 'de' in lister.locales else 'en', name, 'checkpoint', **environment)
+        tap.check(name + ' with a checkpoint at 200 %: all is seen', '\n'.join(dialog.places(width, height)))
 
 
 def main():

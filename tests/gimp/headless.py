@@ -409,7 +409,7 @@ def add_fills(suite):
         suite.add(name + ', another seed', Layer('RGB'), differs_from(first), before=RECTANGLE, call=call(seed=6))
         suite.add(name + ', another sampler', Layer('RGB'), differs_from(first), before=RECTANGLE, call=call(seed=5, sampler=1))
         suite.add(name + ', with last values, nothing run before', Layer('RGB'), succeeded, before=RECTANGLE, call=call(mode='RUN-WITH-LAST-VALS'))
-        bad = {'steps': (0, 1001), 'seed': (-1,)}
+        bad = {'steps': (-1, 1001), 'seed': (-1,)}
         bad.update({'context': (-1, 4097), 'grow': (-2, 257), 'feather': (-2, 257), 'texture': (-1.5, 1.1), 'variants': (0, 17)}
                    if name == 'inpaint' else {'strength': (-0.1, 1.1), 'structure': (-0.1, 1.1)})
         for argument, values in bad.items():

@@ -1,9 +1,10 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * list-widgets LOCALE-FOLDER FILTER [expanded]: shows the filter's dialog without GIMP, and prints what a test wants to
- * know of it: the window's size, then a line for each control with its type, its place in the window, its mnemonic and
- * its accessible name, separated by tabs; then how numbers are written and read.
+ * list-widgets LOCALE-FOLDER FILTER [expanded] [checkpoint]: shows the filter's dialog without GIMP, with all fields,
+ * or with those of a Stable Diffusion checkpoint, and prints what a test wants to know of it: the window's size, then a
+ * line for each control with its type, its place in the window, its mnemonic and its accessible name, separated by
+ * tabs; then how numbers are written and read.
  */
 #include <locale.h>
 #include <stdio.h>
@@ -106,8 +107,9 @@ get_mnemonic (GtkWidget *widget)
 static gboolean
 is_control (GtkWidget *widget)
 {
-  return GTK_IS_SCALE (widget) || GTK_IS_ENTRY (widget) || GTK_IS_COMBO_BOX (widget) || GTK_IS_BUTTON (widget)
-         || GTK_IS_EXPANDER (widget) || (GTK_IS_DRAWING_AREA (widget) && gtk_widget_get_can_focus (widget));
+  return GTK_IS_TEXT_VIEW (widget) || GTK_IS_SCALE (widget) || GTK_IS_ENTRY (widget) || GTK_IS_COMBO_BOX (widget)
+         || GTK_IS_BUTTON (widget) || GTK_IS_EXPANDER (widget)
+         || (GTK_IS_DRAWING_AREA (widget) && gtk_widget_get_can_focus (widget));
 }
 
 static void
@@ -135,7 +137,8 @@ list (GtkWidget *widget, gpointer data)
   if (GTK_IS_EXPANDER (widget) && ! gtk_expander_get_expanded (GTK_EXPANDER (widget)))
     return;
   /* What a control is made of is its own affair. */
-  if (GTK_IS_CONTAINER (widget) && ! GTK_IS_COMBO_BOX (widget) && (! GTK_IS_BUTTON (widget)))
+  if (GTK_IS_CONTAINER (widget) && ! GTK_IS_COMBO_BOX (widget) && ! GTK_IS_BUTTON (widget)
+      && ! GTK_IS_TEXT_VIEW (widget))
     gtk_container_foreach (GTK_CONTAINER (widget), list, data);
 }
 
@@ -200,6 +203,7 @@ main (int argc, char **argv)
   UiPreview    *preview;
   UiDialog     *dialog;
   Listing       listing = { NULL, NULL };
+  gboolean      expanded = FALSE, checkpoint = FALSE;
   g_autoptr (GObject) config = NULL;
 
   if (argc < 3)
@@ -211,6 +215,11 @@ main (int argc, char **argv)
   filter = filter_find (argv[2]);
   if (! filter)
     return EXIT_FAILURE;
+  for (int i = 3; i < argc; i++)
+    {
+      expanded |= g_str_equal (argv[i], "expanded");
+      checkpoint |= g_str_equal (argv[i], "checkpoint");
+    }
 
   config = config_new (filter);
   preview = ui_preview_new (focus.width, focus.height, &focus, &nothing, NULL);
@@ -224,10 +233,11 @@ main (int argc, char **argv)
   gtk_box_pack_start (GTK_BOX (gtk_dialog_get_content_area (GTK_DIALOG (listing.window))), ui_dialog_get_body (dialog),
                       TRUE, TRUE, 0);
   ui_dialog_size_window (dialog, GTK_WINDOW (listing.window));
+  ui_dialog_set_checkpoint (dialog, checkpoint);
   gtk_widget_show (listing.window);
-  if (argc > 3)
+  if (expanded)
     open_expander (ui_dialog_get_body (dialog));
-  g_timeout_add (argc > 3 ? 600 : 300, finish, &listing);
+  g_timeout_add (expanded ? 600 : 300, finish, &listing);
   gtk_main ();
   fflush (stdout);
 
