@@ -302,7 +302,7 @@ add_choice (UiDialog *dialog, const char *property, const UiChoice *choices)
   GtkWidget    *combo;
 
   for (const UiChoice *choice = choices; choice->name; choice++)
-    gtk_list_store_insert_with_values (store, NULL, -1, 0, choice->name, 1,
+    gtk_list_store_insert_with_values (store, NULL, g_str_equal (choice->name, "auto") ? 0 : -1, 0, choice->name, 1,
                                        g_dpgettext2 (NULL, "choice", choice->label), -1);
   combo = gimp_prop_string_combo_box_new (dialog->config, property, GTK_TREE_MODEL (store), 0, 1);
   g_object_unref (store);
