@@ -104,7 +104,7 @@ class Driver:
         opened = self.screen.settle(self.window)
         self.session.screenshot(self.name + '-advanced', self.window)
         self.say('Advanced opens', None if shown else 'nothing changed')
-        self.differs('the sampler', lambda: self.screen.keys(self.window, 'alt+a', 'Down'), opened)
+        self.differs('the sampler', lambda: self.screen.keys(self.window, 'alt+a', 'Down', 'Down'), opened)
 
     def check_change_in_mid_preview(self):
         """Another seed while the preview computes: the old work ends soon, the interface goes on meanwhile."""
