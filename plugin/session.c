@@ -37,6 +37,7 @@ typedef struct
   double         fill_seconds; /* that the preview took to fill all holes; 0: not known */
   double         fill_bytes;   /* that it had */
   double         slowness;     /* of a checkpoint's preview, against what was foretold; 0: not known */
+  gboolean       previewed;    /* by a checkpoint, with the present settings */
 
   char    *model_name; /* that model was loaded for, or failed to */
   gboolean loading;
@@ -142,7 +143,7 @@ show_cost (Session *session)
   size = g_format_size ((guint64) cost.bytes);
   /* Translators: what the filter will need, as in "About 1 min 5 s and 310.2 MB of memory for all that is selected". */
   text = g_strdup_printf (C_ ("status", "About %s and %s of memory for all that is selected."), time, size);
-  if (diffusion_model_get_checkpoint (session->model))
+  if (diffusion_model_get_checkpoint (session->model) && ! session->previewed)
     {
       g_autofree char *both = g_strdup_printf ("%s %s", text, C_ ("status", "Switch the preview on to see it before."));
 
@@ -294,9 +295,11 @@ show_model (Session *session)
 {
   const gboolean checkpoint = diffusion_model_get_checkpoint (session->model) != NULL;
 
+  g_debug ("model: %s", checkpoint ? "a checkpoint" : "of this program");
   ui_dialog_set_checkpoint (session->dialog, checkpoint);
   ui_preview_set_manual (session->preview, checkpoint);
   session->slowness = session->fill_seconds = 0;
+  session->previewed = FALSE;
   if (checkpoint)
     show_cost (session);
 }
@@ -521,6 +524,7 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
 
       if (foretell (session, &crop->job->settings, &told) && told.seconds > 0)
         session->slowness = crop->seconds / told.seconds;
+      session->previewed = TRUE;
       show_cost (session);
       return;
     }
@@ -557,6 +561,7 @@ config_changed (GObject *config, GParamSpec *pspec, Session *session)
   if (checkpoint && (g_str_equal (pspec->name, "prompt") || g_str_equal (pspec->name, "negative-prompt")))
     diff = SETTINGS_ENGINE;
   told = checkpoint && memcmp (&now, &session->settings, sizeof now) != 0 && ! session->loading;
+  session->previewed = session->previewed && diff == SETTINGS_SAME;
   session->settings = now;
   if (diff != SETTINGS_SAME)
     ui_preview_invalidate (session->preview, diff == SETTINGS_BLEND ? UI_PREVIEW_BLEND : UI_PREVIEW_COMPUTE);
