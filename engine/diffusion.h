@@ -87,10 +87,10 @@ extern const DiffusionArchitecture diffusion_architecture_default;
 
 typedef struct _DiffusionModel DiffusionModel;
 
-/* Finds a model file by name ("default" or "" for the default one): a path that has a slash is taken as it is; a bare
- * name is looked up as NAME.safetensors in $DIFFUSION_MODELS, then in gimp-diffusion/models below the user's and the
- * system's data folders.  Returns a path to be freed with g_free (), or NULL and DIFFUSION_ERROR_MODEL with a sentence
- * that says where it looked. */
+/* Finds a model file by name ("default" or "" for the default one): a path that has a slash, or that ends like a model
+ * file and is one, is taken as it is; a bare name is looked up as NAME.safetensors in $DIFFUSION_MODELS, then in
+ * gimp-diffusion/models below the user's and the system's data folders.  Returns a path to be freed with g_free (), or
+ * NULL and DIFFUSION_ERROR_MODEL with a sentence that says where it looked. */
 char *diffusion_model_find (const char *name, GError **error);
 
 /* The model files in all these folders: paths, sorted by name, NULL-terminated, g_strfreev ().  Files that cannot be

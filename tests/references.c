@@ -55,15 +55,21 @@ map (const char *kind, const char *family)
 }
 
 gboolean
-references_open (References *references, const char *family)
+references_open (References *references, const char *family, const char *backend)
 {
-  GError *error = NULL;
+  const ComputeBackend *compute = compute_get (backend, NULL);
+  GError               *error = NULL;
 
   if (! references_find ())
     return FALSE;
+  if (! compute)
+    {
+      g_test_skip ("this build or this processor lacks the back end");
+      return FALSE;
+    }
   references->checkpoint = map ("tiny", family);
   references->golden = map ("golden", family);
-  references->run = sd_run_new (0, NULL, &error);
+  references->run = sd_run_new (0, compute, NULL, &error);
   g_assert_no_error (error);
   return TRUE;
 }

@@ -16,7 +16,8 @@ typedef struct
   SdRun      *run;
 } References;
 
-gboolean references_open (References *references, const char *family); /* FALSE: skipped */
+/* FALSE: skipped.  backend: by name, what products run on ("blas": f32); not every processor has each. */
+gboolean references_open (References *references, const char *family, const char *backend);
 void     references_close (References *references);
 
 /* A tensor [n, c, h, w], or [n, h, c], of the outputs, as [n][h][w][c]. */

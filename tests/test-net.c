@@ -443,7 +443,7 @@ static void
 test_own (Fixture *f, gconstpointer data)
 {
   g_autofree char *folder = g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL),
-                  *path = g_build_filename (folder, "watercolour.safetensors", NULL), *found = NULL;
+                  *path = g_build_filename (folder, "watercolour.safetensors", NULL), *found = NULL, *name = NULL;
   g_autoptr (DiffusionModel) model = diffusion_model_new (&flat, 5, NULL);
   g_auto (GStrv) list = diffusion_model_list ();
   GError *error = NULL;
@@ -456,6 +456,19 @@ test_own (Fixture *f, gconstpointer data)
   g_assert_true (g_strv_contains ((const char *const *) list, path));
   found = diffusion_model_find ("watercolour", &error);
   g_assert_cmpstr (found, ==, path);
+  g_free (found);
+  found = diffusion_model_find ("watercolour.safetensors", &error);
+  g_assert_cmpstr (found, ==, path);
+
+  /* A file where the user stands comes first, if its name is given whole. */
+  g_assert_true (g_file_set_contents (f->path, "", 0, NULL));
+  g_assert_cmpint (g_chdir (f->folder), ==, 0);
+  name = g_path_get_basename (f->path);
+  g_free (found);
+  found = diffusion_model_find (name, &error);
+  g_assert_no_error (error);
+  g_assert_cmpstr (found, ==, name);
+  g_assert_cmpint (g_chdir (g_get_tmp_dir ()), ==, 0);
 }
 
 /* A file that cannot be written leaves the one before, and nothing beside it. */

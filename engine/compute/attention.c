@@ -5,7 +5,7 @@
 #include <cblas.h>
 
 /* Scores at a time: queries x keys floats, small enough for a core's second cache beside the keys and values. */
-#define QUERIES 64
+#define QUERIES 128
 #define KEYS    512
 
 /* A row of scores s becomes e^(s * scale - m), m being the largest score times scale so far; gives their sum. */
@@ -45,63 +45,113 @@ typedef struct
   float largest, sum;
 } Running;
 
-/* Queries [first, first + count) against all keys; scores: count * KEYS floats, sums: count * dim. */
+/* Working memory for QUERIES queries. */
+typedef struct
+{
+  float   *scores;  /* QUERIES * KEYS */
+  float   *sums;    /* QUERIES * dim */
+  guint16 *rounded; /* scores in bf16; NULL for OpenBLAS */
+  Scratch *work;
+  Running  running[QUERIES];
+} Space;
+
+/* scores = q k^T, or sums += scores v, for `count` queries from `first` on and `block` keys from `key` on. */
+static gboolean
+multiply (const Attention *a, gboolean by_values, int first, int count, int key, int block, Space *space,
+          GError **error)
+{
+  gsize at_q = (gsize) first * a->q_pitch, at = (gsize) key * (by_values ? a->v_pitch : a->k_pitch);
+
+  if (a->backend)
+    {
+      const ProductShape scores = { count, block, a->dim, (int) a->q_pitch, (int) a->k_pitch, TRUE, FALSE };
+      const ProductShape values = { count, a->dim, block, block, (int) a->v_pitch, FALSE, TRUE };
+
+      return by_values ? a->backend->multiply (&values, space->rounded, (const guint16 *) a->v + at, space->sums,
+                                               space->work, error)
+                       : a->backend->multiply (&scores, (const guint16 *) a->q + at_q, (const guint16 *) a->k + at,
+                                               space->scores, space->work, error);
+    }
+  if (by_values)
+    cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, count, a->dim, block, 1.0f, space->scores, block,
+                 (const float *) a->v + at, (blasint) a->v_pitch, 1.0f, space->sums, a->dim);
+  else
+    cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasTrans, count, block, a->dim, 1.0f, (const float *) a->q + at_q,
+                 (blasint) a->q_pitch, (const float *) a->k + at, (blasint) a->k_pitch, 0.0f, space->scores, block);
+  return TRUE;
+}
+
+/* What a block of keys, of which `seen` are seen, does to one query: its scores become weights. */
 static void
-attend (const Attention *a, int first, int count, float *scores, float *sums, Running *running)
+weigh_keys (float *row, int block, int seen, float scale, gboolean fresh, int dim, float *sums, Running *running)
+{
+  float largest;
+
+  memset (row + seen, 0, (gsize) (block - seen) * sizeof (float));
+  if (seen == 0)
+    return;
+  largest = find_largest (row, seen) * scale;
+  if (fresh)
+    *running = (Running){ largest, 0 };
+  else if (largest > running->largest)
+    {
+      float factor = expf (running->largest - largest);
+
+      *running = (Running){ largest, running->sum * factor };
+      rescale (sums, dim, factor);
+    }
+  running->sum += exponentiate (row, seen, scale, running->largest);
+}
+
+/* Queries [first, first + count) against all keys. */
+static gboolean
+attend (const Attention *a, int first, int count, Space *space, GError **error)
 {
   float scale = 1.0f / sqrtf ((float) a->dim);
   int   keys = a->first < 0 ? a->keys : MIN (a->keys, a->first + first + count);
 
-  memset (sums, 0, (gsize) count * (gsize) a->dim * sizeof (float));
+  memset (space->sums, 0, (gsize) count * (gsize) a->dim * sizeof (float));
   for (int key = 0; key < keys; key += KEYS)
     {
       int block = MIN (KEYS, keys - key);
 
-      cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasTrans, count, block, a->dim, 1.0f,
-                   a->q + (gsize) first * a->q_pitch, (blasint) a->q_pitch, a->k + (gsize) key * a->k_pitch,
-                   (blasint) a->k_pitch, 0.0f, scores, block);
+      if (! multiply (a, FALSE, first, count, key, block, space, error))
+        return FALSE;
       for (int i = 0; i < count; i++)
         {
-          float *row = scores + (gsize) i * (gsize) block;
+          float *row = space->scores + (gsize) i * (gsize) block;
           int    seen = a->first < 0 ? block : CLAMP (a->first + first + i + 1 - key, 0, block);
-          float  largest, old = running[i].largest;
 
-          memset (row + seen, 0, (gsize) (block - seen) * sizeof (float));
-          if (seen == 0)
-            continue;
-          largest = find_largest (row, seen) * scale;
-          if (key == 0)
-            running[i] = (Running){ largest, 0 };
-          else if (largest > old)
-            {
-              float factor = expf (old - largest);
-
-              running[i] = (Running){ largest, running[i].sum * factor };
-              rescale (sums + (gsize) i * (gsize) a->dim, a->dim, factor);
-            }
-          running[i].sum += exponentiate (row, seen, scale, running[i].largest);
+          weigh_keys (row, block, seen, scale, key == 0, a->dim, space->sums + (gsize) i * (gsize) a->dim,
+                      &space->running[i]);
+          if (space->rounded)
+            pointwise_from_f32 (ELEMENT_BF16, (gsize) block, row, space->rounded + (gsize) i * (gsize) block);
         }
-      cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, count, a->dim, block, 1.0f, scores, block,
-                   a->v + (gsize) key * a->v_pitch, (blasint) a->v_pitch, 1.0f, sums, a->dim);
+      if (! multiply (a, TRUE, first, count, key, block, space, error))
+        return FALSE;
     }
   for (int i = 0; i < count; i++)
     {
-      rescale (sums + (gsize) i * (gsize) a->dim, a->dim, 1.0f / running[i].sum);
-      memcpy (a->out + (gsize) (first + i) * a->out_pitch, sums + (gsize) i * (gsize) a->dim,
-              (gsize) a->dim * sizeof (float));
+      float *sums = space->sums + (gsize) i * (gsize) a->dim;
+
+      rescale (sums, a->dim, 1.0f / space->running[i].sum);
+      memcpy (a->out + (gsize) (first + i) * a->out_pitch, sums, (gsize) a->dim * sizeof (float));
     }
+  return TRUE;
 }
 
 gboolean
-attention_forward (const Attention *attention, Scratch *scratch, GError **error)
+attention_forward (const Attention *attention, Scratch *scratch, Scratch *work, GError **error)
 {
-  gsize   n_scores = QUERIES * KEYS, n_sums = QUERIES * (gsize) attention->dim;
-  float  *scores = scratch_get (scratch, (n_scores + n_sums) * sizeof (float), error);
-  Running running[QUERIES];
+  gsize    n_scores = QUERIES * KEYS, n_sums = QUERIES * (gsize) attention->dim;
+  gsize    n_rounded = attention->backend ? n_scores / 2 : 0;
+  float   *memory = scratch_get (scratch, (n_scores + n_sums + n_rounded) * sizeof (float), error);
+  Space    space = { memory, memory + n_scores, NULL, work, { { 0 } } };
+  gboolean success = memory != NULL;
 
-  if (! scores)
-    return FALSE;
-  for (int first = 0; first < attention->queries; first += QUERIES)
-    attend (attention, first, MIN (QUERIES, attention->queries - first), scores, scores + n_scores, running);
-  return TRUE;
+  if (attention->backend && memory)
+    space.rounded = (guint16 *) (memory + n_scores + n_sums);
+  for (int first = 0; first < attention->queries && success; first += QUERIES)
+    success = attend (attention, first, MIN (QUERIES, attention->queries - first), &space, error);
+  return success;
 }

@@ -50,7 +50,7 @@ typedef struct
 {
   int n, rows, width;
   int top, bottom; /* 0 or 1; both 1 for a whole picture */
-  int above;       /* for back ends that compute rows in fours: rows of the first four that lie above the piece, 0 to 3 */
+  int above; /* for back ends that compute rows in fours: rows of the first four that lie above the piece, 0 to 3 */
 } ConvPiece;
 
 static inline int
@@ -85,6 +85,48 @@ typedef struct
   ConvShape             shape;
 } Conv;
 
+/* ---- filters ----
+ * What a checkpoint's networks are made of, for back ends that want their weights laid out beforehand: the weights
+ * belong to the caller, who may keep them or make them anew for each use. */
+
+/* y = 1x1 or 3x3 convolution of x + bias: x [(rows - 1) * stride + edge][(width - 1) * stride + edge][c_in] of the back
+ * end's element type, what lies outside the picture filled in; y [rows][width][c_out] in f32. */
+typedef struct
+{
+  int c_in, c_out;
+  int edge, stride; /* 1 or 3; 1 or 2 */
+  int rows, width;  /* of y */
+} FilterShape;
+
+/* One that is ready to run; may be used by several threads at once.  Back ends extend it. */
+typedef struct
+{
+  const ComputeBackend *backend;
+  FilterShape           shape;
+  gsize                 weights_size; /* bytes of laid out weights */
+} Filter;
+
+/* A product of matrices that are both fresh: c [m][n] = a [m][k] b [k][n], a and b of the element type, c in f32. */
+typedef struct
+{
+  int      m, n, k;
+  int      a_pitch, b_pitch; /* elements from row to row; c has no gaps */
+  gboolean transposed;       /* b is [n][k] */
+  gboolean add;              /* c += ... */
+} ProductShape;
+
+static inline int
+filter_shape_rows_in (const FilterShape *shape)
+{
+  return (shape->rows - 1) * shape->stride + shape->edge;
+}
+
+static inline int
+filter_shape_width_in (const FilterShape *shape)
+{
+  return (shape->width - 1) * shape->stride + shape->edge;
+}
+
 struct _ComputeBackend
 {
   const char *name;
@@ -104,6 +146,19 @@ struct _ComputeBackend
                                   GError **error);
   gboolean (*conv_backward_weights) (const Conv *conv, const ConvPiece *piece, const void *x, const void *dy,
                                      float *d_weights, float *d_bias, Scratch *scratch, GError **error);
+
+  /* Filters, and products for attention beside them; all NULL in back ends without. */
+  Filter *(*filter_new) (const FilterShape *shape, GError **error);
+  void (*filter_free) (Filter *filter);
+  /* Weights laid out for one serve the other, too. */
+  gboolean (*filter_is_laid_out_as) (const Filter *filter, const Filter *other);
+  /* weights: [c_out][c_in][edge][edge] of the back end's element type -> laid_out: filter->weights_size bytes, aligned
+   * as core_alloc () does */
+  gboolean (*filter_lay_out) (const Filter *filter, const void *weights, void *laid_out, GError **error);
+  gboolean (*filter_run) (const Filter *filter, const void *x, const void *laid_out, const float *bias, float *y,
+                          Scratch *scratch, GError **error);
+  gboolean (*multiply) (const ProductShape *shape, const void *a, const void *b, float *c, Scratch *scratch,
+                        GError **error);
 };
 
 extern const ComputeBackend compute_reference; /* plain loops: what the others are held against */

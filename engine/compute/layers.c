@@ -74,6 +74,23 @@ weights_to_f32 (WeightType type, gsize count, const void *weights, float *values
     single_to_f32 (count, weights, values);
 }
 
+/* So many at a time stay in the first cache as f32. */
+#define CONVERTED_AT_ONCE 2048
+
+void
+weights_to_bf16 (WeightType type, gsize count, const void *weights, guint16 *values)
+{
+  float exact[CONVERTED_AT_ONCE];
+
+  for (gsize first = 0; first < count; first += CONVERTED_AT_ONCE)
+    {
+      gsize n = MIN (CONVERTED_AT_ONCE, count - first);
+
+      weights_to_f32 (type, n, (const guint8 *) weights + first * weight_size (type), exact);
+      pointwise_from_f32 (ELEMENT_BF16, n, exact, values + first);
+    }
+}
+
 /* The exponent of a NaN or an infinity is all ones.  (On the bits: the compiler believes that all numbers are finite.)
  */
 MULTIVERSION static gboolean

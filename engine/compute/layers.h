@@ -25,6 +25,8 @@ weight_size (WeightType type)
 
 /* count little-endian values, perhaps not aligned -> f32 */
 void weights_to_f32 (WeightType type, gsize count, const void *weights, float *values);
+/* -> bf16, rounded to nearest even */
+void weights_to_bf16 (WeightType type, gsize count, const void *weights, guint16 *values);
 /* No NaN and no infinity among them. */
 gboolean weights_are_finite (WeightType type, gsize count, const void *weights);
 /* Filters [n_out][c_in][3][3] -> their part of winograd_forward ()'s weights, [36][c_in][c_out], that of output
@@ -61,16 +63,19 @@ void layer_patches (const float *x, int width, int height, int channels, int str
 
 /* ---- attention ---- */
 
-/* One head and a piece of its queries: rows of `dim` values, *_pitch floats apart. */
+/* One head and a piece of its queries: rows of `dim` values, *_pitch values apart. */
 typedef struct
 {
-  int          queries, keys, dim;
-  const float *q, *k, *v;
-  float       *out;
-  gsize        q_pitch, k_pitch, v_pitch, out_pitch;
-  int          first; /* of these queries among all; >= 0: query i sees keys 0 ... first + i only; -1: all keys */
+  const ComputeBackend *backend; /* one that multiplies; NULL: OpenBLAS */
+
+  int         queries, keys, dim;
+  const void *q, *k, *v; /* of the back end's element type; f32 for OpenBLAS */
+  float      *out;
+  gsize       q_pitch, k_pitch, v_pitch, out_pitch;
+  int         first; /* of these queries among all; >= 0: query i sees keys 0 ... first + i only; -1: all keys */
 } Attention;
 
 /* out = softmax (q k^T / sqrt (dim)) v, by blocks of keys with a running maximum and sum, so that no more of the score
- * matrix exists at a time than a block (Milakov and Gimelshein 2018; Rabe and Staats 2021). */
-gboolean attention_forward (const Attention *attention, Scratch *scratch, GError **error);
+ * matrix exists at a time than a block (Milakov and Gimelshein 2018; Rabe and Staats 2021).  work: the products' own.
+ */
+gboolean attention_forward (const Attention *attention, Scratch *scratch, Scratch *work, GError **error);

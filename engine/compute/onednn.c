@@ -140,6 +140,20 @@ desc_create_forward (dnnl_primitive_desc_t *desc, Problem *p, dnnl_prop_kind_t k
 #endif
 }
 
+/* Matrices: x times weights. */
+static dnnl_status_t
+desc_create_product (dnnl_primitive_desc_t *desc, Problem *p, dnnl_primitive_attr_t attributes, dnnl_engine_t engine)
+{
+#if DNNL_VERSION_MAJOR >= 3
+  return dnnl_matmul_primitive_desc_create (desc, engine, p->x, p->weights, NULL, p->y, attributes);
+#else
+  dnnl_matmul_desc_t operation;
+  dnnl_status_t      status = dnnl_matmul_desc_init (&operation, &p->x, &p->weights, NULL, &p->y);
+
+  return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, NULL) : status;
+#endif
+}
+
 static dnnl_status_t
 desc_create_backward (dnnl_primitive_desc_t *desc, Problem *p, Pass pass, dnnl_primitive_attr_t attributes,
                       dnnl_engine_t engine, dnnl_primitive_desc_t hint)
@@ -669,6 +683,257 @@ onednn_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const vo
   return success;
 }
 
+/* ---- filters ---- */
+
+typedef struct
+{
+  Filter                filter;
+  dnnl_primitive_desc_t desc;
+  dnnl_primitive_t      primitive;
+  gsize                 scratch_size;
+} OnednnFilter;
+
+static void
+onednn_filter_free (Filter *filter)
+{
+  OnednnFilter *self = (OnednnFilter *) filter;
+
+  if (self->primitive)
+    dnnl_primitive_destroy (self->primitive);
+  if (self->desc)
+    dnnl_primitive_desc_destroy (self->desc);
+  g_free (self);
+}
+
+static dnnl_status_t
+filter_create_desc (const FilterShape *shape, dnnl_primitive_desc_t *desc)
+{
+  const dnnl_dims_t     x = { 1, shape->c_in, filter_shape_rows_in (shape), filter_shape_width_in (shape) };
+  const dnnl_dims_t     y = { 1, shape->c_out, shape->rows, shape->width };
+  const dnnl_dims_t     weights = { shape->c_out, shape->c_in, shape->edge, shape->edge }, bias = { shape->c_out };
+  Problem               problem = { .has_bias = TRUE, .strides = { shape->stride, shape->stride } };
+  dnnl_primitive_attr_t attributes = NULL;
+  dnnl_status_t         status = desc_init (&problem.x, 4, x, dnnl_bf16, dnnl_nhwc);
+
+  if (status == dnnl_success)
+    status = desc_init (&problem.y, 4, y, dnnl_f32, dnnl_nhwc);
+  if (status == dnnl_success)
+    status = desc_init (&problem.bias, 1, bias, dnnl_f32, dnnl_a);
+  if (status == dnnl_success)
+    status = desc_init (&problem.weights, 4, weights, dnnl_bf16, dnnl_format_tag_any);
+  if (status == dnnl_success)
+    status = dnnl_primitive_attr_create (&attributes);
+  if (status == dnnl_success)
+    status = dnnl_primitive_attr_set_scratchpad_mode (attributes, dnnl_scratchpad_mode_user);
+  if (status == dnnl_success)
+    status = desc_create_forward (desc, &problem, dnnl_forward_inference, attributes, get_engine ());
+  if (attributes)
+    dnnl_primitive_attr_destroy (attributes);
+  problem_clear (&problem);
+  return status;
+}
+
+static Filter *
+onednn_filter_new (const FilterShape *shape, GError **error)
+{
+  OnednnFilter *self = g_new0 (OnednnFilter, 1);
+  dnnl_status_t status;
+
+  omp_set_num_threads (1);
+  status = filter_create_desc (shape, &self->desc);
+  if (status == dnnl_success)
+    status = dnnl_primitive_create (&self->primitive, self->desc);
+  if (! check (status, "plan a convolution", error))
+    {
+      onednn_filter_free (&self->filter);
+      return NULL;
+    }
+  self->filter = (Filter){ &compute_onednn, *shape, dnnl_memory_desc_get_size (QUERY (self, weights)) };
+  self->scratch_size = dnnl_memory_desc_get_size (QUERY (self, scratchpad));
+  return &self->filter;
+}
+
+static gboolean
+onednn_filter_is_laid_out_as (const Filter *filter, const Filter *other)
+{
+  return dnnl_memory_desc_equal (QUERY ((const OnednnFilter *) filter, weights),
+                                 QUERY ((const OnednnFilter *) other, weights));
+}
+
+static gboolean
+onednn_filter_lay_out (const Filter *filter, const void *weights, void *laid_out, GError **error)
+{
+  const OnednnFilter *self = (const OnednnFilter *) filter;
+  const FilterShape  *shape = &filter->shape;
+  const dnnl_dims_t   sizes = { shape->c_out, shape->c_in, shape->edge, shape->edge };
+  dnnl_primitive_t    reorder = NULL;
+  Arguments           arguments = { .status = dnnl_success };
+  OwnedDesc           plain;
+  gboolean            success;
+
+  omp_set_num_threads (1);
+  if (! check (desc_init (&plain, 4, sizes, dnnl_bf16, dnnl_oihw), "describe weights", error))
+    return FALSE;
+  success = check (create_reorder (DESC (plain), QUERY (self, weights), &reorder), "lay out weights", error);
+  if (success)
+    {
+      arguments_add (&arguments, DNNL_ARG_FROM, DESC (plain), (gpointer) weights);
+      arguments_add (&arguments, DNNL_ARG_TO, QUERY (self, weights), laid_out);
+      success = arguments_run (&arguments, reorder, error);
+      dnnl_primitive_destroy (reorder);
+    }
+  DESC_CLEAR (plain);
+  return success;
+}
+
+static gboolean
+onednn_filter_run (const Filter *filter, const void *x, const void *laid_out, const float *bias, float *y,
+                   Scratch *scratch, GError **error)
+{
+  const OnednnFilter *self = (const OnednnFilter *) filter;
+  Arguments           arguments = { .status = dnnl_success };
+  gpointer            work = scratch_get (scratch, MAX (self->scratch_size, 1), error);
+
+  if (! work)
+    return FALSE;
+  omp_set_num_threads (1);
+  arguments_add (&arguments, DNNL_ARG_SRC, QUERY (self, src), (gpointer) x);
+  arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (self, weights), (gpointer) laid_out);
+  arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (self->desc, dnnl_query_weights_md, 1),
+                 (gpointer) bias);
+  arguments_add (&arguments, DNNL_ARG_DST, QUERY (self, dst), y);
+  arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (self, scratchpad), work);
+  return arguments_run (&arguments, self->primitive, error);
+}
+
+/* ---- products ---- */
+
+/* Different shapes kept: a picture's attention needs some twenty. */
+#define PRODUCTS_MAX 64
+
+typedef struct
+{
+  gint                  references; /* atomic */
+  ProductShape          shape;
+  dnnl_primitive_desc_t desc;
+  dnnl_primitive_t      primitive;
+  gsize                 scratch_size;
+} Product;
+
+static void
+product_unref (gpointer data)
+{
+  Product *product = data;
+
+  if (! g_atomic_int_dec_and_test (&product->references))
+    return;
+  if (product->primitive)
+    dnnl_primitive_destroy (product->primitive);
+  if (product->desc)
+    dnnl_primitive_desc_destroy (product->desc);
+  g_free (product);
+}
+
+static dnnl_status_t
+product_create_desc (const ProductShape *shape, dnnl_primitive_desc_t *desc)
+{
+  const dnnl_dims_t     a = { shape->m, shape->k }, b = { shape->k, shape->n }, c = { shape->m, shape->n };
+  const dnnl_dims_t     a_strides = { shape->a_pitch, 1 };
+  const dnnl_dims_t     b_strides = { shape->transposed ? 1 : shape->b_pitch, shape->transposed ? shape->b_pitch : 1 };
+  Problem               problem = { .has_bias = FALSE };
+  dnnl_primitive_attr_t attributes = NULL;
+  dnnl_status_t         status = desc_init_strides (&problem.x, 2, a, dnnl_bf16, a_strides);
+
+  if (status == dnnl_success)
+    status = desc_init_strides (&problem.weights, 2, b, dnnl_bf16, b_strides);
+  if (status == dnnl_success)
+    status = desc_init (&problem.y, 2, c, dnnl_f32, dnnl_ab);
+  if (status == dnnl_success)
+    status = dnnl_primitive_attr_create (&attributes);
+  if (status == dnnl_success)
+    status = dnnl_primitive_attr_set_scratchpad_mode (attributes, dnnl_scratchpad_mode_user);
+  if (status == dnnl_success)
+    status = attributes_set_epilogue (attributes, shape->add ? EPILOGUE_ADD : EPILOGUE_NONE);
+  if (status == dnnl_success)
+    status = desc_create_product (desc, &problem, attributes, get_engine ());
+  if (attributes)
+    dnnl_primitive_attr_destroy (attributes);
+  problem_clear (&problem);
+  return status;
+}
+
+static Product *
+product_new (const ProductShape *shape, GError **error)
+{
+  Product      *product = g_new0 (Product, 1);
+  dnnl_status_t status;
+
+  product->references = 1;
+  product->shape = *shape;
+  status = product_create_desc (shape, &product->desc);
+  if (status == dnnl_success)
+    status = dnnl_primitive_create (&product->primitive, product->desc);
+  if (! check (status, "plan a product", error))
+    {
+      product_unref (product);
+      return NULL;
+    }
+  product->scratch_size = dnnl_memory_desc_get_size (QUERY (product, scratchpad));
+  return product;
+}
+
+/* A reference. */
+static Product *
+get_product (const ProductShape *shape, GError **error)
+{
+  static GMutex     lock;
+  static GPtrArray *kept;
+  Product          *product = NULL;
+
+  g_mutex_lock (&lock);
+  if (! kept)
+    kept = g_ptr_array_new_with_free_func (product_unref);
+  for (guint i = kept->len; i > 0 && ! product; i--)
+    if (memcmp (&((Product *) kept->pdata[i - 1])->shape, shape, sizeof *shape) == 0)
+      product = kept->pdata[i - 1];
+  if (! product)
+    {
+      product = product_new (shape, error);
+      if (product && kept->len >= PRODUCTS_MAX)
+        g_ptr_array_remove_index (kept, 0);
+      if (product)
+        g_ptr_array_add (kept, product);
+    }
+  if (product)
+    g_atomic_int_inc (&product->references);
+  g_mutex_unlock (&lock);
+  return product;
+}
+
+static gboolean
+onednn_multiply (const ProductShape *shape, const void *a, const void *b, float *c, Scratch *scratch, GError **error)
+{
+  Arguments arguments = { .status = dnnl_success };
+  gboolean  success = FALSE;
+  Product  *product;
+  gpointer  work;
+
+  omp_set_num_threads (1);
+  product = get_product (shape, error);
+  work = product ? scratch_get (scratch, MAX (product->scratch_size, 1), error) : NULL;
+  if (work)
+    {
+      arguments_add (&arguments, DNNL_ARG_SRC, QUERY (product, src), (gpointer) a);
+      arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (product, weights), (gpointer) b);
+      arguments_add (&arguments, DNNL_ARG_DST, QUERY (product, dst), c);
+      arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (product, scratchpad), work);
+      success = arguments_run (&arguments, product->primitive, error);
+    }
+  if (product)
+    product_unref (product);
+  return success;
+}
+
 /* ---- the back end ---- */
 
 static gboolean
@@ -722,4 +987,10 @@ const ComputeBackend compute_onednn = { "onednn",
                                         onednn_conv_free,
                                         onednn_conv_forward,
                                         onednn_conv_backward_data,
-                                        onednn_conv_backward_weights };
+                                        onednn_conv_backward_weights,
+                                        onednn_filter_new,
+                                        onednn_filter_free,
+                                        onednn_filter_is_laid_out_as,
+                                        onednn_filter_lay_out,
+                                        onednn_filter_run,
+                                        onednn_multiply };

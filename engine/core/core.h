@@ -42,6 +42,9 @@ typedef struct
 gpointer scratch_get (Scratch *scratch, gsize size, GError **error);
 void     scratch_clear (Scratch *scratch);
 
+/* Bytes that the system could give without pushing anything out; G_MAXSIZE where it does not say. */
+gsize core_get_spare_memory (void);
+
 /* ---- threads ---- */
 
 /* A fixed set of workers that sleep between jobs.  The engine's kernels are single-threaded; whoever runs them splits

@@ -165,3 +165,14 @@ diffusion_picture_free (DiffusionPicture *picture)
   core_free (picture->data);
   g_free (picture);
 }
+
+gsize
+core_get_spare_memory (void)
+{
+  g_autofree char *text = NULL;
+  const char      *line;
+
+  if (! g_file_get_contents ("/proc/meminfo", &text, NULL, NULL) || ! (line = strstr (text, "MemAvailable:")))
+    return G_MAXSIZE;
+  return (gsize) g_ascii_strtoull (line + strlen ("MemAvailable:"), NULL, 10) * 1024;
+}

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define SUFFIX ".safetensors"
+
 /* In the order in which they are searched. */
 static GPtrArray *
 list_folders (void)
@@ -43,11 +45,12 @@ find_model_file (const char *file, GError **error)
 char *
 diffusion_model_find (const char *name, GError **error)
 {
+  gboolean         is_file = name && (g_str_has_suffix (name, SUFFIX) || g_str_has_suffix (name, ".ckpt"));
   g_autofree char *file = NULL;
 
-  if (name && strchr (name, G_DIR_SEPARATOR))
+  if (name && (strchr (name, G_DIR_SEPARATOR) || (is_file && g_file_test (name, G_FILE_TEST_IS_REGULAR))))
     return g_strdup (name);
-  file = g_strdup_printf ("%s.safetensors", name && *name ? name : "default");
+  file = g_strconcat (name && *name ? name : "default", is_file ? "" : SUFFIX, NULL);
   return find_model_file (file, error);
 }
 

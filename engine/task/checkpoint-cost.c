@@ -6,7 +6,7 @@
 #include <cblas.h>
 #include <math.h>
 
-/* Of OpenBLAS's own speed on large products, what the networks reach, directly counted: for users' eyes. */
+/* Of the back end's own speed on large products, what the networks reach, directly counted: for users' eyes. */
 #define USE 0.8
 
 /* A product that is measured: large enough for the peak, small enough for 20 ms. */
@@ -16,40 +16,75 @@
 /* The pieces that the autoencoder works on are at most so large. */
 #define PIECE_PIXELS 640
 
+/* A 3x3 convolution of this many channels at 256 pixels takes as long. */
+#define CHANNELS 256
+
+/* One such computation per thread. */
+typedef struct
+{
+  const Filter *filter; /* NULL: OpenBLAS */
+  char         *memory;
+  gsize         size; /* of a thread's, bytes */
+  Scratch      *scratch;
+} Trial;
+
 static void
 multiply (int task, int thread, gpointer data)
 {
-  float *a = (float *) data + (gsize) task * 3 * EDGE * EDGE, *b = a + EDGE * EDGE, *c = b + EDGE * EDGE;
+  Trial        *trial = data;
+  char         *memory = trial->memory + (gsize) task * trial->size;
+  float        *a = (float *) memory, *b = a + EDGE * EDGE, *c = b + EDGE * EDGE;
+  const Filter *f = trial->filter;
 
-  cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, EDGE, EDGE, EDGE, 1.0f, a, EDGE, b, EDGE, 0.0f, c, EDGE);
+  if (f)
+    f->backend->filter_run (f, memory + f->weights_size, memory, c, c, &trial->scratch[thread], NULL);
+  else
+    cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, EDGE, EDGE, EDGE, 1.0f, a, EDGE, b, EDGE, 0.0f, c, EDGE);
 }
 
-/* Floating point operations per second of all cores. */
+/* Floating point operations per second of all cores; 0: there is no memory to measure. */
 static double
-measure_speed (int threads)
+measure (const ComputeBackend *backend, Pool *pool)
 {
-  static GMutex lock;
-  static double speed;
-  static int    measured_threads = -1;
+  const FilterShape   shape = { CHANNELS, CHANNELS, 3, 1, 8, 32 };
+  int                 count = pool_get_threads (pool);
+  Filter             *filter = backend->filter_new ? backend->filter_new (&shape, NULL) : NULL;
+  g_autofree Scratch *scratch = g_new0 (Scratch, (gsize) count);
+  Trial               trial = { filter, NULL, 3 * EDGE * EDGE * sizeof (float), scratch };
+  double              best = INFINITY, work = filter ? 9.0 * CHANNELS * CHANNELS * 256 : 1.0 * EDGE * EDGE * EDGE;
+
+  trial.memory = core_alloc0 ((gsize) count, trial.size, NULL);
+  for (int i = 0; i < TRIES && trial.memory; i++)
+    {
+      gint64 start = g_get_monotonic_time ();
+
+      pool_run (pool, count, multiply, &trial);
+      best = MIN (best, (double) (g_get_monotonic_time () - start) * 1e-6);
+    }
+  for (int i = 0; i < count; i++)
+    scratch_clear (&scratch[i]);
+  core_free (trial.memory);
+  if (filter)
+    backend->filter_free (filter);
+  return 2 * work * count / MAX (best, 1e-6);
+}
+
+static double
+get_speed (const ComputeBackend *backend, int threads)
+{
+  static GMutex                lock;
+  static double                speed;
+  static int                   measured_threads = -1;
+  static const ComputeBackend *measured;
 
   g_mutex_lock (&lock);
-  if (measured_threads != threads)
+  if (measured_threads != threads || measured != backend)
     {
       g_autoptr (Pool) pool = compute_get ("blas", NULL) ? pool_new (threads, NULL) : NULL;
-      int    count = pool ? pool_get_threads (pool) : 0;
-      float *memory = pool ? core_alloc0 ((gsize) count * 3, EDGE * EDGE * sizeof (float), NULL) : NULL;
-      double best = INFINITY;
 
-      for (int i = 0; i < TRIES && memory; i++)
-        {
-          gint64 start = g_get_monotonic_time ();
-
-          pool_run (pool, count, multiply, memory);
-          best = MIN (best, (double) (g_get_monotonic_time () - start) * 1e-6);
-        }
-      core_free (memory);
-      speed = 2.0 * EDGE * EDGE * EDGE * count / MAX (best, 1e-6);
+      speed = pool ? measure (backend, pool) : 0;
       measured_threads = threads;
+      measured = backend;
     }
   g_mutex_unlock (&lock);
   return speed;
@@ -81,15 +116,22 @@ count_autoencoder (SdRun *run, const SdCheckpoint *checkpoint, int width, int he
   sd_tensor_free (run, &y);
 }
 
+static gsize
+get_bytes (const SdRun *run)
+{
+  return run->dry_peak + run->dry_shared + run->dry_kept;
+}
+
 /* One run of the checkpoint at this size, which is a multiple of CROP_MULTIPLE: adds to the operations. */
 static void
 count_work (const SdCheckpoint *checkpoint, const DiffusionCheckpoint *info, int width, int height, int size,
-            const DiffusionOptions *options, double *bytes, double *flops)
+            const DiffusionOptions *options, const ComputeBackend *backend, double *bytes, double *flops)
 {
   double guidance = options->guidance < 0 ? info->guidance : options->guidance;
   int    piece_width = MIN (width, PIECE_PIXELS), piece_height = MIN (height, PIECE_PIXELS);
   double pieces = (double) width * height / ((double) piece_width * piece_height);
-  g_autoptr (SdRun) unet = sd_run_new_dry (), encoder = sd_run_new_dry (), decoder = sd_run_new_dry ();
+  g_autoptr (SdRun) unet = sd_run_new_dry (backend), encoder = sd_run_new_dry (backend);
+  g_autoptr (SdRun) decoder = sd_run_new_dry (backend);
 
   count_unet (unet, checkpoint, MIN (width, size) / LATENT_PIXELS, MIN (height, size) / LATENT_PIXELS,
               guidance == 1 ? 1 : 2);
@@ -99,8 +141,7 @@ count_work (const SdCheckpoint *checkpoint, const DiffusionCheckpoint *info, int
   *flops += unet->flops * options->steps
                 * latent_count_tiles (width / LATENT_PIXELS, height / LATENT_PIXELS, size / LATENT_PIXELS)
             + (encoder->flops * (info->inpainting ? 2 : 1) + decoder->flops) * pieces;
-  *bytes = MAX (*bytes, (double) MAX (unet->dry_peak + unet->dry_shared, MAX (encoder->dry_peak + encoder->dry_shared,
-                                                                              decoder->dry_peak + decoder->dry_shared))
+  *bytes = MAX (*bytes, (double) MAX (get_bytes (unet), MAX (get_bytes (encoder), get_bytes (decoder)))
                             + 3.0 * 4 * 3 * width * height);
 }
 
@@ -110,15 +151,16 @@ diffusion_model_estimate_cost (const DiffusionModel *model, int width, int heigh
 {
   SdCheckpoint              *checkpoint = model_get_checkpoint (model);
   const DiffusionCheckpoint *info = checkpoint ? sd_checkpoint_get_info (checkpoint) : NULL;
+  const ComputeBackend      *backend = compute_get_default (NULL);
   int                        size, widths[2], heights[2], count;
   double                     flops = 0;
 
   *bytes = *seconds = 0;
-  if (! checkpoint || region->width < 1 || region->height < 1)
+  if (! checkpoint || ! backend || region->width < 1 || region->height < 1)
     return;
   size = options->size ? options->size : info->native_size;
   count = checkpoint_plan_work (width, height, *region, size, fill, widths, heights);
   for (int i = 0; i < count; i++)
-    count_work (checkpoint, info, widths[i], heights[i], size, options, bytes, &flops);
-  *seconds = flops / (USE * measure_speed (options->threads));
+    count_work (checkpoint, info, widths[i], heights[i], size, options, backend, bytes, &flops);
+  *seconds = flops / MAX (USE * get_speed (backend, options->threads), 1);
 }

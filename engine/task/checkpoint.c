@@ -136,7 +136,7 @@ checkpoint_session_open (CheckpointSession *session, SdCheckpoint *checkpoint, c
     return FALSE;
   session->guidance = options->guidance < 0 ? info->guidance : options->guidance;
   session->size = options->size ? options->size : info->native_size;
-  session->run = sd_run_new (options->threads, cancellable, error);
+  session->run = sd_run_new (options->threads, NULL, cancellable, error);
   if (! session->run || ! encode_prompts (session, error))
     return FALSE;
   session->v = (options->prediction ? options->prediction : sd_checkpoint_get_prediction (checkpoint, session->run))

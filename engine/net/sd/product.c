@@ -139,7 +139,10 @@ sd_linear_into (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y
   };
 
   run->flops += 2.0 * (double) p.rows * layer->in * layer->out;
-  run_product (run, &p);
+  if (run->filters)
+    sd_filters_apply (run, layer, x, 1, 0, y, add);
+  else
+    run_product (run, &p);
 }
 
 SdTensor
@@ -289,7 +292,9 @@ void
 sd_conv3_into (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y, gboolean add)
 {
   count_convolution (run, layer, y);
-  if (x->h * x->w >= WINOGRAD_PIXELS && winograd_can (layer->in, layer->out))
+  if (run->filters)
+    sd_filters_apply (run, layer, x, 1, 1, y, add);
+  else if (x->h * x->w >= WINOGRAD_PIXELS && winograd_can (layer->in, layer->out))
     convolve_winograd (run, layer, x, y, add);
   else
     convolve_patches (run, layer, x, 1, 1, y, add);
@@ -321,7 +326,7 @@ sd_conv3 (SdRun *run, const SdLayer *layer, const SdTensor *x)
 {
   SdTensor y;
 
-  if (layer->out < WINOGRAD_LANES && layer->in % WINOGRAD_LANES == 0 && x->h * x->w >= WINOGRAD_PIXELS)
+  if (! run->filters && layer->out < WINOGRAD_LANES && layer->in % WINOGRAD_LANES == 0 && x->h * x->w >= WINOGRAD_PIXELS)
     return convolve_few (run, layer, x);
   y = sd_tensor_new (run, x->n, x->h, x->w, layer->out);
   sd_conv3_into (run, layer, x, &y, FALSE);
@@ -334,6 +339,9 @@ sd_conv3_down (SdRun *run, const SdLayer *layer, const SdTensor *x, int pad)
   SdTensor y = sd_tensor_new (run, x->n, (x->h + pad - 2) / 2 + 1, (x->w + pad - 2) / 2 + 1, layer->out);
 
   count_convolution (run, layer, &y);
-  convolve_patches (run, layer, x, 2, pad, &y, FALSE);
+  if (run->filters)
+    sd_filters_apply (run, layer, x, 2, pad, &y, FALSE);
+  else
+    convolve_patches (run, layer, x, 2, pad, &y, FALSE);
   return y;
 }

@@ -16,11 +16,13 @@ typedef struct
 } Buffer;
 
 SdRun *
-sd_run_new (int threads, GCancellable *cancellable, GError **error)
+sd_run_new (int threads, const ComputeBackend *backend, GCancellable *cancellable, GError **error)
 {
   g_autoptr (SdRun) run = g_new0 (SdRun, 1);
 
   run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
+  if (! backend && ! (backend = compute_get_default (error)))
+    return NULL;
   run->keep = (gsize) 640 << 20;
   /* OpenBLAS is to use the calling thread alone. */
   if (! compute_get ("blas", error) || ! (run->pool = pool_new (threads, error)))
@@ -30,14 +32,16 @@ sd_run_new (int threads, GCancellable *cancellable, GError **error)
   run->raw = g_new0 (Scratch, (gsize) run->threads);
   run->errors = g_new0 (GError *, (gsize) run->threads);
   run->cancellable = cancellable ? g_object_ref (cancellable) : NULL;
+  run->filters = sd_filters_new (backend);
   return g_steal_pointer (&run);
 }
 
 SdRun *
-sd_run_new_dry (void)
+sd_run_new_dry (const ComputeBackend *backend)
 {
   SdRun *run = g_new0 (SdRun, 1);
 
+  run->filters = sd_filters_new (backend);
   run->dry = TRUE;
   run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
   run->threads = 1;
@@ -61,6 +65,7 @@ sd_run_free (SdRun *run)
   for (guint i = 0; i < run->buffers->len; i++)
     core_free (g_array_index (run->buffers, Buffer, i).memory);
   scratch_clear (&run->shared);
+  sd_filters_free (run->filters);
   g_array_unref (run->buffers);
   g_free (run->scratch);
   g_free (run->raw);
@@ -105,11 +110,22 @@ sd_run_trim (SdRun *run)
 {
   trim (run, 0);
   scratch_clear (&run->shared);
+  if (run->filters)
+    sd_filters_clear (run->filters);
   for (int i = 0; i < run->threads; i++)
     {
       scratch_clear (&run->scratch[i]);
       scratch_clear (&run->raw[i]);
     }
+}
+
+gboolean
+sd_run_make_room (SdRun *run)
+{
+  if (! run->filters || ! sd_filters_make_room (run->filters))
+    return FALSE;
+  g_clear_error (&run->error);
+  return TRUE;
 }
 
 SdTensor
@@ -140,6 +156,8 @@ sd_tensor_new (SdRun *run, int n, int h, int w, int c)
     {
       trim (run, run->keep > size ? run->keep - size : 0);
       fresh = (Buffer){ core_alloc (size, 1, &run->error), size, FALSE };
+      if (! fresh.memory && sd_run_make_room (run))
+        fresh.memory = core_alloc (size, 1, &run->error);
       if (! fresh.memory)
         return x;
       g_array_append_val (run->buffers, fresh);
@@ -478,11 +496,13 @@ sd_upsample (SdRun *run, const SdTensor *x)
 
 typedef struct
 {
-  SdRun          *run;
-  const SdTensor *q, *k, *v;
-  float          *out;
-  int             heads, piece, pieces;
-  gboolean        causal;
+  SdRun                *run;
+  const ComputeBackend *backend;
+  const SdTensor       *q, *k, *v;
+  const char           *q_data, *k_data, *v_data; /* of the back end's element type */
+  float                *out;
+  int                   heads, piece, pieces;
+  gboolean              causal;
 } Heads;
 
 static void
@@ -493,12 +513,14 @@ attend_piece (int task, int thread, gpointer data)
   int       queries = h->q->h * h->q->w, keys = h->k->h * h->k->w, dim = h->q->c / h->heads, first = piece * h->piece;
   gsize     q_at = ((gsize) sample * (gsize) queries + (gsize) first) * (gsize) h->q->c + (gsize) (head * dim);
   gsize     k_at = (gsize) sample * (gsize) keys * (gsize) h->k->c + (gsize) (head * dim);
-  Attention attention = { .queries = MIN (h->piece, queries - first),
+  gsize     size = h->backend ? element_size (h->backend->element) : sizeof (float);
+  Attention attention = { .backend = h->backend,
+                          .queries = MIN (h->piece, queries - first),
                           .keys = keys,
                           .dim = dim,
-                          .q = h->q->data + q_at,
-                          .k = h->k->data + k_at,
-                          .v = h->v->data + k_at,
+                          .q = h->q_data + q_at * size,
+                          .k = h->k_data + k_at * size,
+                          .v = h->v_data + k_at * size,
                           .out = h->out + q_at,
                           .q_pitch = (gsize) h->q->c,
                           .k_pitch = (gsize) h->k->c,
@@ -506,19 +528,53 @@ attend_piece (int task, int thread, gpointer data)
                           .out_pitch = (gsize) h->q->c,
                           .first = h->causal ? first : -1 };
 
-  attention_forward (&attention, &h->run->scratch[thread], &h->run->errors[thread]);
+  attention_forward (&attention, &h->run->scratch[thread], &h->run->raw[thread], &h->run->errors[thread]);
+}
+
+static void
+convert_piece (int task, int thread, gpointer data)
+{
+  Rows    *r = data;
+  gsize    first, count = split_get (&r->split, task, &first);
+  guint16 *y = (guint16 *) r->y;
+
+  pointwise_from_f32 (ELEMENT_BF16, count, r->values + first, y + first);
+}
+
+/* A copy in the back end's element type, which takes half the room. */
+static SdTensor
+convert (SdRun *run, const SdTensor *x)
+{
+  SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, (x->c + 1) / 2);
+  Rows     r = { .run = run, .split = split_rows (run, sd_tensor_count (x), 1), .values = x->data, .y = y.data };
+
+  if (! sd_run_is_idle (run))
+    sd_run_tasks (run, split_count (&r.split), convert_piece, &r);
+  return y;
 }
 
 SdTensor
 sd_attention (SdRun *run, int heads, gboolean causal, const SdTensor *q, const SdTensor *k, const SdTensor *v)
 {
-  SdTensor y = sd_tensor_new (run, q->n, q->h, q->w, q->c);
+  SdTensor y = sd_tensor_new (run, q->n, q->h, q->w, q->c), copies[3] = { { 0 } };
   int      queries = q->h * q->w;
-  Heads    h = { run, q, k, v, y.data, heads, MIN (256, queries), 0, causal };
+  Heads    h = { run, NULL, q, k, v, NULL, NULL, NULL, y.data, heads, MIN (256, queries), 0, causal };
 
+  if (run->filters)
+    {
+      h.backend = sd_filters_get_backend (run->filters);
+      copies[0] = convert (run, q);
+      copies[1] = convert (run, k);
+      copies[2] = convert (run, v);
+    }
+  h.q_data = (const char *) (h.backend ? copies[0].data : q->data);
+  h.k_data = (const char *) (h.backend ? copies[1].data : k->data);
+  h.v_data = (const char *) (h.backend ? copies[2].data : v->data);
   h.pieces = (queries + h.piece - 1) / h.piece;
   run->flops += 4.0 * (double) sd_tensor_count (q) * (k->h * k->w);
   if (! sd_run_is_idle (run))
     sd_run_tasks (run, q->n * heads * h.pieces, attend_piece, &h);
+  for (gsize i = 0; i < G_N_ELEMENTS (copies); i++)
+    sd_tensor_free (run, &copies[i]);
   return y;
 }

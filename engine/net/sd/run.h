@@ -81,6 +81,9 @@ sd_tensor_count (const SdTensor *x)
 
 /* ---- running ---- */
 
+/* Weights that are laid out as a back end likes them. */
+typedef struct _SdFilters SdFilters;
+
 /* The first failure sticks: all that follows does nothing and gives tensors without data. */
 typedef struct
 {
@@ -90,6 +93,7 @@ typedef struct
   Scratch      *raw;     /* the same: weights as the file has them */
   GError      **errors;  /* the same */
   Scratch       shared;  /* converted weights */
+  SdFilters    *filters; /* products run through these; NULL: in f32, on OpenBLAS */
   GArray       *buffers; /* memory of tensors, kept for the next of their size */
   gsize         keep;    /* bytes of it that may lie idle */
   GCancellable *cancellable;
@@ -97,19 +101,20 @@ typedef struct
   double        flops; /* counted so far: two for each multiplication of products, direct convolutions, attention */
   /* Nothing is computed, only counted: flops, and the most bytes of tensors and of converted weights at a time. */
   gboolean dry;
-  gsize    dry_bytes, dry_peak, dry_shared;
+  gsize    dry_bytes, dry_peak, dry_shared, dry_kept;
   /* Called after each layer; may be NULL. */
   void (*after_layer) (gpointer user_data);
   gpointer after_layer_data;
 } SdRun;
 
-SdRun *sd_run_new (int threads, GCancellable *cancellable, GError **error);
+/* backend: NULL for the default one; those without filters leave products to OpenBLAS. */
+SdRun *sd_run_new (int threads, const ComputeBackend *backend, GCancellable *cancellable, GError **error);
 void   sd_run_free (SdRun *run);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (SdRun, sd_run_free)
 /* TRUE when nothing has failed; otherwise hands the error on. */
 gboolean sd_run_finish (SdRun *run, GError **error);
-/* One that only counts. */
-SdRun *sd_run_new_dry (void);
+/* One that only counts, for that back end. */
+SdRun *sd_run_new_dry (const ComputeBackend *backend);
 /* TRUE when there is nothing to do: something has failed, or things are only counted. */
 static inline gboolean
 sd_run_is_idle (const SdRun *run)
@@ -118,16 +123,34 @@ sd_run_is_idle (const SdRun *run)
 }
 /* Memory for converted weights, valid until the next layer's; NULL after a failure and when only counting. */
 float *sd_run_get_shared (SdRun *run, gsize bytes);
-/* Frees what lies idle. */
+/* Frees what lies idle, weights that are kept too. */
 void sd_run_trim (SdRun *run);
 
 SdTensor sd_tensor_new (SdRun *run, int n, int h, int w, int c);
+/* After an allocation has failed: gives kept weights back and forgets the failure, if there were any. */
+gboolean sd_run_make_room (SdRun *run);
 /* Takes the memory back; a tensor without data is fine. */
 void sd_tensor_free (SdRun *run, SdTensor *x);
 
 /* Splits work over the pool as pool_run () does, unless something has failed; tasks put their errors at
  * run->errors[thread]. */
 void sd_run_tasks (SdRun *run, int tasks, PoolFunc func, gpointer data);
+
+/* ---- products through filters ---- */
+
+/* NULL, and no error, if the back end has none. */
+SdFilters            *sd_filters_new (const ComputeBackend *backend);
+void                  sd_filters_free (SdFilters *filters);
+const ComputeBackend *sd_filters_get_backend (const SdFilters *filters);
+/* Gives all weights back, and the filters. */
+void sd_filters_clear (SdFilters *filters);
+/* Gives all weights back and keeps none from now on; FALSE if there were none. */
+gboolean sd_filters_make_room (SdFilters *filters);
+/* y = (add ? y : 0) + a layer's product or 3x3 convolution of x.  Its weights are converted and laid out when they are
+ * first needed, and kept for the next time as long as there is memory to spare.  stride, pad: as in sd_conv3_down ();
+ * 1, 0 for products. */
+void sd_filters_apply (SdRun *run, const SdLayer *layer, const SdTensor *x, int stride, int pad, SdTensor *y,
+                       gboolean add);
 
 /* ---- layers ---- */
 

@@ -206,8 +206,8 @@ apply_weights (const Prompt *prompt, int width, const float *empty, float *z)
       z[c] = empty[c] + prompt->weights[i] * (z[c] - empty[c]);
 }
 
-SdTensor
-sd_text_encode (SdRun *run, const SdText *text, const Prompt *prompts, int n)
+static SdTensor
+encode (SdRun *run, const SdText *text, const Prompt *prompts, int n)
 {
   gboolean weighted = FALSE;
   gsize    size = (gsize) PROMPT_LENGTH * (gsize) text->width;
@@ -228,10 +228,23 @@ sd_text_encode (SdRun *run, const SdText *text, const Prompt *prompts, int n)
       SdTensor empty;
 
       prompt_parse (NULL, "", sd_text_get_padding (text), &none);
-      empty = sd_text_encode (run, text, &none, 1);
+      empty = encode (run, text, &none, 1);
       for (int i = 0; i < n && ! run->error; i++)
         apply_weights (&prompts[i], text->width, empty.data, z.data + (gsize) i * size);
       sd_tensor_free (run, &empty);
     }
+  return z;
+}
+
+SdTensor
+sd_text_encode (SdRun *run, const SdText *text, const Prompt *prompts, int n)
+{
+  SdFilters *filters = run->filters;
+  SdTensor   z;
+
+  /* It runs once, in a moment: to lay its weights out would take longer, and f32 is closer. */
+  run->filters = NULL;
+  z = encode (run, text, prompts, n);
+  run->filters = filters;
   return z;
 }

@@ -1,0 +1,409 @@
+/* Products and 3x3 convolutions whose weights are laid out beforehand.  SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * A layer is cut into slices of output channels and the picture into bands of rows (the rows of a product into pieces),
+ * all of one size, so that one plan of the back end does for all of a layer and nothing depends on the number of
+ * threads.  A band's input is brought into the back end's element type on its way, with its surroundings.
+ */
+#include "run.h"
+
+#include <string.h>
+
+/* Output channels at a time, at most: their weights stay in a core's caches while a band passes. */
+#define SLICE_MOST 320
+/* Pixels of a piece, at least, where there are so many; and rows of a band, since two more have to be read. */
+#define PIECE_PIXELS 256
+#define BAND_ROWS    4
+
+/* Weights are kept while the system has this much memory to spare besides. */
+#define SPARE ((gsize) 1 << 30)
+
+/* Memory for kept weights is taken in blocks: huge pages are cleared in less than half the time. */
+#define BLOCK ((gsize) 64 << 20)
+
+/* One layer's weights. */
+typedef struct
+{
+  const TensorFile *file;
+  gsize             offset;   /* these two say whose they are */
+  const Filter     *made_for; /* whose layout they have */
+  char             *weights;  /* slice after slice */
+  gsize             size;
+} LaidOut;
+
+struct _SdFilters
+{
+  const ComputeBackend *backend;
+  GPtrArray            *filters; /* Filter */
+  GHashTable           *kept;    /* LaidOut, a set */
+  GPtrArray            *blocks;  /* their memory */
+  gsize                 used;    /* bytes of the last block */
+  gsize                 size;    /* of the last block */
+  Scratch               passing; /* weights that are not kept: the last layer's */
+  gboolean              full;    /* no more is kept */
+};
+
+typedef struct
+{
+  SdRun          *run;
+  const SdLayer  *layer;
+  const SdTensor *x;
+  float          *y;
+  const Filter   *filter;
+  char           *weights;    /* slice after slice */
+  gsize           slice_size; /* bytes */
+  const float    *bias;
+  int             slice, slices; /* output channels; number */
+  int             h_out, w_out;  /* products: 1, rows */
+  int             bands, pieces; /* per sample; of all samples */
+  int             stride, pad;
+  gboolean        add, split_slices; /* a task is one slice of a piece */
+} Work;
+
+/* ---- memory ---- */
+
+static guint
+laid_out_hash (gconstpointer key)
+{
+  const LaidOut *laid_out = key;
+
+  return g_direct_hash (laid_out->file) ^ (guint) (laid_out->offset >> 1);
+}
+
+static gboolean
+laid_out_equal (gconstpointer a, gconstpointer b)
+{
+  const LaidOut *first = a, *second = b;
+
+  return first->file == second->file && first->offset == second->offset;
+}
+
+SdFilters *
+sd_filters_new (const ComputeBackend *backend)
+{
+  SdFilters *filters;
+
+  if (! backend || ! backend->filter_new)
+    return NULL;
+  filters = g_new0 (SdFilters, 1);
+  filters->backend = backend;
+  filters->filters = g_ptr_array_new_with_free_func ((GDestroyNotify) backend->filter_free);
+  filters->kept = g_hash_table_new_full (laid_out_hash, laid_out_equal, g_free, NULL);
+  filters->blocks = g_ptr_array_new_with_free_func (core_free);
+  return filters;
+}
+
+static void
+forget_weights (SdFilters *filters)
+{
+  g_hash_table_remove_all (filters->kept);
+  g_ptr_array_set_size (filters->blocks, 0);
+  scratch_clear (&filters->passing);
+  filters->used = filters->size = 0;
+}
+
+void
+sd_filters_free (SdFilters *filters)
+{
+  if (! filters)
+    return;
+  forget_weights (filters);
+  g_hash_table_unref (filters->kept);
+  g_ptr_array_unref (filters->blocks);
+  g_ptr_array_unref (filters->filters);
+  g_free (filters);
+}
+
+const ComputeBackend *
+sd_filters_get_backend (const SdFilters *filters)
+{
+  return filters->backend;
+}
+
+void
+sd_filters_clear (SdFilters *filters)
+{
+  forget_weights (filters);
+  g_ptr_array_set_size (filters->filters, 0);
+  filters->full = FALSE;
+}
+
+gboolean
+sd_filters_make_room (SdFilters *filters)
+{
+  gboolean any = filters->blocks->len > 0;
+
+  forget_weights (filters);
+  filters->full = TRUE;
+  return any;
+}
+
+/* ---- plans ---- */
+
+/* Slices that a vector register's lanes divide well, if there are such. */
+static int
+choose_slice (int channels)
+{
+  for (int lanes = 64; lanes >= 16; lanes /= 2)
+    for (int slice = SLICE_MOST; slice >= lanes && channels > SLICE_MOST; slice -= lanes)
+      if (channels % slice == 0)
+        return slice;
+  return channels;
+}
+
+static const Filter *
+get_filter (SdRun *run, const FilterShape *shape)
+{
+  SdFilters *filters = run->filters;
+  Filter    *filter;
+
+  for (guint i = 0; i < filters->filters->len; i++)
+    {
+      filter = filters->filters->pdata[i];
+      if (memcmp (&filter->shape, shape, sizeof *shape) == 0)
+        return filter;
+    }
+  filter = filters->backend->filter_new (shape, &run->error);
+  if (filter)
+    g_ptr_array_add (filters->filters, filter);
+  return filter;
+}
+
+/* ---- weights ---- */
+
+/* Task: a slice's weights. */
+static void
+lay_out_slice (int task, int thread, gpointer data)
+{
+  Work          *w = data;
+  SdRun         *run = w->run;
+  const SdLayer *layer = w->layer;
+  gsize          count = (gsize) w->slice * (gsize) layer->in * (gsize) layer->taps, size = weight_size (layer->type);
+  GError       **error = &run->errors[thread];
+  guint8        *raw = scratch_get (&run->raw[thread], count * size, error);
+  guint16       *values = raw ? scratch_get (&run->scratch[thread], count * sizeof (guint16), error) : NULL;
+
+  if (! values
+      || ! tensor_file_fetch (layer->file, layer->offset + (gsize) task * count * size, count * size, raw, error))
+    return;
+  weights_to_bf16 (layer->type, count, raw, values);
+  w->filter->backend->filter_lay_out (w->filter, values, w->weights + (gsize) task * w->slice_size, error);
+}
+
+/* Memory for weights that are kept; NULL: no more is. */
+static gpointer
+keep_memory (SdFilters *filters, gsize size)
+{
+  gpointer memory;
+
+  if (! filters->full && filters->used + size > filters->size)
+    {
+      gsize block = MAX (BLOCK, size);
+
+      memory = core_get_spare_memory () > SPARE + block ? core_alloc (block, 1, NULL) : NULL;
+      filters->full = memory == NULL;
+      if (memory)
+        {
+          g_ptr_array_add (filters->blocks, memory);
+          filters->used = 0;
+          filters->size = block;
+        }
+    }
+  if (filters->full)
+    return NULL;
+  memory = (char *) filters->blocks->pdata[filters->blocks->len - 1] + filters->used;
+  filters->used += size;
+  return memory;
+}
+
+/* The layer's weights in the filter's layout: those that are kept, or made now. */
+static gboolean
+find_weights (Work *w)
+{
+  SdFilters *filters = w->run->filters;
+  LaidOut    wanted = { w->layer->file, w->layer->offset, w->filter, NULL }, *kept;
+  gsize      size = w->slice_size * (gsize) w->slices;
+
+  kept = g_hash_table_lookup (filters->kept, &wanted);
+  if (kept && kept->size >= size)
+    {
+      w->weights = kept->weights;
+      if (w->filter->backend->filter_is_laid_out_as (w->filter, kept->made_for))
+        return TRUE;
+    }
+  else
+    w->weights = keep_memory (filters, size);
+  if (! w->weights)
+    {
+      w->weights = scratch_get (&filters->passing, size, &w->run->error);
+      if (! w->weights && sd_run_make_room (w->run))
+        w->weights = scratch_get (&filters->passing, size, &w->run->error);
+      if (! w->weights)
+        return FALSE;
+    }
+  wanted.weights = w->weights;
+  wanted.size = size;
+  g_hash_table_remove (filters->kept, &wanted);
+  sd_run_tasks (w->run, w->slices, lay_out_slice, w);
+  if (! w->run->error && w->weights != filters->passing.data)
+    g_hash_table_add (filters->kept, g_memdup2 (&wanted, sizeof wanted));
+  return ! w->run->error;
+}
+
+/* ---- a piece of work ---- */
+
+/* Rows of a product; zeros after the last. */
+static void
+gather_rows (const Work *w, int first, guint16 *to)
+{
+  gsize count = (gsize) MIN (w->filter->shape.width, w->w_out - first) * (gsize) w->x->c;
+  gsize all = (gsize) w->filter->shape.width * (gsize) w->x->c;
+
+  pointwise_from_f32 (ELEMENT_BF16, count, w->x->data + (gsize) first * (gsize) w->x->c, to);
+  memset (to + count, 0, (all - count) * sizeof *to);
+}
+
+/* The rows of the picture that output rows from `first` on see, with the zeros around it. */
+static void
+gather_band (const Work *w, int sample, int first, guint16 *to)
+{
+  const FilterShape *shape = &w->filter->shape;
+  const SdTensor    *x = w->x;
+  int                width = filter_shape_width_in (shape), inside = MIN (x->w, width - w->pad);
+  gsize              channels = (gsize) x->c, left = (gsize) w->pad * channels, middle = (gsize) inside * channels;
+  gsize              all = (gsize) width * channels;
+
+  for (int r = 0; r < filter_shape_rows_in (shape); r++, to += all)
+    {
+      int y = first * w->stride - w->pad + r;
+
+      if (y < 0 || y >= x->h)
+        {
+          memset (to, 0, all * sizeof *to);
+          continue;
+        }
+      memset (to, 0, left * sizeof *to);
+      pointwise_from_f32 (ELEMENT_BF16, middle,
+                          x->data + ((gsize) sample * (gsize) x->h + (gsize) y) * (gsize) x->w * channels, to + left);
+      memset (to + left + middle, 0, (all - left - middle) * sizeof *to);
+    }
+}
+
+/* A slice's result into its place. */
+static void
+put (const Work *w, const float *from, gsize pixels, float *to)
+{
+  gsize slice = (gsize) w->slice;
+
+  for (gsize p = 0; p < pixels; p++, from += slice, to += w->layer->out)
+    if (w->add)
+      layer_add (slice, from, to);
+    else
+      memcpy (to, from, slice * sizeof (float));
+}
+
+/* Task: a piece, or a slice of it. */
+static void
+run_piece (int task, int thread, gpointer data)
+{
+  Work              *w = data;
+  const FilterShape *shape = &w->filter->shape;
+  int                piece = w->split_slices ? task / w->slices : task, sample = piece / w->bands;
+  int                first = piece % w->bands * (w->layer->taps == 1 ? shape->width : shape->rows);
+  int                from = w->split_slices ? task % w->slices : 0, to = w->split_slices ? from + 1 : w->slices;
+  gsize    n_x = (gsize) filter_shape_rows_in (shape) * (gsize) filter_shape_width_in (shape) * (gsize) w->x->c;
+  gsize    all = (gsize) shape->rows * (gsize) shape->width, pixels, at;
+  GError **error = &w->run->errors[thread];
+  guint16 *x;
+  float   *result;
+
+  n_x = (n_x + 31) / 32 * 32;
+  x = scratch_get (&w->run->raw[thread], n_x * sizeof *x + all * (gsize) w->slice * sizeof (float), error);
+  if (! x)
+    return;
+  result = (float *) (x + n_x);
+  if (w->layer->taps == 1)
+    {
+      pixels = (gsize) MIN (shape->width, w->w_out - first);
+      at = (gsize) first;
+      gather_rows (w, first, x);
+    }
+  else
+    {
+      pixels = (gsize) MIN (shape->rows, w->h_out - first) * (gsize) w->w_out;
+      at = ((gsize) sample * (gsize) w->h_out + (gsize) first) * (gsize) w->w_out;
+      gather_band (w, sample, first, x);
+    }
+  for (int s = from; s < to; s++)
+    {
+      float   *y = w->y + at * (gsize) w->layer->out + (gsize) s * (gsize) w->slice;
+      gboolean direct = w->slices == 1 && ! w->add && pixels == all;
+
+      if (! w->filter->backend->filter_run (w->filter, x, w->weights + (gsize) s * w->slice_size,
+                                            w->bias + (gsize) s * (gsize) w->slice, direct ? y : result,
+                                            &w->run->scratch[thread], error))
+        return;
+      if (! direct)
+        put (w, result, pixels, y);
+    }
+}
+
+/* How the layer is cut up. */
+static void
+plan_work (Work *w, FilterShape *shape)
+{
+  const SdTensor *x = w->x;
+
+  *shape = (FilterShape){ .c_in = x->c, .c_out = w->slice, .stride = w->stride };
+  if (w->layer->taps == 1)
+    {
+      w->h_out = 1;
+      w->w_out = (int) sd_tensor_rows (x);
+      shape->edge = shape->rows = 1;
+      shape->width = MIN (PIECE_PIXELS, w->w_out);
+      w->bands = w->pieces = (w->w_out + shape->width - 1) / shape->width;
+    }
+  else
+    {
+      shape->edge = 3;
+      shape->rows = MIN (w->h_out, MAX (BAND_ROWS, PIECE_PIXELS / w->w_out));
+      shape->width = w->w_out;
+      w->bands = (w->h_out + shape->rows - 1) / shape->rows;
+      w->pieces = w->bands * x->n;
+    }
+}
+
+void
+sd_filters_apply (SdRun *run, const SdLayer *layer, const SdTensor *x, int stride, int pad, SdTensor *y, gboolean add)
+{
+  Work              w = { .run = run,
+                          .layer = layer,
+                          .x = x,
+                          .y = y->data,
+                          .bias = layer->bias,
+                          .slice = choose_slice (layer->out),
+                          .h_out = y->h,
+                          .w_out = y->w,
+                          .stride = stride,
+                          .pad = pad,
+                          .add = add };
+  g_autofree float *no_bias = NULL;
+  FilterShape       shape;
+
+  if (run->dry)
+    run->dry_kept += (gsize) layer->out * (gsize) layer->in * (gsize) layer->taps * sizeof (guint16);
+  if (sd_run_is_idle (run))
+    return;
+  if (! w.bias)
+    w.bias = no_bias = g_new0 (float, (gsize) layer->out);
+  w.slices = layer->out / w.slice;
+  plan_work (&w, &shape);
+  w.filter = get_filter (run, &shape);
+  if (! w.filter)
+    return;
+  w.slice_size = (w.filter->weights_size + 63) / 64 * 64;
+  if (! find_weights (&w))
+    return;
+  /* Few pieces: their slices are work for more threads. */
+  w.split_slices = w.pieces < 4 * run->threads;
+  sd_run_tasks (run, w.pieces * (w.split_slices ? w.slices : 1), run_piece, &w);
+}
