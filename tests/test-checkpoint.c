@@ -7,6 +7,7 @@
 #include <json-glib/json-glib.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A family of checkpoints, and what runs it how closely: each network, whole chains, and what these start with. */
@@ -550,6 +551,57 @@ test_families (void)
   g_assert_cmpint (sd1.native_size, ==, 512);
 }
 
+/* ---- where they are ---- */
+
+static char *
+place (const char *folder, const char *below, const char *name, const char *original)
+{
+  g_autofree char *parent = g_build_filename (folder, below, NULL);
+  char            *path = g_build_filename (parent, name, NULL);
+
+  g_assert_cmpint (g_mkdir_with_parents (parent, 0700), ==, 0);
+  if (original)
+    g_assert_cmpint (symlink (original, path), ==, 0);
+  return path;
+}
+
+/* Those of other programs are found where these keep them, as deep as people sort them; not deeper, not what is
+ * something else, and nothing is left there. */
+static void
+test_places (void)
+{
+  const char      *home = g_get_home_dir (), *data = g_get_user_data_dir (), *cache = g_get_user_cache_dir ();
+  const char      *broken = "ComfyUI/models/checkpoints";
+  g_autofree char *tiny = NULL, *lora = NULL, *fifo = NULL, *pickle = NULL;
+  g_auto (GStrv) found = NULL;
+  g_autoptr (GPtrArray) wanted = g_ptr_array_new_with_free_func (g_free);
+  TensorEntry entry = { "lora_unet_a.lora_up.weight", (int[]){ 1 }, 1, 1, (float[]){ 1 }, TENSOR_F16 };
+  GError     *error = NULL;
+
+  if (! references_find ())
+    return;
+  tiny = references_get_path ("tiny-sd1.safetensors");
+  g_ptr_array_add (wanted, place (data, "gimp-diffusion/models", "a.safetensors", tiny));
+  g_ptr_array_add (wanted, place (home, "ComfyUI/models/checkpoints/sd15/people", "b.safetensors", tiny));
+  g_ptr_array_add (wanted, place (home, "stable-diffusion-webui/models/Stable-diffusion", "c.safetensors", tiny));
+  g_ptr_array_add (wanted, place (cache, "huggingface/hub/models--x--y/snapshots/0123456789", "d.safetensors", tiny));
+  g_ptr_array_add (wanted, place (home, "invokeai/models/sd-1/main", "e.safetensors", tiny));
+  g_ptr_array_add (
+      wanted, place (home, ".local/share/krita/ai_diffusion/server/ComfyUI/models/checkpoints", "f.safetensors", tiny));
+  g_free (place (home, "ComfyUI/models/checkpoints/1/2/3", "deep.safetensors", tiny));
+  g_free (place (home, "ComfyUI/models/loras", "elsewhere.safetensors", tiny));
+  lora = place (home, broken, "lora.safetensors", NULL);
+  tensors_write (lora, &entry, 1, NULL, &error);
+  g_assert_no_error (error);
+  pickle = place (home, broken, "model.ckpt", tiny);
+  fifo = place (home, broken, "pipe.safetensors", NULL);
+  g_assert_cmpint (mkfifo (fifo, 0600), ==, 0);
+  found = diffusion_checkpoint_list ();
+  g_assert_cmpuint (g_strv_length (found), ==, wanted->len);
+  for (guint i = 0; i < wanted->len; i++)
+    g_assert_cmpstr (found[i], ==, wanted->pdata[i]);
+}
+
 /* ---- prompts ---- */
 
 static void
@@ -862,7 +914,7 @@ add_variant (const Variant *variant, const char *name)
 int
 main (int argc, char **argv)
 {
-  g_test_init (&argc, &argv, NULL);
+  g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
   g_test_add_func ("/checkpoint/tokens", test_tokens);
   add_variant (&plain1, "sd1");
   add_variant (&plain2, "sd2");
@@ -874,6 +926,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/kinds", test_kinds);
   g_test_add_func ("/checkpoint/damaged", test_damaged);
   g_test_add_func ("/checkpoint/families", test_families);
+  g_test_add_func ("/checkpoint/places", test_places);
   g_test_add_func ("/checkpoint/weights", test_weights);
   g_test_add_func ("/checkpoint/corners", test_corners);
   g_test_add_func ("/checkpoint/levels", test_levels);
