@@ -1,10 +1,11 @@
 /* Attention that never holds the whole score matrix.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "core/bf16.h"
 #include "layers.h"
 #include "vector.h"
 
 #include <cblas.h>
 
-/* Scores at a time: queries x keys floats, small enough for a core's second cache beside the keys and values. */
+/* Scores at a time: queries x keys floats, small enough for a core's second cache. */
 #define QUERIES 128
 #define KEYS    512
 
@@ -18,6 +19,22 @@ exponentiate (float *s, int count, float scale, float largest)
     {
       s[i] = fast_exp (s[i] * scale - largest);
       sum += s[i];
+    }
+  return sum;
+}
+
+/* The same, and the results in bf16. */
+MULTIVERSION static float
+exponentiate_rounded (const float *restrict s, int count, float scale, float largest, guint16 *restrict rounded)
+{
+  float sum = 0;
+
+  for (int i = 0; i < count; i++)
+    {
+      float power = fast_exp (s[i] * scale - largest);
+
+      rounded[i] = store_bf16 (power);
+      sum += power;
     }
   return sum;
 }
@@ -81,13 +98,18 @@ multiply (const Attention *a, gboolean by_values, int first, int count, int key,
   return TRUE;
 }
 
-/* What a block of keys, of which `seen` are seen, does to one query: its scores become weights. */
+/* What a block of keys, of which `seen` are seen, does to one query of the space: its scores become weights. */
 static void
-weigh_keys (float *row, int block, int seen, float scale, gboolean fresh, int dim, float *sums, Running *running)
+weigh_keys (Space *space, int query, int block, int seen, float scale, gboolean fresh, int dim)
 {
-  float largest;
+  float   *row = space->scores + (gsize) query * (gsize) block, largest;
+  guint16 *rounded = space->rounded ? space->rounded + (gsize) query * (gsize) block : NULL;
+  Running *running = &space->running[query];
 
-  memset (row + seen, 0, (gsize) (block - seen) * sizeof (float));
+  if (rounded)
+    memset (rounded + seen, 0, (gsize) (block - seen) * sizeof *rounded);
+  else
+    memset (row + seen, 0, (gsize) (block - seen) * sizeof *row);
   if (seen == 0)
     return;
   largest = find_largest (row, seen) * scale;
@@ -98,9 +120,10 @@ weigh_keys (float *row, int block, int seen, float scale, gboolean fresh, int di
       float factor = expf (running->largest - largest);
 
       *running = (Running){ largest, running->sum * factor };
-      rescale (sums, dim, factor);
+      rescale (space->sums + (gsize) query * (gsize) dim, dim, factor);
     }
-  running->sum += exponentiate (row, seen, scale, running->largest);
+  running->sum += rounded ? exponentiate_rounded (row, seen, scale, running->largest, rounded)
+                          : exponentiate (row, seen, scale, running->largest);
 }
 
 /* Queries [first, first + count) against all keys. */
@@ -119,13 +142,9 @@ attend (const Attention *a, int first, int count, Space *space, GError **error)
         return FALSE;
       for (int i = 0; i < count; i++)
         {
-          float *row = space->scores + (gsize) i * (gsize) block;
-          int    seen = a->first < 0 ? block : CLAMP (a->first + first + i + 1 - key, 0, block);
+          int seen = a->first < 0 ? block : CLAMP (a->first + first + i + 1 - key, 0, block);
 
-          weigh_keys (row, block, seen, scale, key == 0, a->dim, space->sums + (gsize) i * (gsize) a->dim,
-                      &space->running[i]);
-          if (space->rounded)
-            pointwise_from_f32 (ELEMENT_BF16, (gsize) block, row, space->rounded + (gsize) i * (gsize) block);
+          weigh_keys (space, i, block, seen, scale, key == 0, a->dim);
         }
       if (! multiply (a, TRUE, first, count, key, block, space, error))
         return FALSE;

@@ -437,48 +437,77 @@ sd_add (SdRun *run, const SdTensor *x, SdTensor *y)
     sd_run_tasks (run, split_count (&r.split), add_piece, &r);
 }
 
+static void
+add_channels_piece (int task, int thread, gpointer data)
+{
+  Rows *r = data;
+  int   pieces = split_count (&r->split), sample = task / pieces;
+  gsize first, count = split_get (&r->split, task % pieces, &first), channels = (gsize) r->x->c;
+
+  layer_start (count, r->x->c, channels, r->values + (gsize) sample * channels, TRUE,
+               r->y + ((gsize) sample * r->split.rows + first) * channels);
+}
+
 void
 sd_add_channels (SdRun *run, const SdTensor *x, SdTensor *y)
 {
-  gsize pixels = (gsize) y->h * (gsize) y->w;
+  Rows r = { .run = run,
+             .split = split_rows (run, (gsize) y->h * (gsize) y->w, (gsize) y->c),
+             .x = x,
+             .values = x->data,
+             .y = y->data };
 
-  if (sd_run_is_idle (run))
-    return;
-  for (int i = 0; i < y->n; i++)
-    layer_start (pixels, y->c, (gsize) y->c, x->data + (gsize) i * (gsize) x->c, TRUE,
-                 y->data + (gsize) i * pixels * (gsize) y->c);
+  if (! sd_run_is_idle (run))
+    sd_run_tasks (run, y->n * split_count (&r.split), add_channels_piece, &r);
+}
+
+/* ---- copying ---- */
+
+typedef struct
+{
+  Split           split; /* rows of x */
+  const SdTensor *x, *other;
+  float          *y;
+} Copy;
+
+static void
+concatenate_piece (int task, int thread, gpointer data)
+{
+  Copy *copy = data;
+  gsize first, count = split_get (&copy->split, task, &first);
+  gsize a = (gsize) copy->x->c, b = (gsize) copy->other->c;
+
+  for (gsize r = first; r < first + count; r++)
+    {
+      float *to = copy->y + r * (a + b);
+
+      memcpy (to, copy->x->data + r * a, a * sizeof (float));
+      memcpy (to + a, copy->other->data + r * b, b * sizeof (float));
+    }
 }
 
 SdTensor
 sd_concatenate (SdRun *run, const SdTensor *a, const SdTensor *b)
 {
   SdTensor y = sd_tensor_new (run, a->n, a->h, a->w, a->c + b->c);
-  gsize    rows = sd_tensor_rows (a), a_size = (gsize) a->c * sizeof (float), b_size = (gsize) b->c * sizeof (float);
+  Copy     copy = { split_rows (run, sd_tensor_rows (a), (gsize) y.c), a, b, y.data };
 
-  if (sd_run_is_idle (run))
-    return y;
-  for (gsize r = 0; r < rows; r++)
-    {
-      float *to = y.data + r * (gsize) y.c;
-
-      memcpy (to, a->data + r * (gsize) a->c, a_size);
-      memcpy (to + a->c, b->data + r * (gsize) b->c, b_size);
-    }
+  if (! sd_run_is_idle (run))
+    sd_run_tasks (run, split_count (&copy.split), concatenate_piece, &copy);
   return y;
 }
 
-/* Each pixel becomes 2x2. */
-SdTensor
-sd_upsample (SdRun *run, const SdTensor *x)
+static void
+upsample_piece (int task, int thread, gpointer data)
 {
-  SdTensor y = sd_tensor_new (run, x->n, x->h * 2, x->w * 2, x->c);
-  gsize    pixel = (gsize) x->c * sizeof (float), row = (gsize) y.w * (gsize) y.c;
+  Copy           *copy = data;
+  const SdTensor *x = copy->x;
+  gsize           first, count = split_get (&copy->split, task, &first);
+  gsize           pixel = (gsize) x->c * sizeof (float), row = (gsize) x->w * 2 * (gsize) x->c;
 
-  if (sd_run_is_idle (run))
-    return y;
-  for (gsize r = 0; r < (gsize) x->n * (gsize) x->h; r++)
+  for (gsize r = first; r < first + count; r++)
     {
-      float *to = y.data + r * 2 * row;
+      float *to = copy->y + r * 2 * row;
 
       for (gsize u = 0; u < (gsize) x->w; u++)
         {
@@ -489,6 +518,17 @@ sd_upsample (SdRun *run, const SdTensor *x)
         }
       memcpy (to + row, to, row * sizeof (float));
     }
+}
+
+/* Each pixel becomes 2x2. */
+SdTensor
+sd_upsample (SdRun *run, const SdTensor *x)
+{
+  SdTensor y = sd_tensor_new (run, x->n, x->h * 2, x->w * 2, x->c);
+  Copy     copy = { split_rows (run, (gsize) x->n * (gsize) x->h, (gsize) x->w * 4 * (gsize) x->c), x, NULL, y.data };
+
+  if (! sd_run_is_idle (run))
+    sd_run_tasks (run, split_count (&copy.split), upsample_piece, &copy);
   return y;
 }
 
