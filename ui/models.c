@@ -174,6 +174,8 @@ show_card (UiModels *models)
 
   gtk_label_set_text (GTK_LABEL (models->card), entry ? entry->card : C_ ("model", "Looking for models..."));
   gtk_widget_set_tooltip_text (models->card, entry ? entry->data : NULL);
+  if (entry)
+    g_debug ("models: %s: %s", entry->title, entry->card);
 }
 
 static void

@@ -1,0 +1,148 @@
+# gimp-diffusion: a diffusion model engine for photographs
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controls of the dialogs, by mouse and keyboard in a GIMP with windows: how far a hole grows, how it fades in, how much context it is filled from, variants;
+and the seed, which is kept or drawn anew."""
+import importlib
+import re
+import sys
+
+import gimptest
+import pictures
+import window
+from cases import inpaint_call, regenerate_call
+from gimptest import scheme_string
+from window import wait_until
+
+fills = importlib.import_module('window-fills')
+
+HOLE = (150, 110, 90, 80)  # x, y, width, height
+GROW, FEATHER, CONTEXT, SEED = 10, 8, 60, 5
+SELECTION = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE %d %d %d %d)' % HOLE
+KEPT = 77
+
+
+def script(session):
+    session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), SELECTION)
+    dump = lambda name: ' '.join('(pixels (list-ref (layers image) %d) "" %s "")' % (i, scheme_string(session.file('out-%s-%d.raw' % (name, i))))
+                                 for i in range(2))
+    session.add('(stage "controls" (lambda () %s))' % inpaint_call(mode='RUN-INTERACTIVE', steps=4))
+    session.add('(stage "recorded" (lambda () (gimp-item-get-parasite (car (layers image)) "gimp-diffusion")))')
+    session.add('(stage "dialog-layers" (lambda () %s (describe image)))' % dump('dialog'))
+    session.add('(for-each (lambda (other) (if (not (= other layer)) (gimp-image-remove-layer image other))) (layers image))')
+    session.add('(stage "called" (lambda () %s))' % inpaint_call(steps=4, seed=SEED, context=CONTEXT, grow=GROW, feather=FEATHER, variants=2))
+    session.add('(stage "called-layers" (lambda () %s (describe image)))' % dump('called'))
+
+
+def script_seeds(session):
+    session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), SELECTION)
+    for i in range(5):
+        session.add('(stage "keep-%d" (lambda () %s))' % (i, regenerate_call(mode='RUN-INTERACTIVE')))
+        session.add('(stage "seed-%d" (lambda () (gimp-item-get-parasite layer "gimp-diffusion")))' % i)
+
+
+class Controls(fills.Driver):
+    def changed(self, original, shown):
+        """What the preview changes: the box in the layer's pixels, and how much within its outermost three pixels and further in."""
+        x0, y0 = window.find_layer(original, self.session.read('in-colour.raw'))
+        reach = 30
+        x, y, width, height = HOLE[0] - reach, HOLE[1] - reach, HOLE[2] + 2 * reach, HOLE[3] + 2 * reach
+        a, b = (pictures.crop(picture, x0 + x, y0 + y, width, height)[2] for picture in (original, shown))
+        amount = [max(abs(a[3 * i + c] - b[3 * i + c]) for c in range(3)) for i in range(width * height)]
+        places = [(i % width, i // width) for i in range(width * height) if amount[i]]
+        if not places:
+            return None, 0, 0
+        left, right = min(px for px, _ in places), max(px for px, _ in places)
+        top, bottom = min(py for _, py in places), max(py for _, py in places)
+        depth = lambda px, py: min(px - left, right - px, py - top, bottom - py)
+        mean = lambda values: sum(values) / max(len(values), 1)
+        inside = [(depth(i % width, i // width), amount[i]) for i in range(width * height)]
+        return ((x + left, y + top, right - left + 1, bottom - top + 1), mean([v for d, v in inside if 0 <= d < 3]),
+                mean([v for d, v in inside if d >= 12]))
+
+    def check(self):
+        session, screen = self.session, self.screen
+        wait_until(lambda: window.results(session))
+        screen.keys(self.window, 'alt+i', 'alt+p')
+        wait_until(lambda: window.find_layer(screen.picture(self.window), session.read('in-colour.raw')))
+        original = screen.settle(self.window)
+        screen.keys(self.window, 'alt+p', 'alt+n')
+        self.computed(lambda: screen.enter(self.window, 'alt+d', str(SEED)))
+        self.computed(lambda: screen.enter(self.window, 'alt+h', '0'))
+        small, _, _ = self.changed(original, self.computed(lambda: screen.enter(self.window, 'alt+g', '0')))
+        self.say('without growing, what is selected changes', None if small == HOLE else '%s instead of %s' % (small, HOLE))
+        hard = self.computed(lambda: screen.enter(self.window, 'alt+g', str(GROW)))
+        grown, rim, _ = self.changed(original, hard)
+        wanted = (HOLE[0] - GROW, HOLE[1] - GROW, HOLE[2] + 2 * GROW, HOLE[3] + 2 * GROW)
+        session.screenshot('controls-grown', self.window)
+        self.say('the hole grows by as many pixels', None if grown == wanted else '%s instead of %s' % (grown, wanted))
+        soft = self.computed(lambda: screen.enter(self.window, 'alt+h', str(FEATHER)))
+        _, soft_rim, core = self.changed(original, soft)
+        session.screenshot('controls-feathered', self.window)
+        print('# the rim changes by %.1f, feathered by %.1f; further in by %.1f' % (rim, soft_rim, core))
+        self.say('a feathered fill fades in', None if 0 < soft_rim < 0.7 * rim and core > 0 else 'the rim changes by %.1f, before by %.1f' % (soft_rim, rim))
+        near = self.differs('the context', lambda: screen.enter(self.window, 'alt+x', str(CONTEXT)), soft)
+        screen.enter(self.window, 'alt+v', '2')
+        self.say('variants leave the preview as it is', None if pictures.different_pixels(fills.seen(near), fills.seen(screen.settle(self.window))) == 0
+                 else 'it changes')
+        screen.keys(self.window, 'alt+o')
+        self.check_result()
+
+    def check_result(self):
+        session = self.session
+        result, record = session.result('controls'), session.result('recorded') or ''
+        layers = [session.result(name) or '' for name in ('dialog-layers', 'called-layers')]
+        wanted = ["'grow': <%d>" % GROW, "'feather': <%d>" % FEATHER, "'context': <%d>" % CONTEXT, "'variants': <2>", "'seed': <%d>" % SEED]
+        self.say('the result remembers all of it', None if all(word in record for word in wanted) else record)
+        self.say('two variants are two layers', None if layers[0].count('Inpainted') == 2 and layers[0] == layers[1] else '%s %s' % (result, layers))
+        same = [session.read('out-dialog-%d.raw' % i) == session.read('out-called-%d.raw' % i) for i in range(2)]
+        other = session.read('out-dialog-0.raw') != session.read('out-dialog-1.raw')
+        self.say('they are what a script gets that says the same', None if all(same) and other else '%s, %s' % (same, other))
+
+
+def check_seeds(session, driver):
+    """A seed is kept until that is switched off; then each dialog has a new one."""
+    def accept(number, *keys, seed=None):
+        if not driver.open():
+            return None
+        session.screen.settle(driver.window, 0.5)
+        if seed is not None:
+            session.screen.enter(driver.window, 'alt+d', str(seed))
+        session.screen.keys(driver.window, *keys, 'alt+o')
+        session.result('keep-%d' % number)
+        found = re.search(r"'seed': <(\d+)>", session.result('seed-%d' % number) or '')
+        return int(found.group(1)) if found else None
+
+    seeds = [accept(0, seed=KEPT), accept(1), accept(2, 'alt+k'), accept(3), accept(4, 'alt+k', 'alt+w')]
+    print('# seeds: %s' % seeds)
+    driver.say('the seed is kept for the next time', None if seeds[:2] == [KEPT, KEPT] else seeds)
+    driver.say('"Keep" is of no effect on the present one', None if seeds[2] == KEPT else seeds)
+    driver.say('without "Keep" the next dialog draws a new one, and so does the die', None if None not in seeds and len(set(seeds[2:])) == 3 else seeds)
+
+
+def run(options, tap, model, name, make_script, check):
+    session = window.Session(options, tap, model)
+    session.language = 'English, controls of ' + name
+    driver = Controls(session, name)
+    try:
+        make_script(session)
+        session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
+        check(session, driver)
+    except (OSError, TypeError) as error:
+        session.screenshot('failed-controls-' + name)
+        driver.say('the session comes to its end', error)
+    finally:
+        session.end()
+
+
+def main():
+    options = gimptest.parse_arguments(__doc__)
+    tap = gimptest.Tap()
+    window.skip_without_tools()
+    with gimptest.small_model(options) as model:
+        run(options, tap, model, 'inpaint', script, lambda session, driver: driver.open() and driver.check())
+        run(options, tap, model, 'regenerate', script_seeds, check_seeds)
+    return tap.end()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
