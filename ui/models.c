@@ -233,6 +233,19 @@ search_free (gpointer data)
 }
 
 static void
+start_looking (UiModels *models, const char *current, GTaskThreadFunc look, GAsyncReadyCallback done)
+{
+  GTask  *task = g_task_new (NULL, models->cancellable, done, models);
+  Search *search = g_new (Search, 1);
+
+  search->current = g_strdup (current);
+  search->checkpoints = models->checkpoints;
+  g_task_set_task_data (task, search, search_free);
+  g_task_run_in_thread (task, look);
+  g_object_unref (task);
+}
+
+static void
 add_paths (GPtrArray *entries, char **paths, gboolean checkpoints, GCancellable *cancellable)
 {
   for (int i = 0; paths[i] && ! g_cancellable_is_cancelled (cancellable); i++)
@@ -275,6 +288,45 @@ models_found (GObject *source, GAsyncResult *result, gpointer data)
   fill_list (models);
 }
 
+/* The file that was chosen, on a thread like all others. */
+static void
+look_at_file (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const Search *search = data;
+
+  g_task_return_pointer (task, entry_new (search->current, search->current, search->checkpoints), entry_free);
+}
+
+static void
+file_seen (GObject *source, GAsyncResult *result, gpointer data)
+{
+  UiModels        *models = data;
+  Entry           *entry = g_task_propagate_pointer (G_TASK (result), NULL);
+  g_autofree char *value = NULL;
+
+  /* Cancelled: the list is not there any more. */
+  if (! entry)
+    return;
+  value = g_strdup (entry->value);
+  add_entry (models, entry);
+  fill_list (models);
+  g_object_set (models->config, models->property, value, NULL);
+}
+
+/* Where files are looked for: beside the one that is chosen now, or in the user's own folder. */
+static void
+set_folder (UiModels *models, GtkFileChooser *chooser)
+{
+  g_autofree char *value = get_value (models);
+  g_autofree char *folder = g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL);
+
+  if (strchr (value, G_DIR_SEPARATOR))
+    gtk_file_chooser_set_filename (chooser, value);
+  else
+    gtk_file_chooser_set_current_folder (chooser,
+                                         g_file_test (folder, G_FILE_TEST_IS_DIR) ? folder : g_get_home_dir ());
+}
+
 static void
 choose_file (UiModels *models)
 {
@@ -288,15 +340,13 @@ choose_file (UiModels *models)
   gtk_file_filter_set_name (filter, C_ ("model", "Model files"));
   gtk_file_filter_add_pattern (filter, "*.safetensors");
   gtk_file_chooser_add_filter (GTK_FILE_CHOOSER (window), filter);
+  set_folder (models, GTK_FILE_CHOOSER (window));
   if (gtk_dialog_run (GTK_DIALOG (window)) == GTK_RESPONSE_OK)
     path = gtk_file_chooser_get_filename (GTK_FILE_CHOOSER (window));
   gtk_widget_destroy (window);
-  if (path)
-    {
-      add_entry (models, entry_new (path, path, models->checkpoints));
-      g_object_set (models->config, models->property, path, NULL);
-    }
   fill_list (models);
+  if (path)
+    start_looking (models, path, look_at_file, file_seen);
 }
 
 static void
@@ -322,8 +372,7 @@ static void
 start (UiModels *models)
 {
   g_autofree char *signal = g_strdup_printf ("notify::%s", models->property);
-  GTask           *task;
-  Search          *search;
+  g_autofree char *value = NULL;
 
   models->list = gtk_combo_box_text_new ();
   models->card = ui_toolkit_note_new (NULL, CARD_WIDTH);
@@ -332,13 +381,8 @@ start (UiModels *models)
   g_signal_connect (models->config, signal, G_CALLBACK (config_changed), models);
 
   models->cancellable = g_cancellable_new ();
-  task = g_task_new (NULL, models->cancellable, models_found, models);
-  search = g_new (Search, 1);
-  search->current = get_value (models);
-  search->checkpoints = models->checkpoints;
-  g_task_set_task_data (task, search, search_free);
-  g_task_run_in_thread (task, look_for_models);
-  g_object_unref (task);
+  value = get_value (models);
+  start_looking (models, value, look_for_models, models_found);
 }
 
 GtkWidget *

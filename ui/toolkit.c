@@ -1,6 +1,8 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
+#include <string.h>
+
 #include "toolkit.h"
 
 typedef struct
@@ -148,6 +150,36 @@ ui_toolkit_set_name (GtkWidget *widget, const char *name, const char *descriptio
   if (description)
     atk_object_set_description (accessible, description);
 }
+
+#if GTK_CHECK_VERSION(3, 0, 0)
+
+void
+ui_toolkit_get_colours (GtkWidget *widget, double ground[3], double text[3])
+{
+  GtkStyleContext *style = gtk_widget_get_style_context (gtk_widget_get_toplevel (widget));
+  GdkRGBA         *back, fore;
+
+  gtk_style_context_get (style, GTK_STATE_FLAG_NORMAL, "background-color", &back, NULL);
+  gtk_style_context_get_color (style, GTK_STATE_FLAG_NORMAL, &fore);
+  memcpy (ground, (double[]){ back->red, back->green, back->blue }, 3 * sizeof (double));
+  memcpy (text, (double[]){ fore.red, fore.green, fore.blue }, 3 * sizeof (double));
+  gdk_rgba_free (back);
+}
+
+#else
+
+void
+ui_toolkit_get_colours (GtkWidget *widget, double ground[3], double text[3])
+{
+  const GtkStyle *style = gtk_widget_get_style (widget);
+  const GdkColor *back = &style->bg[GTK_STATE_NORMAL], *fore = &style->fg[GTK_STATE_NORMAL];
+  const double    most = G_MAXUINT16;
+
+  memcpy (ground, (double[]){ back->red / most, back->green / most, back->blue / most }, 3 * sizeof (double));
+  memcpy (text, (double[]){ fore->red / most, fore->green / most, fore->blue / most }, 3 * sizeof (double));
+}
+
+#endif
 
 void
 ui_toolkit_set_cursor (GtkWidget *widget, GdkCursorType type)

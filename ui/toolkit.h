@@ -33,6 +33,9 @@ GtkWidget *ui_toolkit_note_new (const char *text, int characters);
 /* What assistive technology calls the widget. */
 void ui_toolkit_set_name (GtkWidget *widget, const char *name, const char *description);
 
+/* The theme's colours of a plain background and of a text on it, as the widget's window has them. */
+void ui_toolkit_get_colours (GtkWidget *widget, double ground[3], double text[3]);
+
 /* The pointer's shape over the widget. */
 void ui_toolkit_set_cursor (GtkWidget *widget, GdkCursorType type);
 

@@ -152,9 +152,22 @@ draw_raster (cairo_t *cr, const UiRaster *raster, const Place *place)
   cairo_restore (cr);
 }
 
+/* The theme's colours, so that what is drawn over the picture is like the buttons beside it. */
+typedef struct
+{
+  double ground[3], text[3];
+} Colours;
+
+static void
+set_colour (cairo_t *cr, const double colour[3], double alpha)
+{
+  cairo_set_source_rgba (cr, colour[0], colour[1], colour[2], alpha);
+}
+
 /* right: the caption ends at x instead of starting there. */
 static void
-draw_caption (UiView *view, cairo_t *cr, const char *text, double x, double bottom, double factor, gboolean right)
+draw_caption (UiView *view, cairo_t *cr, const Colours *colours, const char *text, double x, double bottom,
+              double factor, gboolean right)
 {
   PangoLayout *layout = gtk_widget_create_pango_layout (view->area, text);
   int          width, height;
@@ -164,32 +177,33 @@ draw_caption (UiView *view, cairo_t *cr, const char *text, double x, double bott
   cairo_translate (cr, right ? x - (width + MARGIN) * factor : x, bottom - (height + MARGIN / 2) * factor);
   cairo_scale (cr, factor, factor);
   cairo_rectangle (cr, 0, 0, width + MARGIN, height + MARGIN / 2);
-  cairo_set_source_rgba (cr, 0, 0, 0, 0.55);
+  set_colour (cr, colours->ground, 0.75);
   cairo_fill (cr);
   cairo_move_to (cr, MARGIN / 2, MARGIN / 4);
-  cairo_set_source_rgb (cr, 1, 1, 1);
+  set_colour (cr, colours->text, 1);
   pango_cairo_show_layout (cr, layout);
   cairo_restore (cr);
   g_object_unref (layout);
 }
 
 static void
-draw_split (UiView *view, cairo_t *cr, const Place *place, double factor)
+draw_split (UiView *view, cairo_t *cr, const Colours *colours, const Place *place, double factor)
 {
   const double x = get_split_x (view, place), y = place->y + place->height / 2;
   const double bottom = place->y + place->height - MARGIN * factor;
   const double radius = GRIP_RADIUS * factor;
 
-  cairo_set_source_rgba (cr, 0, 0, 0, 0.6);
+  set_colour (cr, colours->ground, 0.75);
   cairo_rectangle (cr, x - 1.5 * factor, place->y, 3 * factor, place->height);
   cairo_fill (cr);
-  cairo_set_source_rgb (cr, 1, 1, 1);
+  set_colour (cr, colours->text, 1);
   cairo_rectangle (cr, x - 0.5 * factor, place->y, factor, place->height);
   cairo_fill (cr);
 
   cairo_arc (cr, x, y, radius, 0, 2 * G_PI);
+  set_colour (cr, colours->ground, 1);
   cairo_fill_preserve (cr);
-  cairo_set_source_rgba (cr, 0, 0, 0, 0.6);
+  set_colour (cr, colours->text, 1);
   cairo_set_line_width (cr, factor);
   cairo_stroke (cr);
   for (int side = -1; side <= 1; side += 2)
@@ -199,30 +213,29 @@ draw_split (UiView *view, cairo_t *cr, const Place *place, double factor)
       cairo_line_to (cr, x + side * 0.25 * radius, y + 0.4 * radius);
       cairo_close_path (cr);
     }
-  cairo_set_source_rgb (cr, 0.15, 0.15, 0.15);
   cairo_fill (cr);
 
   /* Translators: shown on the left side of the preview, the photograph as it is. */
-  draw_caption (view, cr, C_ ("preview", "Before"), x - MARGIN * factor, bottom, factor, TRUE);
+  draw_caption (view, cr, colours, C_ ("preview", "Before"), x - MARGIN * factor, bottom, factor, TRUE);
   /* Translators: shown on the right side of the preview, the result of the filter. */
-  draw_caption (view, cr, C_ ("preview", "After"), x + MARGIN * factor, bottom, factor, FALSE);
+  draw_caption (view, cr, colours, C_ ("preview", "After"), x + MARGIN * factor, bottom, factor, FALSE);
 }
 
 static void
-draw_mark (UiView *view, cairo_t *cr, const Place *place, double factor)
+draw_mark (UiView *view, cairo_t *cr, const Colours *colours, const Place *place, double factor)
 {
   const double radius = MARK_RADIUS * factor;
   const double x = place->x + place->width - radius - MARGIN * factor, y = place->y + radius + MARGIN * factor;
 
   cairo_arc (cr, x, y, radius, 0, 2 * G_PI);
-  cairo_set_source_rgba (cr, 0, 0, 0, 0.6);
+  set_colour (cr, colours->ground, 0.75);
   cairo_fill (cr);
   cairo_set_line_width (cr, 3 * factor);
   cairo_arc (cr, x, y, 0.65 * radius, 0, 2 * G_PI);
-  cairo_set_source_rgba (cr, 1, 1, 1, 0.3);
+  set_colour (cr, colours->text, 0.3);
   cairo_stroke (cr);
   cairo_arc (cr, x, y, 0.65 * radius, -G_PI / 2, -G_PI / 2 + 2 * G_PI * CLAMP (view->progress, 0.03, 1));
-  cairo_set_source_rgb (cr, 1, 1, 1);
+  set_colour (cr, colours->text, 1);
   cairo_stroke (cr);
 }
 
@@ -232,9 +245,11 @@ draw (GtkWidget *area, cairo_t *cr, gpointer data)
   UiView      *view = data;
   const double factor = ui_toolkit_get_scale (area);
   Place        place;
+  Colours      colours;
 
   if (! get_place (view, &place))
     return;
+  ui_toolkit_get_colours (area, colours.ground, colours.text);
   cairo_scale (cr, 1 / factor, 1 / factor);
   cairo_rectangle (cr, place.x, place.y, place.width, place.height);
   cairo_clip (cr);
@@ -253,9 +268,9 @@ draw (GtkWidget *area, cairo_t *cr, gpointer data)
       cairo_restore (cr);
     }
   if (is_split (view))
-    draw_split (view, cr, &place, factor);
+    draw_split (view, cr, &colours, &place, factor);
   if (view->progress >= 0)
-    draw_mark (view, cr, &place, factor);
+    draw_mark (view, cr, &colours, &place, factor);
   if (gtk_widget_has_focus (area))
     {
       cairo_rectangle (cr, place.x + factor, place.y + factor, place.width - 2 * factor, place.height - 2 * factor);

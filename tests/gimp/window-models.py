@@ -58,8 +58,8 @@ class Chooser:
         if not files:
             return 'there is no window for files'
         self.screen.settle(files, 0.5)
-        # The focus is brought into the window, and the line for a path is opened.
-        self.screen.keys(files, 'Tab', 'ctrl+l')
+        # The line for a path.
+        self.screen.keys(files, 'ctrl+l')
         self.screen.settle(files, 0.5)
         self.screen.keys(files, 'ctrl+a')
         self.screen.tool('type', '--delay', 20, path)
