@@ -22,6 +22,9 @@ typedef struct
   double bytes; /* of the whole process at its peak */
 } Cost;
 
+/* On any thread: the first work of a model prepares its weights.  After some of no other use, work can be timed. */
+gboolean pace_warm_up (const DiffusionModel *model, GCancellable *cancellable, GError **error);
+
 /* Measures, on any thread, in a fraction of a second; the first work of a model, which prepares its weights, is not
  * counted. */
 gboolean pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *cancellable, GError **error);
@@ -33,6 +36,9 @@ void cost_estimate (Cost *cost, const Pace *pace, int width, int height, int ban
 
 /* A checkpoint's costs come from a measurement that is made once: now, instead of when it holds up the interface. */
 void cost_warm_up (const DiffusionModel *model);
+
+/* A fill of holes among so many pixels that has once taken these seconds and, at its peak, bytes. */
+void cost_estimate_fill (Cost *cost, double pixels, double seconds, double bytes, int variants);
 
 /* What the process has in memory now, and has had at most since cost_reset_peak (), in bytes; 0 if the system does not
  * tell. */

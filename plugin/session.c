@@ -34,10 +34,10 @@ typedef struct
   gboolean       estimated;
   DiffusionNoise noise;
   Pace           pace;
-  double         fill_seconds; /* that the preview took to fill all holes; 0: not known */
-  double         fill_bytes;   /* that it had */
-  double         slowness;     /* of a checkpoint's preview, against what was foretold; 0: not known */
-  gboolean       previewed;    /* by a checkpoint, with the present settings */
+  double         fill_seconds;            /* that the preview took to fill all holes; 0: not known */
+  double         fill_bytes, fill_pixels; /* that it had, and worked on */
+  double         slowness;                /* of a checkpoint's preview, against what was foretold; 0: not known */
+  gboolean       previewed;               /* by a checkpoint, with the present settings */
 
   char    *model_name; /* that model was loaded for, or failed to */
   gboolean loading;
@@ -111,7 +111,7 @@ get_cost (Session *session, Cost *cost)
   /* The time of inpainting is that of its holes: known when the preview has filled them all. */
   if (session->filter->kind == FILTER_INPAINT && session->fill_seconds > 0)
     {
-      *cost = (Cost){ session->fill_seconds * settings->variants, session->fill_bytes };
+      cost_estimate_fill (cost, session->fill_pixels, session->fill_seconds, session->fill_bytes, settings->variants);
       return TRUE;
     }
   if (! session->prepared || session->pace.pixel == 0 || session->filter->kind == FILTER_INPAINT
@@ -400,10 +400,15 @@ preview_compute (gpointer data, GCancellable *cancellable, GError **error)
 {
   Crop                *crop = data;
   const GeglRectangle *outer = &crop->job->region->outer;
-  const gint64         start = g_get_monotonic_time ();
+  gint64               start;
   gboolean             success;
 
+  /* Denoising has measured its pace; checkpoints have a way of their own to tell it. */
+  if (crop->job->kind != FILTER_DENOISE && ! diffusion_model_get_checkpoint (crop->job->model)
+      && ! pace_warm_up (crop->job->model, cancellable, error))
+    return FALSE;
   cost_reset_peak ();
+  start = g_get_monotonic_time ();
   success = job_compute (crop->job, cancellable, error);
   crop->peak = cost_get_peak ();
   crop->seconds = (g_get_monotonic_time () - start) / (double) G_USEC_PER_SEC;
@@ -530,6 +535,7 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
     }
   ui_dialog_set_status (session->dialog, NULL);
   session->fill_bytes = crop->peak;
+  session->fill_pixels = crop->pixels;
   session->fill_seconds = has_all_that_is_selected (session, crop) ? crop->seconds : 0;
   /* Many steps are slowed down by being painted: they can only tell that the machine is faster than it was thought. */
   if (crop->pixels >= TELLING_PIXELS)
