@@ -78,10 +78,11 @@ typedef struct
 
 /* Few rows and many, sides that are no multiples of a tile, channels that Winograd takes and that it does not. */
 static const Case cases[] = {
-  { 1, 1, 77, 40, 48, 1, 1, 0 }, { 2, 1, 400, 1100, 130, 1, 1, 0 }, { 1, 30, 30, 24, 10, 1, 1, 0 },
-  { 2, 5, 7, 16, 32, 9, 1, 1 },  { 2, 33, 35, 16, 32, 9, 1, 1 },    { 1, 64, 37, 48, 16, 9, 1, 1 },
-  { 1, 40, 40, 9, 32, 9, 1, 1 }, { 1, 40, 33, 32, 3, 9, 1, 1 },     { 2, 8, 6, 16, 24, 9, 2, 1 },
-  { 1, 60, 62, 3, 16, 9, 2, 0 }, { 1, 9, 7, 8, 8, 9, 2, 1 },        { 1, 1, 1, 16, 16, 9, 1, 1 },
+  { 1, 1, 77, 40, 48, 1, 1, 0 },  { 2, 1, 400, 1100, 130, 1, 1, 0 }, { 1, 30, 30, 24, 10, 1, 1, 0 },
+  { 2, 5, 7, 16, 32, 9, 1, 1 },   { 2, 33, 35, 16, 32, 9, 1, 1 },    { 1, 64, 37, 48, 16, 9, 1, 1 },
+  { 1, 40, 40, 9, 32, 9, 1, 1 },  { 1, 40, 33, 32, 3, 9, 1, 1 },     { 2, 8, 6, 16, 24, 9, 2, 1 },
+  { 1, 60, 62, 3, 16, 9, 2, 0 },  { 1, 9, 7, 8, 8, 9, 2, 1 },        { 1, 1, 1, 16, 16, 9, 1, 1 },
+  { 2, 33, 35, 64, 80, 9, 1, 1 }, { 1, 32, 34, 80, 384, 9, 1, 1 },
 };
 
 static double *
@@ -245,6 +246,29 @@ test_norms (void)
   sd_tensor_free (run, &y);
 }
 
+/* Sums are rounded; a group norm must not show how many threads took part in them. */
+static void
+test_norm_threads (void)
+{
+  enum
+  {
+    CHANNELS = 1280
+  };
+  GError               *error = NULL;
+  const ComputeBackend *blas = compute_get ("blas", NULL);
+  g_autoptr (SdRun) one = sd_run_new (1, blas, NULL, &error), three = sd_run_new (3, blas, NULL, &error);
+  g_autofree float *gain = new_values (CHANNELS, 1, 2), *bias = new_values (CHANNELS, 2, 2);
+  g_autofree float *values = new_values (8 * 9 * CHANNELS, 3, 1);
+  SdTensor          x = { 1, 8, 9, CHANNELS, values }, a, b;
+  SdNorm            norm = { gain, bias, CHANNELS };
+
+  a = sd_group_norm (one, &norm, 1e-5f, FALSE, &x);
+  b = sd_group_norm (three, &norm, 1e-5f, FALSE, &x);
+  g_assert_cmpmem (a.data, sd_tensor_count (&a) * sizeof (float), b.data, sd_tensor_count (&b) * sizeof (float));
+  sd_tensor_free (one, &a);
+  sd_tensor_free (three, &b);
+}
+
 static void
 test_functions (void)
 {
@@ -384,6 +408,7 @@ main (int argc, char **argv)
       g_test_add_data_func (attention, backends[i], test_attention);
     }
   g_test_add_func ("/layers/norms", test_norms);
+  g_test_add_func ("/layers/norm-threads", test_norm_threads);
   g_test_add_func ("/layers/functions", test_functions);
   g_test_add_func ("/layers/cancel", test_cancel);
   return g_test_run ();

@@ -208,8 +208,6 @@ weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out, int fir
 
 /* ---- pointwise ---- */
 
-/* Pixels whose sums may be kept in single precision. */
-#define SUM_PIXELS   64
 #define SUM_CHANNELS 64
 
 MULTIVERSION static void
@@ -237,9 +235,9 @@ sum_block (gsize pixels, int channels, int first, int count, const float *restri
 void
 layer_sums (gsize pixels, int channels, const float *x, double *sums)
 {
-  for (gsize p = 0; p < pixels; p += SUM_PIXELS)
+  for (gsize p = 0; p < pixels; p += LAYER_SUM_PIXELS)
     for (int first = 0; first < channels; first += SUM_CHANNELS)
-      sum_block (MIN (SUM_PIXELS, pixels - p), channels, first, MIN (SUM_CHANNELS, channels - first),
+      sum_block (MIN (LAYER_SUM_PIXELS, pixels - p), channels, first, MIN (SUM_CHANNELS, channels - first),
                  x + p * (gsize) channels, sums);
 }
 

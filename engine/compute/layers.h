@@ -37,6 +37,9 @@ gboolean weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out
 
 /* ---- pointwise ---- */
 
+/* Pixels whose sums may be kept in single precision. */
+#define LAYER_SUM_PIXELS 64
+
 /* sums[c] += x, sums[channels + c] += x^2, over the pixels. */
 void layer_sums (gsize pixels, int channels, const float *x, double *sums);
 /* y = x * scale[c] + shift[c], then SiLU if asked: a group norm whose statistics are known. */

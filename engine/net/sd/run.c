@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define GROUPS 32
+/* Of a sample, at most. */
+#define SUM_PIECES 64
 
 /* ---- the run and its memory ---- */
 
@@ -231,6 +233,15 @@ split_rows (SdRun *run, gsize rows, gsize row_values)
   return (Split){ rows, MAX (least, (rows + (gsize) run->threads * 4 - 1) / ((gsize) run->threads * 4)) };
 }
 
+/* The same for sums, whose rounding depends on the split: not on the threads then. */
+static Split
+split_sums (gsize rows)
+{
+  gsize piece = (rows + SUM_PIECES - 1) / SUM_PIECES;
+
+  return (Split){ rows, (piece + LAYER_SUM_PIXELS - 1) / LAYER_SUM_PIXELS * LAYER_SUM_PIXELS };
+}
+
 static int
 split_count (const Split *split)
 {
@@ -323,7 +334,7 @@ sd_group_norm (SdRun *run, const SdNorm *norm, float epsilon, gboolean silu, con
 {
   SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, x->c);
   Rows     r = { .run = run,
-                 .split = split_rows (run, (gsize) x->h * (gsize) x->w, (gsize) x->c),
+                 .split = split_sums ((gsize) x->h * (gsize) x->w),
                  .x = x,
                  .values = x->data,
                  .y = y.data,
