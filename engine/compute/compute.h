@@ -157,6 +157,8 @@ struct _ComputeBackend
   gboolean (*filter_lay_out) (const Filter *filter, const void *weights, void *laid_out, GError **error);
   gboolean (*filter_run) (const Filter *filter, const void *x, const void *laid_out, const float *bias, float *y,
                           Scratch *scratch, GError **error);
+  /* Transforms that save multiplications pay; where there are matrix units they do not. */
+  gboolean (*is_short_of_multipliers) (void);
   gboolean (*multiply) (const ProductShape *shape, const void *a, const void *b, float *c, Scratch *scratch,
                         GError **error);
 };

@@ -685,29 +685,64 @@ onednn_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const vo
 
 /* ---- filters ---- */
 
+/* What is ready to run: of a filter, or of a product. */
 typedef struct
 {
-  Filter                filter;
   dnnl_primitive_desc_t desc;
   dnnl_primitive_t      primitive;
   gsize                 scratch_size;
+} Kernel;
+
+typedef struct
+{
+  Filter filter;
+  Kernel kernel;
 } OnednnFilter;
+
+static void
+kernel_clear (Kernel *kernel)
+{
+  if (kernel->primitive)
+    dnnl_primitive_destroy (kernel->primitive);
+  if (kernel->desc)
+    dnnl_primitive_desc_destroy (kernel->desc);
+}
+
+/* Once it is described, or that has failed: consumes problem and attributes. */
+static gboolean
+kernel_finish (Kernel *kernel, dnnl_status_t status, Problem *problem, dnnl_primitive_attr_t attributes, GError **error)
+{
+  if (attributes)
+    dnnl_primitive_attr_destroy (attributes);
+  problem_clear (problem);
+  if (status == dnnl_success)
+    status = dnnl_primitive_create (&kernel->primitive, kernel->desc);
+  if (status == dnnl_success)
+    kernel->scratch_size = dnnl_memory_desc_get_size (QUERY (kernel, scratchpad));
+  return check (status, "plan a product", error);
+}
+
+static dnnl_status_t
+create_attributes (ConvEpilogue epilogue, dnnl_primitive_attr_t *attributes)
+{
+  dnnl_status_t status = dnnl_primitive_attr_create (attributes);
+
+  if (status == dnnl_success)
+    status = dnnl_primitive_attr_set_scratchpad_mode (*attributes, dnnl_scratchpad_mode_user);
+  return status == dnnl_success ? attributes_set_epilogue (*attributes, epilogue) : status;
+}
 
 static void
 onednn_filter_free (Filter *filter)
 {
-  OnednnFilter *self = (OnednnFilter *) filter;
-
-  if (self->primitive)
-    dnnl_primitive_destroy (self->primitive);
-  if (self->desc)
-    dnnl_primitive_desc_destroy (self->desc);
-  g_free (self);
+  kernel_clear (&((OnednnFilter *) filter)->kernel);
+  g_free (filter);
 }
 
-static dnnl_status_t
-filter_create_desc (const FilterShape *shape, dnnl_primitive_desc_t *desc)
+static Filter *
+onednn_filter_new (const FilterShape *shape, GError **error)
 {
+  OnednnFilter         *self = g_new0 (OnednnFilter, 1);
   const dnnl_dims_t     x = { 1, shape->c_in, filter_shape_rows_in (shape), filter_shape_width_in (shape) };
   const dnnl_dims_t     y = { 1, shape->c_out, shape->rows, shape->width };
   const dnnl_dims_t     weights = { shape->c_out, shape->c_in, shape->edge, shape->edge }, bias = { shape->c_out };
@@ -715,6 +750,7 @@ filter_create_desc (const FilterShape *shape, dnnl_primitive_desc_t *desc)
   dnnl_primitive_attr_t attributes = NULL;
   dnnl_status_t         status = desc_init (&problem.x, 4, x, dnnl_bf16, dnnl_nhwc);
 
+  omp_set_num_threads (1);
   if (status == dnnl_success)
     status = desc_init (&problem.y, 4, y, dnnl_f32, dnnl_nhwc);
   if (status == dnnl_success)
@@ -722,63 +758,44 @@ filter_create_desc (const FilterShape *shape, dnnl_primitive_desc_t *desc)
   if (status == dnnl_success)
     status = desc_init (&problem.weights, 4, weights, dnnl_bf16, dnnl_format_tag_any);
   if (status == dnnl_success)
-    status = dnnl_primitive_attr_create (&attributes);
+    status = create_attributes (EPILOGUE_NONE, &attributes);
   if (status == dnnl_success)
-    status = dnnl_primitive_attr_set_scratchpad_mode (attributes, dnnl_scratchpad_mode_user);
-  if (status == dnnl_success)
-    status = desc_create_forward (desc, &problem, dnnl_forward_inference, attributes, get_engine ());
-  if (attributes)
-    dnnl_primitive_attr_destroy (attributes);
-  problem_clear (&problem);
-  return status;
-}
-
-static Filter *
-onednn_filter_new (const FilterShape *shape, GError **error)
-{
-  OnednnFilter *self = g_new0 (OnednnFilter, 1);
-  dnnl_status_t status;
-
-  omp_set_num_threads (1);
-  status = filter_create_desc (shape, &self->desc);
-  if (status == dnnl_success)
-    status = dnnl_primitive_create (&self->primitive, self->desc);
-  if (! check (status, "plan a convolution", error))
+    status = desc_create_forward (&self->kernel.desc, &problem, dnnl_forward_inference, attributes, get_engine ());
+  if (! kernel_finish (&self->kernel, status, &problem, attributes, error))
     {
       onednn_filter_free (&self->filter);
       return NULL;
     }
-  self->filter = (Filter){ &compute_onednn, *shape, dnnl_memory_desc_get_size (QUERY (self, weights)) };
-  self->scratch_size = dnnl_memory_desc_get_size (QUERY (self, scratchpad));
+  self->filter = (Filter){ &compute_onednn, *shape, dnnl_memory_desc_get_size (QUERY (&self->kernel, weights)) };
   return &self->filter;
 }
 
 static gboolean
 onednn_filter_is_laid_out_as (const Filter *filter, const Filter *other)
 {
-  return dnnl_memory_desc_equal (QUERY ((const OnednnFilter *) filter, weights),
-                                 QUERY ((const OnednnFilter *) other, weights));
+  return dnnl_memory_desc_equal (QUERY (&((const OnednnFilter *) filter)->kernel, weights),
+                                 QUERY (&((const OnednnFilter *) other)->kernel, weights));
 }
 
 static gboolean
 onednn_filter_lay_out (const Filter *filter, const void *weights, void *laid_out, GError **error)
 {
-  const OnednnFilter *self = (const OnednnFilter *) filter;
-  const FilterShape  *shape = &filter->shape;
-  const dnnl_dims_t   sizes = { shape->c_out, shape->c_in, shape->edge, shape->edge };
-  dnnl_primitive_t    reorder = NULL;
-  Arguments           arguments = { .status = dnnl_success };
-  OwnedDesc           plain;
-  gboolean            success;
+  const Kernel      *kernel = &((const OnednnFilter *) filter)->kernel;
+  const FilterShape *shape = &filter->shape;
+  const dnnl_dims_t  sizes = { shape->c_out, shape->c_in, shape->edge, shape->edge };
+  dnnl_primitive_t   reorder = NULL;
+  Arguments          arguments = { .status = dnnl_success };
+  OwnedDesc          plain;
+  gboolean           success;
 
   omp_set_num_threads (1);
   if (! check (desc_init (&plain, 4, sizes, dnnl_bf16, dnnl_oihw), "describe weights", error))
     return FALSE;
-  success = check (create_reorder (DESC (plain), QUERY (self, weights), &reorder), "lay out weights", error);
+  success = check (create_reorder (DESC (plain), QUERY (kernel, weights), &reorder), "lay out weights", error);
   if (success)
     {
       arguments_add (&arguments, DNNL_ARG_FROM, DESC (plain), (gpointer) weights);
-      arguments_add (&arguments, DNNL_ARG_TO, QUERY (self, weights), laid_out);
+      arguments_add (&arguments, DNNL_ARG_TO, QUERY (kernel, weights), laid_out);
       success = arguments_run (&arguments, reorder, error);
       dnnl_primitive_destroy (reorder);
     }
@@ -786,24 +803,32 @@ onednn_filter_lay_out (const Filter *filter, const void *weights, void *laid_out
   return success;
 }
 
+/* y = x times weights; bias: NULL for a product, which has none. */
 static gboolean
-onednn_filter_run (const Filter *filter, const void *x, const void *laid_out, const float *bias, float *y,
-                   Scratch *scratch, GError **error)
+kernel_run (const Kernel *kernel, const void *x, const void *weights, const float *bias, float *y, Scratch *scratch,
+            GError **error)
 {
-  const OnednnFilter *self = (const OnednnFilter *) filter;
-  Arguments           arguments = { .status = dnnl_success };
-  gpointer            work = scratch_get (scratch, MAX (self->scratch_size, 1), error);
+  Arguments arguments = { .status = dnnl_success };
+  gpointer  work = scratch_get (scratch, MAX (kernel->scratch_size, 1), error);
 
   if (! work)
     return FALSE;
   omp_set_num_threads (1);
-  arguments_add (&arguments, DNNL_ARG_SRC, QUERY (self, src), (gpointer) x);
-  arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (self, weights), (gpointer) laid_out);
-  arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (self->desc, dnnl_query_weights_md, 1),
-                 (gpointer) bias);
-  arguments_add (&arguments, DNNL_ARG_DST, QUERY (self, dst), y);
-  arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (self, scratchpad), work);
-  return arguments_run (&arguments, self->primitive, error);
+  arguments_add (&arguments, DNNL_ARG_SRC, QUERY (kernel, src), (gpointer) x);
+  arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (kernel, weights), (gpointer) weights);
+  if (bias)
+    arguments_add (&arguments, DNNL_ARG_BIAS, dnnl_primitive_desc_query_md (kernel->desc, dnnl_query_weights_md, 1),
+                   (gpointer) bias);
+  arguments_add (&arguments, DNNL_ARG_DST, QUERY (kernel, dst), y);
+  arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (kernel, scratchpad), work);
+  return arguments_run (&arguments, kernel->primitive, error);
+}
+
+static gboolean
+onednn_filter_run (const Filter *filter, const void *x, const void *laid_out, const float *bias, float *y,
+                   Scratch *scratch, GError **error)
+{
+  return kernel_run (&((const OnednnFilter *) filter)->kernel, x, laid_out, bias, y, scratch, error);
 }
 
 /* ---- products ---- */
@@ -813,11 +838,9 @@ onednn_filter_run (const Filter *filter, const void *x, const void *laid_out, co
 
 typedef struct
 {
-  gint                  references; /* atomic */
-  ProductShape          shape;
-  dnnl_primitive_desc_t desc;
-  dnnl_primitive_t      primitive;
-  gsize                 scratch_size;
+  gint         references; /* atomic */
+  ProductShape shape;
+  Kernel       kernel;
 } Product;
 
 static void
@@ -827,16 +850,14 @@ product_unref (gpointer data)
 
   if (! g_atomic_int_dec_and_test (&product->references))
     return;
-  if (product->primitive)
-    dnnl_primitive_destroy (product->primitive);
-  if (product->desc)
-    dnnl_primitive_desc_destroy (product->desc);
+  kernel_clear (&product->kernel);
   g_free (product);
 }
 
-static dnnl_status_t
-product_create_desc (const ProductShape *shape, dnnl_primitive_desc_t *desc)
+static Product *
+product_new (const ProductShape *shape, GError **error)
 {
+  Product              *product = g_new0 (Product, 1);
   const dnnl_dims_t     a = { shape->m, shape->k }, b = { shape->k, shape->n }, c = { shape->m, shape->n };
   const dnnl_dims_t     a_strides = { shape->a_pitch, 1 };
   const dnnl_dims_t     b_strides = { shape->transposed ? 1 : shape->b_pitch, shape->transposed ? shape->b_pitch : 1 };
@@ -844,42 +865,21 @@ product_create_desc (const ProductShape *shape, dnnl_primitive_desc_t *desc)
   dnnl_primitive_attr_t attributes = NULL;
   dnnl_status_t         status = desc_init_strides (&problem.x, 2, a, dnnl_bf16, a_strides);
 
+  product->references = 1;
+  product->shape = *shape;
+  omp_set_num_threads (1);
   if (status == dnnl_success)
     status = desc_init_strides (&problem.weights, 2, b, dnnl_bf16, b_strides);
   if (status == dnnl_success)
     status = desc_init (&problem.y, 2, c, dnnl_f32, dnnl_ab);
   if (status == dnnl_success)
-    status = dnnl_primitive_attr_create (&attributes);
+    status = create_attributes (shape->add ? EPILOGUE_ADD : EPILOGUE_NONE, &attributes);
   if (status == dnnl_success)
-    status = dnnl_primitive_attr_set_scratchpad_mode (attributes, dnnl_scratchpad_mode_user);
-  if (status == dnnl_success)
-    status = attributes_set_epilogue (attributes, shape->add ? EPILOGUE_ADD : EPILOGUE_NONE);
-  if (status == dnnl_success)
-    status = desc_create_product (desc, &problem, attributes, get_engine ());
-  if (attributes)
-    dnnl_primitive_attr_destroy (attributes);
-  problem_clear (&problem);
-  return status;
-}
-
-static Product *
-product_new (const ProductShape *shape, GError **error)
-{
-  Product      *product = g_new0 (Product, 1);
-  dnnl_status_t status;
-
-  product->references = 1;
-  product->shape = *shape;
-  status = product_create_desc (shape, &product->desc);
-  if (status == dnnl_success)
-    status = dnnl_primitive_create (&product->primitive, product->desc);
-  if (! check (status, "plan a product", error))
-    {
-      product_unref (product);
-      return NULL;
-    }
-  product->scratch_size = dnnl_memory_desc_get_size (QUERY (product, scratchpad));
-  return product;
+    status = desc_create_product (&product->kernel.desc, &problem, attributes, get_engine ());
+  if (kernel_finish (&product->kernel, status, &problem, attributes, error))
+    return product;
+  product_unref (product);
+  return NULL;
 }
 
 /* A reference. */
@@ -913,22 +913,9 @@ get_product (const ProductShape *shape, GError **error)
 static gboolean
 onednn_multiply (const ProductShape *shape, const void *a, const void *b, float *c, Scratch *scratch, GError **error)
 {
-  Arguments arguments = { .status = dnnl_success };
-  gboolean  success = FALSE;
-  Product  *product;
-  gpointer  work;
+  Product *product = get_product (shape, error);
+  gboolean success = product && kernel_run (&product->kernel, a, b, NULL, c, scratch, error);
 
-  omp_set_num_threads (1);
-  product = get_product (shape, error);
-  work = product ? scratch_get (scratch, MAX (product->scratch_size, 1), error) : NULL;
-  if (work)
-    {
-      arguments_add (&arguments, DNNL_ARG_SRC, QUERY (product, src), (gpointer) a);
-      arguments_add (&arguments, DNNL_ARG_WEIGHTS, QUERY (product, weights), (gpointer) b);
-      arguments_add (&arguments, DNNL_ARG_DST, QUERY (product, dst), c);
-      arguments_add (&arguments, DNNL_ARG_SCRATCHPAD, QUERY (product, scratchpad), work);
-      success = arguments_run (&arguments, product->primitive, error);
-    }
   if (product)
     product_unref (product);
   return success;
@@ -940,6 +927,12 @@ static gboolean
 onednn_is_available (void)
 {
   return dnnl_get_effective_cpu_isa () >= dnnl_cpu_isa_avx512_core_bf16 && get_engine ();
+}
+
+static gboolean
+onednn_is_short_of_multipliers (void)
+{
+  return dnnl_get_effective_cpu_isa () < dnnl_cpu_isa_avx512_core_amx;
 }
 
 static void
@@ -993,4 +986,5 @@ const ComputeBackend compute_onednn = { "onednn",
                                         onednn_filter_is_laid_out_as,
                                         onednn_filter_lay_out,
                                         onednn_filter_run,
+                                        onednn_is_short_of_multipliers,
                                         onednn_multiply };

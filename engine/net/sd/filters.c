@@ -2,9 +2,12 @@
  *
  * A layer is cut into slices of output channels and the picture into bands of rows (the rows of a product into pieces),
  * all of one size, so that one plan of the back end does for all of a layer and nothing depends on the number of
- * threads.  A band's input is brought into the back end's element type on its way, with its surroundings.
+ * threads.  A band's input is brought into the back end's element type on its way, with its surroundings; or, where
+ * multiplications are what is scarce, into Winograd's tiles.
  */
 #include "run.h"
+
+#include "compute/winograd2.h"
 
 #include <string.h>
 
@@ -13,6 +16,12 @@
 /* Pixels of a piece, at least, where there are so many; and rows of a band, since two more have to be read. */
 #define PIECE_PIXELS 256
 #define BAND_ROWS    4
+
+/* With fewer pixels than this Winograd's weights, which take 16/9 of the room, do not pay; nor with fewer channels. */
+#define WINOGRAD2_PIXELS   1024
+#define WINOGRAD2_CHANNELS 64
+/* Tiles of a piece, about. */
+#define WINOGRAD2_TILES 64
 
 /* Weights are kept while the system has this much memory to spare besides. */
 #define SPARE ((gsize) 1 << 30)
@@ -49,14 +58,17 @@ typedef struct
   const SdTensor *x;
   float          *y;
   const Filter   *filter;
-  char           *weights;    /* slice after slice */
-  gsize           slice_size; /* bytes */
+  char           *weights;   /* slice after slice */
+  gsize           part_size; /* bytes of a filter's; a slice has one part, or Winograd's 16 */
   const float    *bias;
   int             slice, slices; /* output channels; number */
   int             h_out, w_out;  /* products: 1, rows */
   int             bands, pieces; /* per sample; of all samples */
   int             stride, pad;
   gboolean        add, split_slices; /* a task is one slice of a piece */
+  gboolean        winograd;          /* 16 filters of 1x1 on transformed tiles */
+  int             tile_rows;         /* of a piece then */
+  const float    *no_bias;
 } Work;
 
 /* ---- memory ---- */
@@ -177,16 +189,23 @@ lay_out_slice (int task, int thread, gpointer data)
   Work          *w = data;
   SdRun         *run = w->run;
   const SdLayer *layer = w->layer;
-  gsize          count = (gsize) w->slice * (gsize) layer->in * (gsize) layer->taps, size = weight_size (layer->type);
+  gsize          matrix = (gsize) w->slice * (gsize) layer->in, count = matrix * (gsize) layer->taps;
+  gsize          size = weight_size (layer->type), parts = w->winograd ? WINOGRAD2_PRODUCTS : 1;
+  gsize          values = w->winograd ? matrix : count; /* of each part */
   GError       **error = &run->errors[thread];
-  guint8        *raw = scratch_get (&run->raw[thread], count * size, error);
-  guint16       *values = raw ? scratch_get (&run->scratch[thread], count * sizeof (guint16), error) : NULL;
+  guint8        *raw = scratch_get (&run->raw[thread], count * size + 64 + parts * values * sizeof (guint16), error);
+  guint16       *ready = (guint16 *) (raw + (count * size + 63) / 64 * 64);
+  char          *to = w->weights + (gsize) task * parts * w->part_size;
 
-  if (! values
-      || ! tensor_file_fetch (layer->file, layer->offset + (gsize) task * count * size, count * size, raw, error))
+  if (! raw || ! tensor_file_fetch (layer->file, layer->offset + (gsize) task * count * size, count * size, raw, error))
     return;
-  weights_to_bf16 (layer->type, count, raw, values);
-  w->filter->backend->filter_lay_out (w->filter, values, w->weights + (gsize) task * w->slice_size, error);
+  if (! w->winograd)
+    weights_to_bf16 (layer->type, count, raw, ready);
+  else if (! winograd2_weights (layer->type, w->slice, layer->in, raw, ready, &run->scratch[thread], error))
+    return;
+  for (gsize i = 0; i < parts; i++)
+    if (! w->filter->backend->filter_lay_out (w->filter, ready + i * values, to + i * w->part_size, error))
+      return;
 }
 
 /* Memory for weights that are kept; NULL: no more is. */
@@ -221,7 +240,7 @@ find_weights (Work *w)
 {
   SdFilters *filters = w->run->filters;
   LaidOut    wanted = { w->layer->file, w->layer->offset, w->filter, NULL }, *kept;
-  gsize      size = w->slice_size * (gsize) w->slices;
+  gsize      size = w->part_size * (gsize) w->slices * (w->winograd ? WINOGRAD2_PRODUCTS : 1);
 
   kept = g_hash_table_lookup (filters->kept, &wanted);
   if (kept && kept->size >= size)
@@ -338,7 +357,7 @@ run_piece (int task, int thread, gpointer data)
       float   *y = w->y + at * (gsize) w->layer->out + (gsize) s * (gsize) w->slice;
       gboolean direct = w->slices == 1 && ! w->add && pixels == all;
 
-      if (! w->filter->backend->filter_run (w->filter, x, w->weights + (gsize) s * w->slice_size,
+      if (! w->filter->backend->filter_run (w->filter, x, w->weights + (gsize) s * w->part_size,
                                             w->bias + (gsize) s * (gsize) w->slice, direct ? y : result,
                                             &w->run->scratch[thread], error))
         return;
@@ -347,11 +366,46 @@ run_piece (int task, int thread, gpointer data)
     }
 }
 
+/* Task: a piece, or a slice of it, by Winograd's transforms. */
+static void
+run_tiles (int task, int thread, gpointer data)
+{
+  Work           *w = data;
+  const SdTensor *x = w->x;
+  int             piece = w->split_slices ? task / w->slices : task, sample = piece / w->bands;
+  int             from = w->split_slices ? task % w->slices : 0, to = w->split_slices ? from + 1 : w->slices;
+  Winograd2Piece  tiles = { piece % w->bands * w->tile_rows, w->tile_rows, x->w, x->h };
+  gsize           count = (gsize) w->filter->shape.width, n_x = count * (gsize) x->c, n_y = count * (gsize) w->slice;
+  gsize           pixels = (gsize) sample * (gsize) x->h * (gsize) x->w;
+  GError        **error = &w->run->errors[thread];
+  float          *products
+      = scratch_get (&w->run->raw[thread], WINOGRAD2_PRODUCTS * (n_y * sizeof (float) + n_x * sizeof (guint16)), error);
+  guint16 *transformed = (guint16 *) (products + WINOGRAD2_PRODUCTS * n_y);
+
+  if (! products
+      || ! winograd2_input (&tiles, x->c, x->data + pixels * (gsize) x->c, transformed, &w->run->scratch[thread],
+                            error))
+    return;
+  for (int s = from; s < to; s++)
+    {
+      const char *weights = w->weights + (gsize) s * WINOGRAD2_PRODUCTS * w->part_size;
+      gsize       first = (gsize) s * (gsize) w->slice;
+
+      for (gsize k = 0; k < WINOGRAD2_PRODUCTS; k++)
+        if (! w->filter->backend->filter_run (w->filter, transformed + k * n_x, weights + k * w->part_size, w->no_bias,
+                                              products + k * n_y, &w->run->scratch[thread], error))
+          return;
+      winograd2_output (&tiles, w->slice, products, w->bias + first, w->add, (gsize) w->layer->out,
+                        w->y + pixels * (gsize) w->layer->out + first);
+    }
+}
+
 /* How the layer is cut up. */
 static void
 plan_work (Work *w, FilterShape *shape)
 {
   const SdTensor *x = w->x;
+  int             across;
 
   *shape = (FilterShape){ .c_in = x->c, .c_out = w->slice, .stride = w->stride };
   if (w->layer->taps == 1)
@@ -361,6 +415,15 @@ plan_work (Work *w, FilterShape *shape)
       shape->edge = shape->rows = 1;
       shape->width = MIN (PIECE_PIXELS, w->w_out);
       w->bands = w->pieces = (w->w_out + shape->width - 1) / shape->width;
+    }
+  else if (w->winograd)
+    {
+      across = winograd2_count_tiles (x->w);
+      w->tile_rows = MAX (1, WINOGRAD2_TILES / across);
+      shape->edge = shape->rows = 1;
+      shape->width = w->tile_rows * across;
+      w->bands = (winograd2_count_tiles (x->h) + w->tile_rows - 1) / w->tile_rows;
+      w->pieces = w->bands * x->n;
     }
   else
     {
@@ -372,6 +435,14 @@ plan_work (Work *w, FilterShape *shape)
     }
 }
 
+static gboolean
+uses_winograd (const Work *w)
+{
+  return w->layer->taps == 9 && w->stride == 1 && w->layer->in % 16 == 0 && w->x->h * w->x->w >= WINOGRAD2_PIXELS
+         && w->layer->in >= WINOGRAD2_CHANNELS && w->layer->out >= WINOGRAD2_CHANNELS
+         && w->run->filters->backend->is_short_of_multipliers ();
+}
+
 void
 sd_filters_apply (SdRun *run, const SdLayer *layer, const SdTensor *x, int stride, int pad, SdTensor *y, gboolean add)
 {
@@ -380,7 +451,6 @@ sd_filters_apply (SdRun *run, const SdLayer *layer, const SdTensor *x, int strid
                           .x = x,
                           .y = y->data,
                           .bias = layer->bias,
-                          .slice = choose_slice (layer->out),
                           .h_out = y->h,
                           .w_out = y->w,
                           .stride = stride,
@@ -393,17 +463,20 @@ sd_filters_apply (SdRun *run, const SdLayer *layer, const SdTensor *x, int strid
     run->dry_kept += (gsize) layer->out * (gsize) layer->in * (gsize) layer->taps * sizeof (guint16);
   if (sd_run_is_idle (run))
     return;
+  w.no_bias = no_bias = g_new0 (float, (gsize) layer->out);
   if (! w.bias)
-    w.bias = no_bias = g_new0 (float, (gsize) layer->out);
+    w.bias = no_bias;
+  w.winograd = uses_winograd (&w);
+  w.slice = choose_slice (layer->out);
   w.slices = layer->out / w.slice;
   plan_work (&w, &shape);
   w.filter = get_filter (run, &shape);
   if (! w.filter)
     return;
-  w.slice_size = (w.filter->weights_size + 63) / 64 * 64;
+  w.part_size = (w.filter->weights_size + 63) / 64 * 64;
   if (! find_weights (&w))
     return;
   /* Few pieces: their slices are work for more threads. */
   w.split_slices = w.pieces < 4 * run->threads;
-  sd_run_tasks (run, w.pieces * (w.split_slices ? w.slices : 1), run_piece, &w);
+  sd_run_tasks (run, w.pieces * (w.split_slices ? w.slices : 1), w.winograd ? run_tiles : run_piece, &w);
 }
