@@ -679,7 +679,21 @@ has_what_it_takes (const Variant *variant)
   return FALSE;
 }
 
-/* Outside bit for bit, inside something else; the same seed gives the same, another one another. */
+/* Whoever looks on sees each step at its place. */
+static void
+look_on (const DiffusionStep *step, gpointer data)
+{
+  int *looks = data;
+
+  g_assert_cmpint (step->step, ==, *looks % 2 + 1);
+  g_assert_cmpint (step->reduction, >=, 1);
+  g_assert_cmpint (step->x + step->prediction->width * step->reduction, <=, W + step->reduction - 1);
+  g_assert_cmpint (step->y + step->prediction->height * step->reduction, <=, H + step->reduction - 1);
+  (*looks)++;
+}
+
+/* Outside bit for bit, inside something else; the same seed gives the same, for any number of threads and whether or
+ * not it is looked on; another one another. */
 static void
 test_tasks (gconstpointer variant)
 {
@@ -688,6 +702,7 @@ test_tasks (gconstpointer variant)
   DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
   g_autoptr (DiffusionModel) model = NULL;
   g_autoptr (DiffusionPicture) original = new_picture (W, H), mask = diffusion_picture_new (W, H, 1, NULL);
+  int     looks = 0;
   GError *error = NULL;
 
   if (! has_what_it_takes (own))
@@ -713,12 +728,15 @@ test_tasks (gconstpointer variant)
         {
           options.seed = i == 2 ? 8 : 7;
           options.threads = i == 1 ? 1 : 2;
+          options.on_step = i == 1 ? look_on : NULL;
+          options.step_data = &looks;
           if (task == 0)
             diffusion_regenerate (model, pictures[i], mask, 0.6, 0, &options, NULL, &error);
           else
             diffusion_inpaint (model, pictures[i], mask, &inpaint, &options, NULL, &error);
           g_assert_no_error (error);
         }
+      g_assert_cmpint (looks, ==, 2 * (task + 1));
       g_assert_cmpmem (a->data, W * H * 12, b->data, W * H * 12);
       for (int y = 0; y < H; y++)
         for (int x = 0; x < W; x++)

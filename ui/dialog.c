@@ -20,7 +20,8 @@ enum
   SLIDER_WIDTH = 120,
   SEED_WIDTH = 7,  /* characters */
   TEXT_WIDTH = 20, /* the same */
-  RESERVED = 220   /* height of all but the fields */
+  RESERVED = 220,  /* height of all but the fields */
+  FRAME = 40       /* of a window, at most */
 };
 
 struct _UiDialog
@@ -33,7 +34,8 @@ struct _UiDialog
   GtkWidget    *first;  /* fields above the others */
   GPtrArray    *rows;   /* that suit some models only: those of checkpoints, and of others */
   GPtrArray    *other_rows;
-  GtkWidget    *scroll; /* around the fields */
+  gboolean      checkpoint; /* which of them are shown */
+  GtkWidget    *scroll;     /* around the fields */
   GtkWidget    *progress;
   GtkWidget    *status;
   GtkSizeGroup *labels;
@@ -415,16 +417,34 @@ fit_fields (GtkWidget *body, UiDialog *dialog)
   ui_toolkit_scroll_fit (dialog->scroll, dialog->fields, ui_toolkit_get_screen_height (body) - RESERVED);
 }
 
+/* A checkpoint has more fields: the window is as tall as they want, if the screen is. */
+static int
+get_window_height (UiDialog *dialog)
+{
+  const int most = ui_toolkit_get_screen_height (dialog->body) - FRAME;
+
+  if (! dialog->checkpoint)
+    return WINDOW_HEIGHT;
+  return MAX (MIN (ui_toolkit_get_wanted_height (dialog->fields) + RESERVED, most), WINDOW_HEIGHT);
+}
+
 void
 ui_dialog_set_checkpoint (UiDialog *dialog, gboolean checkpoint)
 {
+  int width, height;
+
+  dialog->checkpoint = checkpoint;
   for (guint i = 0; i < dialog->rows->len; i++)
     gtk_widget_set_visible (dialog->rows->pdata[i], checkpoint);
   for (guint i = 0; i < dialog->other_rows->len; i++)
     gtk_widget_set_visible (dialog->other_rows->pdata[i], ! checkpoint);
   gtk_widget_set_visible (dialog->first, checkpoint);
-  if (gtk_widget_get_realized (dialog->body))
-    fit_fields (dialog->body, dialog);
+  if (! gtk_widget_get_realized (dialog->body))
+    return;
+  fit_fields (dialog->body, dialog);
+  gtk_window_get_size (GTK_WINDOW (gtk_widget_get_toplevel (dialog->body)), &width, &height);
+  if (height < get_window_height (dialog))
+    gtk_window_resize (GTK_WINDOW (gtk_widget_get_toplevel (dialog->body)), width, get_window_height (dialog));
 }
 
 UiDialog *
@@ -483,7 +503,7 @@ ui_dialog_get_body (UiDialog *dialog)
 void
 ui_dialog_size_window (UiDialog *dialog, GtkWindow *window)
 {
-  gtk_window_set_default_size (window, WINDOW_WIDTH, WINDOW_HEIGHT);
+  gtk_window_set_default_size (window, WINDOW_WIDTH, get_window_height (dialog));
 }
 
 void

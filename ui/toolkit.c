@@ -83,16 +83,29 @@ ui_toolkit_scroll_new (GtkWidget *content)
   return scroll;
 }
 
+int
+ui_toolkit_get_wanted_height (GtkWidget *widget)
+{
+#if GTK_CHECK_VERSION(3, 0, 0)
+  int wanted;
+
+  gtk_widget_get_preferred_height (widget, NULL, &wanted);
+  return wanted;
+#else
+  GtkRequisition wanted;
+
+  gtk_widget_size_request (widget, &wanted);
+  return wanted.height;
+#endif
+}
+
 void
 ui_toolkit_scroll_fit (GtkWidget *scroll, GtkWidget *content, int limit)
 {
 #if GTK_CHECK_VERSION(3, 0, 0)
   gtk_scrolled_window_set_max_content_height (GTK_SCROLLED_WINDOW (scroll), limit);
 #else
-  GtkRequisition wanted;
-
-  gtk_widget_size_request (content, &wanted);
-  gtk_widget_set_size_request (scroll, -1, MIN (wanted.height, limit));
+  gtk_widget_set_size_request (scroll, -1, MIN (ui_toolkit_get_wanted_height (content), limit));
 #endif
 }
 

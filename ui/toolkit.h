@@ -27,6 +27,9 @@ void ui_toolkit_scroll_fit (GtkWidget *scroll, GtkWidget *content, int limit);
 /* Around a text view: so many characters wide at least, and lines high. */
 GtkWidget *ui_toolkit_text_scroll_new (GtkWidget *view, int characters, int lines);
 
+/* The height that the widget would like to have. */
+int ui_toolkit_get_wanted_height (GtkWidget *widget);
+
 /* A label that breaks its lines, and is never wider than so many characters. */
 GtkWidget *ui_toolkit_note_new (const char *text, int characters);
 

@@ -232,8 +232,8 @@ main (int argc, char **argv)
                                                 GTK_RESPONSE_CANCEL, C_ ("button", "_OK"), GTK_RESPONSE_OK, NULL);
   gtk_box_pack_start (GTK_BOX (gtk_dialog_get_content_area (GTK_DIALOG (listing.window))), ui_dialog_get_body (dialog),
                       TRUE, TRUE, 0);
-  ui_dialog_size_window (dialog, GTK_WINDOW (listing.window));
   ui_dialog_set_checkpoint (dialog, checkpoint);
+  ui_dialog_size_window (dialog, GTK_WINDOW (listing.window));
   gtk_widget_show (listing.window);
   if (expanded)
     open_expander (ui_dialog_get_body (dialog));

@@ -124,7 +124,8 @@ class Driver:
                    and not (140 <= i // 3 % window.WIDTH < 230 and 100 <= i // 3 // window.WIDTH < 180)]
         self.say('pixels away from the selection are the same', outside and '%d values differ' % len(outside))
         session.result('again-dumped')
-        self.say('last values do the same again', pictures.compare(session.read('out-again.raw'), after))
+        problem = pictures.compare(session.read('out-again.raw'), after)
+        self.say('last values do the same again', problem and '%s\n%s\n%s' % (problem, record, session.result('again-recorded')))
 
     def check_stop(self):
         """The dialog comes up with the last values."""
