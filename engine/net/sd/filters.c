@@ -459,14 +459,15 @@ sd_filters_apply (SdRun *run, const SdLayer *layer, const SdTensor *x, int strid
   g_autofree float *no_bias = NULL;
   FilterShape       shape;
 
+  w.winograd = uses_winograd (&w);
   if (run->dry)
-    run->dry_kept += (gsize) layer->out * (gsize) layer->in * (gsize) layer->taps * sizeof (guint16);
+    run->dry_kept += (gsize) layer->out * (gsize) layer->in * sizeof (guint16)
+                     * (gsize) (w.winograd ? WINOGRAD2_PRODUCTS : layer->taps);
   if (sd_run_is_idle (run))
     return;
   w.no_bias = no_bias = g_new0 (float, (gsize) layer->out);
   if (! w.bias)
     w.bias = no_bias;
-  w.winograd = uses_winograd (&w);
   w.slice = choose_slice (layer->out);
   w.slices = layer->out / w.slice;
   plan_work (&w, &shape);
