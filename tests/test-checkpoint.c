@@ -18,7 +18,7 @@ typedef struct
 } Variant;
 
 static const Variant plain1 = { "sd1", "blas", 2e-3, 1e-2, 1e-4 }, plain2 = { "sd2", "blas", 2e-3, 1e-2, 1e-4 };
-static const Variant sd1_bf16 = { "sd1", "onednn", 2e-2, 3e-2, 5e-3 }, sd2_bf16 = { "sd2", "onednn", 2e-2, 3e-2, 5e-3 };
+static const Variant sd1_bf16 = { "sd1", "onednn", 2e-2, 4e-2, 5e-3 }, sd2_bf16 = { "sd2", "onednn", 2e-2, 4e-2, 5e-3 };
 
 static gboolean
 is_any (const char *name)

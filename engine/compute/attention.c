@@ -23,7 +23,25 @@ exponentiate (float *s, int count, float scale, float largest)
   return sum;
 }
 
-/* The same, and the results in bf16. */
+/* e^x for x <= 0 to 1e-4 relative, a twentieth of what rounding to bf16 does: 2^n by the exponent's bits, 2^f by the
+ * best polynomial of degree 3 on [-1/2, 1/2]. */
+static inline float
+coarse_exp (float x)
+{
+  union
+  {
+    gint32 i;
+    float  f;
+  } power;
+  float  v = (x > -80.0f ? x : -80.0f) * 1.44269504f, f;
+  gint32 whole = (gint32) (v - 0.5f);
+
+  power.i = (whole + 127) << 23;
+  f = v - (float) whole;
+  return power.f * (0.99992807f + f * (0.69326099f + f * (0.24261112f + f * 0.05517167f)));
+}
+
+/* As exponentiate () does, with results in bf16. */
 MULTIVERSION static float
 exponentiate_rounded (const float *restrict s, int count, float scale, float largest, guint16 *restrict rounded)
 {
@@ -31,7 +49,7 @@ exponentiate_rounded (const float *restrict s, int count, float scale, float lar
 
   for (int i = 0; i < count; i++)
     {
-      float power = fast_exp (s[i] * scale - largest);
+      float power = coarse_exp (s[i] * scale - largest);
 
       rounded[i] = store_bf16 (power);
       sum += power;
