@@ -84,6 +84,8 @@ def check(session, other, broken):
     if not chooser.open():
         tap.check('models: the dialog opens', 'no window named "%s"' % window.TITLE)
         return
+    wait_until(lambda: window.results(session))
+    screen.settle(chooser.window)
     screen.keys(chooser.window, 'alt+a')  # no estimate: the number is told to the other run too
     screen.enter(chooser.window, 'alt+n', str(NOISE))
     wait_until(lambda: window.results(session))

@@ -31,10 +31,11 @@ def look(session):
     """name -> the brightness of each thing's ground, and the contrast of what is drawn on it."""
     screen = session.screen
     dialog = session.dialog()
+    wait_until(lambda: window.results(session))
+    screen.settle(dialog)
     screen.keys(dialog, 'alt+i', 'alt+p')
     place = wait_until(lambda: window.find_layer(screen.picture(dialog), session.read('in-colour.raw')))
     screen.keys(dialog, 'alt+p', 'alt+i')
-    wait_until(lambda: window.results(session))
     shot = screen.settle(dialog)
     session.screenshot('theme-' + session.theme, dialog)
     x, y = place
