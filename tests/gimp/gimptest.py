@@ -178,6 +178,7 @@ class Gimp:
         env['DIFFUSION_MODELS'] = self.models
         env['LC_ALL'] = 'C.UTF-8'
         env['NO_AT_BRIDGE'] = '1'
+        env['GSETTINGS_BACKEND'] = 'memory'  # GTK's window for files keeps its settings, which are the user's
         env['HOME'] = self.root
         env.update(extra)
         return env

@@ -61,10 +61,20 @@ class Driver:
 
     def computed(self, change):
         """Waits for the preview after a change, and returns how the window looks then."""
-        before = count(self.session, rb'preview: computed')
+        start = len(self.session.read('output.txt'))
         change()
-        wait_until(lambda: count(self.session, rb'preview: computed') > before)
-        return self.screen.settle(self.window)
+
+        def done():
+            """Its last word since then; a step that is painted stands still for a while where the machine has other work."""
+            words = re.findall(rb'preview: (step|painted|computed)', self.session.read('output.txt')[start:])
+            return words and words[-1] == b'computed'
+
+        shot = None
+        while shot is None or not done():
+            if not wait_until(done):
+                break
+            shot = self.screen.settle(self.window)
+        return shot or self.screen.settle(self.window)
 
     def differs(self, what, change, before):
         after = self.computed(change)
