@@ -16,6 +16,7 @@ from window import CHANGED, HEIGHT, WIDTH, wait_until
 
 SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 130 90 150 130)'
 ROUNDS = 3  # of which each estimate is held against its run
+SCRATCH = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 60 150 240 4)'
 CALLS = {'inpaint': '(inpaint RUN-INTERACTIVE image layer 12 0 0 0 -1 -1 -1 1 0 "")',
          'regenerate': '(regenerate RUN-INTERACTIVE image layer 0.4 0.5 12 0 0 0 "")'}
 TITLES = {'inpaint': 'Inpaint Selection with Diffusion', 'regenerate': 'Regenerate with Diffusion'}
@@ -196,6 +197,27 @@ def run(options, tap, model, name):
     check_pace(session, name)
 
 
+def run_thin(options, tap, model):
+    """A scratch: its preview too is seen while it is computed."""
+    session = window.Session(options, tap, model)
+    session.language = 'English, a scratch'
+    driver = Driver(session, 'inpaint')
+    try:
+        session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), SCRATCH)
+        session.add('(stage "thin" (lambda () %s))' % CALLS['inpaint'])
+        session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
+        if driver.open():
+            wait_until(lambda: window.results(session))
+            session.screen.settle(driver.window)
+            session.screen.keys(driver.window, 'Escape')
+            session.result('thin')
+        text = session.read('output.txt').split(b'preview: computed')[0]
+        steps, painted = text.count(b'preview: step '), text.count(b'preview: painted a step')
+        driver.say('a scratch is seen while it is computed, smooth first', None if steps >= 9 and painted else '%d steps, of which %d were painted' % (steps, painted))
+    finally:
+        session.end()
+
+
 def run_estimate(options, tap, model, name):
     """What the dialog says that a run will take, against what it took."""
     session = window.Session(options, tap, model)
@@ -208,10 +230,10 @@ def run_estimate(options, tap, model, name):
             session.add('(stage "again-%d" (lambda () %s))' % (i, CALLS[name]))
         session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
         for i in range(ROUNDS):
-            before = window.results(session)
             if not driver.open():
                 break
-            wait_until(lambda: window.results(session) > before)
+            # Since the run before.
+            wait_until(lambda: b'preview: computed' in session.read('output.txt').rsplit(b'run: took', 1)[-1])
             session.screen.settle(driver.window)
             if i == 0:
                 driver.check_new_layer()
@@ -233,6 +255,7 @@ def main():
         subprocess.run([options.make_model, small], check=True)
         for name in CALLS:
             run(options, tap, small, name)
+        run_thin(options, tap, small)
     with gimptest.test_model(options) as model:
         for name in CALLS:
             if os.path.getsize(model) > 1e6:
