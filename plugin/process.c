@@ -96,7 +96,6 @@ job_free (Job *job)
   diffusion_picture_free (job->step);
   diffusion_picture_free (job->canvas);
   g_mutex_clear (&job->mutex);
-  g_free (job->digest);
   g_free (job->prompt);
   g_free (job->negative);
   g_free (job);
@@ -299,43 +298,6 @@ process_get_options (FilterKind kind, const Settings *settings, const DiffusionM
   return options;
 }
 
-/* Of all that a result depends on besides the settings. */
-static char *
-get_digest (const Region *region)
-{
-  const gsize n = (gsize) region->outer.width * region->outer.height;
-  GChecksum  *sum = g_checksum_new (G_CHECKSUM_SHA1);
-  char       *digest;
-
-  g_checksum_update (sum, (const guchar *) &region->outer, sizeof region->outer);
-  g_checksum_update (sum, (const guchar *) region->picture->data, (gssize) (n * 3 * sizeof (float)));
-  if (region->mask)
-    g_checksum_update (sum, (const guchar *) region->mask->data, (gssize) (n * sizeof (float)));
-  digest = g_strdup (g_checksum_get_string (sum));
-  g_checksum_free (sum);
-  return digest;
-}
-
-/* A checkpoint takes minutes: what its preview has computed, which is all that is selected, need not be computed again.
- */
-static gboolean
-take_known (Job *job)
-{
-  const Job  *known = job->known;
-  const gsize n = (gsize) job->region->outer.width * job->region->outer.height;
-
-  if (! diffusion_model_get_checkpoint (job->model) || ! (job->previewed || known))
-    return FALSE;
-  job->digest = get_digest (job->region);
-  if (! known || known->model != job->model || g_strcmp0 (known->digest, job->digest) != 0
-      || settings_compare (job->kind, &known->settings, &job->settings) != SETTINGS_SAME
-      || g_strcmp0 (known->prompt, job->prompt) != 0 || g_strcmp0 (known->negative, job->negative) != 0)
-    return FALSE;
-  memcpy (job->region->picture->data, known->region->picture->data, n * 3 * sizeof (float));
-  g_debug ("run: the preview's result is taken");
-  return TRUE;
-}
-
 gboolean
 job_compute (Job *job, GCancellable *cancellable, GError **error)
 {
@@ -350,8 +312,6 @@ job_compute (Job *job, GCancellable *cancellable, GError **error)
 
   if (job->region->mask && makes_layers (&job->settings))
     harden_mask (job->region->mask);
-  if (take_known (job))
-    return TRUE;
 
   options.prompt = job->prompt;
   options.negative = job->negative;
@@ -720,8 +680,8 @@ run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const Diff
 
 gboolean
 process_run (const Filter *filter, HostDrawable drawable, GObject *config, DiffusionModel *model,
-             const DiffusionNoise *noise, const Job *known, ProcessProgress progress, gpointer data,
-             GCancellable *cancellable, double *noise_used, GError **error)
+             const DiffusionNoise *noise, ProcessProgress progress, gpointer data, GCancellable *cancellable,
+             double *noise_used, GError **error)
 {
   g_autoptr (Job) job = NULL;
   Run           run = { .filter = filter,
@@ -749,7 +709,6 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
   if (! region)
     return FALSE;
   run.job = job = job_new (filter, config, region, model, noise);
-  job->known = known;
 
   if (! region_read (region, run_tick, &run, error)
       || ! (makes_layers (&settings) ? run_as_layers (&run, filter, error) : run_in_place (&run, error)))

@@ -22,8 +22,7 @@ typedef enum
 SettingsDiff settings_compare (FilterKind kind, const Settings *a, const Settings *b);
 
 /* One piece of work for the engine. */
-typedef struct _Job Job;
-struct _Job
+typedef struct
 {
   FilterKind      kind;
   Settings        settings;
@@ -40,10 +39,7 @@ struct _Job
   GMutex            mutex;
   DiffusionPicture *step;   /* the newest step's idea of the picture, of the region's size; guarded by the mutex */
   DiffusionPicture *canvas; /* where that is put together from parts */
-
-  const Job *known;  /* work that was done before: its result is taken if it is the same work; NULL: none */
-  char      *digest; /* of what was read, for that */
-};
+} Job;
 
 /* Takes the region.  noise: an estimate made before, or NULL. */
 Job *job_new (const Filter *filter, GObject *config, Region *region, DiffusionModel *model,
@@ -80,12 +76,11 @@ DiffusionModel *process_load_model (GObject *config, GError **error);
 
 typedef void (*ProcessProgress) (double fraction, gpointer data);
 
-/* Runs the filter.  noise: an estimate made before, or NULL; known: the preview's job, or NULL.  While it works, the
- * main context is kept going and progress is called from it.  noise_used, for a filter that removes noise, comes in
- * 8-bit units. */
+/* Runs the filter.  noise: an estimate made before, or NULL.  While it works, the main context is kept going and
+ * progress is called from it.  noise_used, for a filter that removes noise, comes in 8-bit units. */
 gboolean process_run (const Filter *filter, HostDrawable drawable, GObject *config, DiffusionModel *model,
-                      const DiffusionNoise *noise, const Job *known, ProcessProgress progress, gpointer data,
-                      GCancellable *cancellable, double *noise_used, GError **error);
+                      const DiffusionNoise *noise, ProcessProgress progress, gpointer data, GCancellable *cancellable,
+                      double *noise_used, GError **error);
 
 /* Which of GIMP's outcomes an error is. */
 GimpPDBStatusType process_get_status (const GError *error);

@@ -616,10 +616,9 @@ run_delete_event (GtkWidget *window, GdkEvent *event, gpointer data)
 static gboolean
 run (Session *session, double *noise_used, GError **error)
 {
-  gulong      response, delete_event;
-  gboolean    success;
-  Cost        cost;
-  const Crop *seen;
+  gulong   response, delete_event;
+  gboolean success;
+  Cost     cost;
 
   if (get_cost (session, &cost))
     g_debug ("run: expected %.2f s, %.1f MB", cost.seconds, cost.bytes / MEGABYTE);
@@ -632,13 +631,12 @@ run (Session *session, double *noise_used, GError **error)
   /* While the user may already cancel. */
   prepare_stop (session);
   ui_preview_stop (session->preview);
-  seen = ui_preview_get_result (session->preview);
   cost_reset_peak ();
   session->start = g_get_monotonic_time ();
 
   success = process_run (session->filter, session->drawable, session->config, session->model,
-                         session->estimated ? &session->noise : NULL, seen ? seen->job : NULL, run_progress, session,
-                         session->cancellable, noise_used, error);
+                         session->estimated ? &session->noise : NULL, run_progress, session, session->cancellable,
+                         noise_used, error);
 
   g_debug ("run: took %.2f s, %.1f MB", (g_get_monotonic_time () - session->start) / (double) G_USEC_PER_SEC,
            cost_get_peak () / MEGABYTE);
@@ -734,7 +732,7 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
 
   gimp_progress_init (g_dpgettext2 (NULL, "progress", filter->progress));
   if (mode != GIMP_RUN_INTERACTIVE)
-    return process_run (filter, drawable, config, model, NULL, NULL, show_progress, NULL, NULL, noise_used, error);
+    return process_run (filter, drawable, config, model, NULL, show_progress, NULL, NULL, noise_used, error);
 
   warm_up = region_warm_up (drawable, babl_format (SHOWN_FORMAT));
   host_ui_init ();

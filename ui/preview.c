@@ -575,12 +575,6 @@ ui_preview_get_widget (UiPreview *preview)
   return preview->widget;
 }
 
-gpointer
-ui_preview_get_result (UiPreview *preview)
-{
-  return preview->stale ? NULL : preview->shown;
-}
-
 void
 ui_preview_stop (UiPreview *preview)
 {

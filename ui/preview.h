@@ -57,9 +57,6 @@ void ui_preview_invalidate (UiPreview *preview, UiPreviewWork work);
  * switches it on.  For what takes minutes. */
 void ui_preview_set_manual (UiPreview *preview, gboolean manual);
 
-/* The crop that is shown, if it is of the present settings; else NULL.  It belongs to the preview. */
-gpointer ui_preview_get_result (UiPreview *preview);
-
 /* Computes no more: cancels the work under way and waits, with the main context running, until no thread works. */
 void ui_preview_stop (UiPreview *preview);
 

@@ -104,9 +104,6 @@ class Driver:
         changed = screen.settle(self.window)
         self.say('a change switches it off', None if self.differ(changed, before) < CHANGED and self.count(rb'preview: computed') == self.computed + 1
                  else '%d pixels differ' % self.differ(changed, before))
-        screen.keys(self.window, 'alt+p')
-        wait_until(lambda: self.count(rb'preview: computed') > self.computed + 1)
-        screen.settle(self.window)
 
     def check_run(self):
         session, screen = self.session, self.screen
@@ -115,7 +112,6 @@ class Driver:
         record = session.result('first-recorded') or ''
         session.result('first-dumped')
         after = session.read('out-first.raw')
-        self.say('OK takes what the preview has computed', None if self.count(rb"the preview's result is taken") == 1 else 'it was computed again')
         self.say('OK applies it', None if result and 'OK' in result and after != session.read('in-first.raw') else result)
         missing = [part for part in ("'prompt': <'a wooden boat'>", "'negative-prompt': <'blurry'>", "'guidance': <3.0>", "'steps': <3>", "'size': <128>",
                                      "'sampler': <'auto'>", 'ComfyUI/models/checkpoints/boats.safetensors') if part not in record]
@@ -148,13 +144,11 @@ class Driver:
 def check_log(session, name):
     text = session.gimp.output
     stops = [int(ms) for ms in re.findall(r'run: stopped (\d+) ms after Cancel', text)]
-    # From the choice on: what it takes to open a dialog is not the checkpoint's.
-    middle = text.partition('model: a checkpoint')[2].partition('run: expected')[0]
-    worked = [int(ms) for ms in re.findall(r'preview: held up for \d+ ms, of which (\d+) ms', middle)]
+    worked = [int(ms) for ms in re.findall(r'preview: held up for \d+ ms, of which (\d+) ms', text)]
     told = re.findall(r'run: (?:expected|took) [\d.]+ s, [\d.]+ MB', text)
     print('# %s: stopped within %s ms; the interface computed up to %d ms at a stretch; %s' % (name, stops, max(worked, default=0), told))
     session.tap.check(name + ' with a checkpoint: Cancel acts within 0.5 s', None if stops and max(stops) < 500 else 'after %s ms' % stops)
-    session.tap.check(name + ' with a checkpoint: choosing, typing and looking never keep the interface longer than 50 ms', None if max(worked, default=0) <= 50
+    session.tap.check(name + ' with a checkpoint: the interface never computes longer than 50 ms', None if max(worked, default=0) <= 50
                       else 'it computed for %s ms' % worked)
 
 
