@@ -2,7 +2,7 @@
  *
  * Lavin and Gray 2016, "Fast algorithms for convolutional neural networks": 2x2 outputs from 4x4 inputs by 16 products
  * of channels instead of 36.  F(4x4, 3x3), which winograd.h has in f32, magnifies bf16's rounding too much; this one
- * does by 5/3 in the mean.
+ * does by 5/3, if pixels have nothing to do with each other.
  */
 #pragma once
 

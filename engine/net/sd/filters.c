@@ -17,7 +17,8 @@
 #define PIECE_PIXELS 256
 #define BAND_ROWS    4
 
-/* With fewer pixels than this Winograd's weights, which take 16/9 of the room, do not pay; nor with fewer channels. */
+/* Layers with fewer pixels have most of the weights, and Winograd's take 16/9 of the room; with few channels the
+ * transforms are most of the work. */
 #define WINOGRAD2_PIXELS   1024
 #define WINOGRAD2_CHANNELS 64
 /* Tiles of a piece, about. */
@@ -26,7 +27,7 @@
 /* Weights are kept while the system has this much memory to spare besides. */
 #define SPARE ((gsize) 1 << 30)
 
-/* Memory for kept weights is taken in blocks: huge pages are cleared in less than half the time. */
+/* Memory for kept weights is taken in blocks, so that it lies in huge pages. */
 #define BLOCK ((gsize) 64 << 20)
 
 /* One layer's weights. */
