@@ -144,11 +144,13 @@ class Driver:
 def check_log(session, name):
     text = session.gimp.output
     stops = [int(ms) for ms in re.findall(r'run: stopped (\d+) ms after Cancel', text)]
-    worked = [int(ms) for ms in re.findall(r'preview: held up for \d+ ms, of which (\d+) ms', text)]
+    # From the choice on: what it takes to open a dialog is not the checkpoint's.
+    middle = text.partition('model: a checkpoint')[2].partition('run: expected')[0]
+    worked = [int(ms) for ms in re.findall(r'preview: held up for \d+ ms, of which (\d+) ms', middle)]
     told = re.findall(r'run: (?:expected|took) [\d.]+ s, [\d.]+ MB', text)
     print('# %s: stopped within %s ms; the interface computed up to %d ms at a stretch; %s' % (name, stops, max(worked, default=0), told))
     session.tap.check(name + ' with a checkpoint: Cancel acts within 0.5 s', None if stops and max(stops) < 500 else 'after %s ms' % stops)
-    session.tap.check(name + ' with a checkpoint: the interface never computes longer than 50 ms', None if max(worked, default=0) <= 50
+    session.tap.check(name + ' with a checkpoint: choosing, typing and looking never keep the interface longer than 50 ms', None if max(worked, default=0) <= 50
                       else 'it computed for %s ms' % worked)
 
 
