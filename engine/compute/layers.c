@@ -149,18 +149,24 @@ transform_filters (const float *restrict taps, float *restrict out, gsize step)
         }
     }
   for (gsize a = 0; a < 6; a++)
-    for (gsize l = 0; l < LANES; l++)
-      {
-        float g0 = half[a][0][l], g1 = half[a][1][l], g2 = half[a][2][l];
-        float even = g0 + g2, wide = g0 + 4.0f * g2;
+    {
+      float row[6][LANES]; /* compilers do not make vectors of stores that are `step` apart */
 
-        out[(a * 6) * step + l] = 0.25f * g0;
-        out[(a * 6 + 1) * step + l] = (-1.0f / 6) * (even + g1);
-        out[(a * 6 + 2) * step + l] = (-1.0f / 6) * (even - g1);
-        out[(a * 6 + 3) * step + l] = (1.0f / 24) * (wide + 2.0f * g1);
-        out[(a * 6 + 4) * step + l] = (1.0f / 24) * (wide - 2.0f * g1);
-        out[(a * 6 + 5) * step + l] = g2;
-      }
+      for (int l = 0; l < LANES; l++)
+        {
+          float g0 = half[a][0][l], g1 = half[a][1][l], g2 = half[a][2][l];
+          float even = g0 + g2, wide = g0 + 4.0f * g2;
+
+          row[0][l] = 0.25f * g0;
+          row[1][l] = (-1.0f / 6) * (even + g1);
+          row[2][l] = (-1.0f / 6) * (even - g1);
+          row[3][l] = (1.0f / 24) * (wide + 2.0f * g1);
+          row[4][l] = (1.0f / 24) * (wide - 2.0f * g1);
+          row[5][l] = g2;
+        }
+      for (gsize b = 0; b < 6; b++)
+        memcpy (out + (a * 6 + b) * step, row[b], sizeof row[b]);
+    }
 }
 
 /* [16][count] -> [count][16] */
@@ -175,16 +181,13 @@ transpose_lanes (gsize count, const float *restrict x, float *restrict y)
 /* Input channels at a time: their taps stay in the first cache. */
 #define FILTER_CHANNELS 32
 
-gboolean
+void
 weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out, int first, int n_out, const void *weights,
-                     float *transformed, Scratch *scratch, GError **error)
+                     float *transformed)
 {
-  gsize  block = FILTER_CHANNELS * 9, step = (gsize) c_padded * (gsize) c_out;
-  float *rows = scratch_get (scratch, 2 * block * LANES * sizeof (float), error), *taps;
+  gsize step = (gsize) c_padded * (gsize) c_out;
+  float rows[FILTER_CHANNELS * 9 * LANES], taps[FILTER_CHANNELS * 9 * LANES];
 
-  if (! rows)
-    return FALSE;
-  taps = rows + block * LANES;
   for (int o = 0; o < n_out; o += LANES)
     for (int i = 0; i < c_in; i += FILTER_CHANNELS)
       {
@@ -203,7 +206,6 @@ weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out, int fir
   for (int i = c_in; i < c_padded; i++)
     for (gsize k = 0; k < 36; k++)
       memset (transformed + k * step + (gsize) i * (gsize) c_out + (gsize) first, 0, (gsize) n_out * sizeof (float));
-  return TRUE;
 }
 
 /* ---- pointwise ---- */

@@ -32,8 +32,8 @@ gboolean weights_are_finite (WeightType type, gsize count, const void *weights);
 /* Filters [n_out][c_in][3][3] -> their part of winograd_forward ()'s weights, [36][c_in][c_out], that of output
  * channels first ... first + n_out - 1; n_out is a multiple of 16.  The input channels from c_in to c_padded get zeros.
  */
-gboolean weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out, int first, int n_out,
-                              const void *weights, float *transformed, Scratch *scratch, GError **error);
+void weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out, int first, int n_out, const void *weights,
+                          float *transformed);
 
 /* ---- pointwise ---- */
 

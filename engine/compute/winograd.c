@@ -100,10 +100,10 @@ transform_patch (const float *const pixels[36], int channels, float *restrict v,
 }
 
 /* Y = A^T m A of one tile, with bias and epilogue, into up to 4x4 pixels: rows [first_row, n_rows) of the tile, row i
- * of which starts at rows[i]. */
+ * of which starts at rows[i]; pixels are `pitch` floats apart. */
 MULTIVERSION static void
 transform_tile (const float *restrict m, gsize step, int channels, const float *restrict bias, ConvEpilogue epilogue,
-                float *const rows[4], int first_row, int n_rows, int n_columns)
+                float *const rows[4], int pitch, int first_row, int n_rows, int n_columns)
 {
   for (int c = 0; c < channels; c += LANES)
     {
@@ -139,7 +139,7 @@ transform_tile (const float *restrict m, gsize step, int channels, const float *
       for (int i = first_row; i < n_rows; i++)
         for (int j = 0; j < n_columns; j++)
           {
-            float *y = rows[i] + j * channels + c;
+            float *y = rows[i] + j * pitch + c;
 
             if (epilogue == EPILOGUE_SILU)
               for (int l = 0; l < LANES; l++)
@@ -187,13 +187,61 @@ gather_patch (const ConvPiece *piece, int rows_in, const float *x, int channels,
       }
 }
 
+gsize
+winograd_count_tiles (const ConvPiece *piece)
+{
+  return (gsize) piece->n * (gsize) ((piece->above + piece->rows + 3) / 4) * (gsize) ((piece->width + 3) / 4);
+}
+
+void
+winograd_transform_tiles (const ConvPiece *piece, const float *x, int c_in, const float *zeros, gsize first,
+                          gsize count, float *v, gsize step)
+{
+  const ConvShape shape = { CONV_SAME3, c_in, c_in };
+  int             rows_in = conv_piece_rows_in (&shape, piece);
+
+  for (gsize i = 0; i < count; i++)
+    {
+      const float *pixels[36];
+
+      gather_patch (piece, rows_in, x, c_in, zeros, find_tile (piece, first + i), pixels);
+      transform_patch (pixels, c_in, v + i * (gsize) c_in, step);
+    }
+}
+
+void
+winograd_multiply (const float *v, gsize v_step, const float *transformed, int c_in, int c_out, gsize count, float *m,
+                   gsize m_step)
+{
+  for (gsize k = 0; k < 36; k++)
+    cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) count, c_out, c_in, 1.0f, v + k * v_step, c_in,
+                 transformed + k * (gsize) c_in * (gsize) c_out, c_out, 0.0f, m + k * m_step, c_out);
+}
+
+void
+winograd_finish_tiles (const ConvPiece *piece, const float *m, gsize step, int channels, const float *bias,
+                       ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels)
+{
+  for (gsize i = 0; i < count; i++)
+    {
+      Tile   tile = find_tile (piece, first + i);
+      float *rows[4];
+
+      for (int r = MAX (-tile.y, 0); r < 4; r++)
+        rows[r]
+            = y
+              + (((gsize) tile.n * (gsize) piece->rows + (gsize) (tile.y + r)) * (gsize) piece->width + (gsize) tile.x)
+                    * (gsize) y_channels;
+      transform_tile (m + i * (gsize) channels, step, channels, bias, epilogue, rows, y_channels, MAX (-tile.y, 0),
+                      MIN (4, piece->rows - tile.y), MIN (4, piece->width - tile.x));
+    }
+}
+
 gboolean
 winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece,
                   const float *x, float *y, ConvEpilogue epilogue, Scratch *scratch, GError **error)
 {
-  const ConvShape shape = { CONV_SAME3, c_in, c_out };
-  int             rows_in = conv_piece_rows_in (&shape, piece);
-  gsize  tiles = (gsize) piece->n * (gsize) ((piece->above + piece->rows + 3) / 4) * (gsize) ((piece->width + 3) / 4);
+  gsize  tiles = winograd_count_tiles (piece);
   gsize  round = CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
                        c_in + c_out > ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX);
   gsize  v_step = round * (gsize) c_in, m_step = round * (gsize) c_out;
@@ -205,34 +253,13 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
   m = v + 36 * v_step;
   zeros = m + 36 * m_step;
   memset (zeros, 0, (gsize) c_in * sizeof (float));
-
   for (gsize first = 0; first < tiles; first += round)
     {
       gsize count = MIN (round, tiles - first);
 
-      for (gsize i = 0; i < count; i++)
-        {
-          const float *pixels[36];
-
-          gather_patch (piece, rows_in, x, c_in, zeros, find_tile (piece, first + i), pixels);
-          transform_patch (pixels, c_in, v + i * (gsize) c_in, v_step);
-        }
-      for (gsize k = 0; k < 36; k++)
-        cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) count, c_out, c_in, 1.0f, v + k * v_step,
-                     c_in, transformed + k * (gsize) c_in * (gsize) c_out, c_out, 0.0f, m + k * m_step, c_out);
-      for (gsize i = 0; i < count; i++)
-        {
-          Tile   tile = find_tile (piece, first + i);
-          float *rows[4];
-
-          for (int r = MAX (-tile.y, 0); r < 4; r++)
-            rows[r] = y
-                      + (((gsize) tile.n * (gsize) piece->rows + (gsize) (tile.y + r)) * (gsize) piece->width
-                         + (gsize) tile.x)
-                            * (gsize) c_out;
-          transform_tile (m + i * (gsize) c_out, m_step, c_out, bias, epilogue, rows, MAX (-tile.y, 0),
-                          MIN (4, piece->rows - tile.y), MIN (4, piece->width - tile.x));
-        }
+      winograd_transform_tiles (piece, x, c_in, zeros, first, count, v, v_step);
+      winograd_multiply (v, v_step, transformed, c_in, c_out, count, m, m_step);
+      winograd_finish_tiles (piece, m, m_step, c_out, bias, epilogue, first, count, y, c_out);
     }
   return TRUE;
 }

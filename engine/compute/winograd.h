@@ -22,3 +22,17 @@ void winograd_transform_weights (const float *weights, int c_in, int c_out, floa
 /* As ComputeBackend.conv_forward; bias may be NULL. */
 gboolean winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece,
                            const float *x, float *y, ConvEpilogue epilogue, Scratch *scratch, GError **error);
+
+/* The same in its parts, for those who split a layer another way.  Tiles of 4x4 pixels are counted row by row, sample
+ * by sample; of each of the 36 matrices a tile is a row. */
+gsize winograd_count_tiles (const ConvPiece *piece);
+/* Tiles [first, first + count) of x -> v: 36 matrices [count][c_in], `step` floats apart.  zeros: c_in of them. */
+void winograd_transform_tiles (const ConvPiece *piece, const float *x, int c_in, const float *zeros, gsize first,
+                               gsize count, float *v, gsize step);
+/* m = v * transformed for all 36: [count][c_in] * [c_in][c_out] -> [count][c_out]; transformed without gaps. */
+void winograd_multiply (const float *v, gsize v_step, const float *transformed, int c_in, int c_out, gsize count,
+                        float *m, gsize m_step);
+/* m: 36 matrices [count][channels] -> tiles [first, first + count) of `channels` of the y_channels channels that a
+ * pixel of y has; y and bias start with the first of these. */
+void winograd_finish_tiles (const ConvPiece *piece, const float *m, gsize step, int channels, const float *bias,
+                            ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels);

@@ -17,6 +17,10 @@
 
 /* From this number of pixels in a sample on the transforms of Winograd's weights pay. */
 #define WINOGRAD_PIXELS 1024
+/* Up to so many tiles in all, the weights are transformed a block of output channels at a time. */
+#define FEW_TILES     640
+#define BLOCK_FILTERS 64
+#define TASK_TILES    16
 
 typedef struct
 {
@@ -32,6 +36,11 @@ typedef struct
   const SdTensor *picture;
   int             stride, pad, h_out, w_out, band, bands;
   int             c_in, c_out; /* padded */
+
+  /* 3x3 in blocks of output channels */
+  ConvPiece whole;
+  gsize     tiles;
+  float    *v; /* the transformed input, then a pixel of zeros */
 } Product;
 
 /* `count` of the layer's weights from the `first` on, as the file has them; valid until the thread's next call. */
@@ -244,7 +253,7 @@ transform_outputs (int task, int thread, gpointer data)
       weights_to_f32 (layer->type, (gsize) count * filter, raw, padded);
     }
   weights_to_winograd (padded ? WEIGHT_F32 : layer->type, layer->in, p->c_in, p->c_out, first, WINOGRAD_LANES,
-                       padded ? (const void *) padded : raw, (float *) p->weights, &p->run->scratch[thread], error);
+                       padded ? (const void *) padded : raw, (float *) p->weights);
   core_free (padded);
 }
 
@@ -282,6 +291,64 @@ convolve_winograd (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor
   sd_run_tasks (run, x->n * p.bands, convolve_band, &p);
 }
 
+/* Task: some tiles of the input, transformed for all output channels. */
+static void
+transform_input (int task, int thread, gpointer data)
+{
+  Product *p = data;
+  gsize    first = (gsize) task * TASK_TILES, step = p->tiles * (gsize) p->c_in;
+
+  winograd_transform_tiles (&p->whole, p->picture->data, p->c_in, p->v + 36 * step, first,
+                            MIN (TASK_TILES, p->tiles - first), p->v + first * (gsize) p->c_in, step);
+}
+
+/* Task: a block of output channels for all tiles. */
+static void
+convolve_block (int task, int thread, gpointer data)
+{
+  Product       *p = data;
+  const SdLayer *layer = p->layer;
+  int            first = task * BLOCK_FILTERS, count = MIN (BLOCK_FILTERS, layer->out - first);
+  gsize filter = (gsize) layer->in * 9, u = 36 * (gsize) p->c_in * (gsize) count, step = p->tiles * (gsize) count;
+  const guint8 *raw = fetch_weights (p, (gsize) first * filter, (gsize) count * filter, thread);
+  float        *block
+      = raw ? scratch_get (&p->run->scratch[thread], (u + 36 * step) * sizeof (float), &p->run->errors[thread]) : NULL;
+
+  if (! block)
+    return;
+  weights_to_winograd (layer->type, layer->in, p->c_in, count, 0, count, raw, block);
+  winograd_multiply (p->v, p->tiles * (gsize) p->c_in, block, p->c_in, count, p->tiles, block + u, step);
+  winograd_finish_tiles (&p->whole, block + u, step, count, layer->bias ? layer->bias + first : NULL,
+                         p->add ? EPILOGUE_ADD : EPILOGUE_NONE, 0, p->tiles, p->y + first, p->c_out);
+}
+
+/* Few tiles: it is the weights that are many.  They are transformed a block of output channels at a time and used where
+ * they are, in a core's cache; all blocks share the transformed input. */
+static void
+convolve_winograd_blocks (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y, gboolean add)
+{
+  Product p = { .run = run,
+                .layer = layer,
+                .y = y->data,
+                .add = add,
+                .picture = x,
+                .c_in = x->c,
+                .c_out = y->c,
+                .whole = { x->n, x->h, x->w, 1, 1 } };
+  gsize   size;
+
+  if (run->error)
+    return;
+  p.tiles = winograd_count_tiles (&p.whole);
+  size = 36 * p.tiles * (gsize) p.c_in;
+  p.v = sd_run_get_shared (run, (size + (gsize) p.c_in) * sizeof (float));
+  if (! p.v)
+    return;
+  memset (p.v + size, 0, (gsize) p.c_in * sizeof (float));
+  sd_run_tasks (run, (int) ((p.tiles + TASK_TILES - 1) / TASK_TILES), transform_input, &p);
+  sd_run_tasks (run, (layer->out + BLOCK_FILTERS - 1) / BLOCK_FILTERS, convolve_block, &p);
+}
+
 static void
 count_convolution (SdRun *run, const SdLayer *layer, const SdTensor *y)
 {
@@ -294,10 +361,12 @@ sd_conv3_into (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y,
   count_convolution (run, layer, y);
   if (run->filters)
     sd_filters_apply (run, layer, x, 1, 1, y, add);
-  else if (x->h * x->w >= WINOGRAD_PIXELS && winograd_can (layer->in, layer->out))
-    convolve_winograd (run, layer, x, y, add);
-  else
+  else if (x->h * x->w < WINOGRAD_PIXELS || ! winograd_can (layer->in, layer->out))
     convolve_patches (run, layer, x, 1, 1, y, add);
+  else if (sd_tensor_rows (x) <= FEW_TILES * 16)
+    convolve_winograd_blocks (run, layer, x, y, add);
+  else
+    convolve_winograd (run, layer, x, y, add);
 }
 
 /* A few output channels (a picture, a latent) among many: as 16, of which the first are kept. */
@@ -326,7 +395,8 @@ sd_conv3 (SdRun *run, const SdLayer *layer, const SdTensor *x)
 {
   SdTensor y;
 
-  if (! run->filters && layer->out < WINOGRAD_LANES && layer->in % WINOGRAD_LANES == 0 && x->h * x->w >= WINOGRAD_PIXELS)
+  if (! run->filters && layer->out < WINOGRAD_LANES && layer->in % WINOGRAD_LANES == 0
+      && x->h * x->w >= WINOGRAD_PIXELS)
     return convolve_few (run, layer, x);
   y = sd_tensor_new (run, x->n, x->h, x->w, layer->out);
   sd_conv3_into (run, layer, x, &y, FALSE);
