@@ -15,7 +15,6 @@ import window
 from window import CHANGED, HEIGHT, WIDTH, wait_until
 
 SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 130 90 150 130)'
-ROUNDS = 3  # of which each estimate is held against its run
 SCRATCH = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 60 150 240 4)'
 CALLS = {'inpaint': '(inpaint RUN-INTERACTIVE image layer 12 0 0 0 -1 -1 -1 1 0 "")',
          'regenerate': '(regenerate RUN-INTERACTIVE image layer 0.4 0.5 12 0 0 0 "")'}
@@ -226,23 +225,14 @@ def run_estimate(options, tap, model, name):
     try:
         session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), SELECTION)
         script_layer(session, name)
-        for i in range(1, ROUNDS):
-            session.add('(stage "again-%d" (lambda () %s))' % (i, CALLS[name]))
         session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
-        for i in range(ROUNDS):
-            if not driver.open():
-                break
-            # Since the run before.
-            wait_until(lambda: b'preview: computed' in session.read('output.txt').rsplit(b'run: took', 1)[-1])
+        if driver.open():
+            wait_until(lambda: window.results(session))
             session.screen.settle(driver.window)
-            if i == 0:
-                driver.check_new_layer()
-            else:
-                session.screen.keys(driver.window, 'alt+o')
-                session.result('again-%d' % i)
+            driver.check_new_layer()
     finally:
         session.end()
-    window.check_cost(session, ROUNDS)
+    window.check_cost(session)
 
 
 def main():
