@@ -121,6 +121,9 @@ paint_rows (UiPreview *preview, Painting *painting, UiViewSide side)
   painting->raster = NULL;
   if (success)
     {
+      /* From here on there is something to wait for; what comes before is GTK's, which opens the window. */
+      if (! preview->watch && g_getenv ("G_MESSAGES_DEBUG"))
+        preview->watch = g_timeout_add_full (G_PRIORITY_HIGH, WATCH_MS, watch, preview, NULL);
       ui_view_take_raster (preview->view, side, raster);
     }
   else
@@ -181,9 +184,6 @@ paint (UiPreview *preview, UiViewSide side, gpointer crop)
   start_painting (preview, side, crop);
   if (painting->raster && ! preview->painter)
     preview->painter = g_idle_add (paint_some, preview);
-  /* From here on there is something to wait for. */
-  if (! preview->watch && g_getenv ("G_MESSAGES_DEBUG"))
-    preview->watch = g_timeout_add_full (G_PRIORITY_HIGH, WATCH_MS, watch, preview, NULL);
 }
 
 /* No painting may look at a crop while a thread writes to it. */
