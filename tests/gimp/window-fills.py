@@ -126,10 +126,10 @@ class Driver:
 
     def check_cancel(self, stage):
         session, screen = self.session, self.screen
-        screen.enter(self.window, 'alt+e', '400')
+        screen.enter(self.window, 'alt+e', '1000')
         screen.enter(self.window, 'alt+d', '1')
         screen.keys(self.window, 'alt+o')
-        time.sleep(0.6)  # a fill of 400 steps takes less than two seconds
+        time.sleep(0.6)  # a fill of 1000 steps takes no two seconds
         early = session.result(stage, 0.1)
         start = time.monotonic()
         screen.keys(self.window, 'Escape')  # a letter could still reach GIMP's own menus: the dialog is gone at once
