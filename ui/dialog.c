@@ -433,6 +433,9 @@ ui_dialog_set_checkpoint (UiDialog *dialog, gboolean checkpoint)
 {
   int width, height;
 
+  /* What is fitted anew is laid out anew: in GTK 2 the preview moved by a scrollbar's width with each model. */
+  if (dialog->checkpoint == checkpoint)
+    return;
   dialog->checkpoint = checkpoint;
   for (guint i = 0; i < dialog->rows->len; i++)
     gtk_widget_set_visible (dialog->rows->pdata[i], checkpoint);
