@@ -253,6 +253,60 @@ test_reduction (Fixture *f, gconstpointer data)
   g_unlink (path);
 }
 
+/* Photographs to denoise get other colours now and then, within what a picture can have; what is validated on, styles
+ * and fills keep their own. */
+static void
+test_colours (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    PICTURES = 40,
+    SIDE = 80
+  };
+  g_autofree char   *path = g_build_filename (f->folder, "red.corpus", NULL);
+  g_autofree guint8 *rgb = g_malloc (SIDE * SIDE * 3);
+  g_autofree float  *clean = g_new (float, SIZE *SIZE * 3), *noisy = g_new (float, SIZE *SIZE * 3),
+                   *level = g_new (float, SIZE *SIZE), *work = g_new (float, sample_work_size (SIZE));
+  DiffusionCorpusWriter  *writer = diffusion_corpus_writer_new (path, NULL);
+  const DiffusionTrainMix mixes[] = { DIFFUSION_TRAIN_DENOISE, DIFFUSION_TRAIN_DENOISE, DIFFUSION_TRAIN_STYLE };
+  g_autoptr (Corpus) corpus = NULL;
+  Sample sample = { SIZE, clean, noisy, level };
+  int    turned[3] = { 0 }, strong[3] = { 0 };
+
+  /* A red that is not strong, in stripes. */
+  for (int i = 0; i < SIDE * SIDE; i++)
+    for (int c = 0; c < 3; c++)
+      rgb[i * 3 + c] = (guint8) ((i % 2 ? 100 : 120) + (c == 0 ? 40 : c == 1 ? 10 : 0));
+  for (int i = 0; i < PICTURES; i++)
+    g_assert_true (diffusion_corpus_writer_add (writer, SIDE, SIDE, rgb, NULL));
+  g_assert_true (diffusion_corpus_writer_finish (writer, NULL));
+  corpus = corpus_open (path, NULL);
+  for (int i = 0; i < 600; i++)
+    {
+      double mean[3] = { 0 };
+      Random random;
+
+      random_init (&random, 8, (guint64) i);
+      g_assert_true (sample_draw (corpus, i % 3 == 1, &random, mixes[i % 3], &sample, work, NULL));
+      for (int p = 0; p < SIZE * SIZE * 3; p++)
+        {
+          g_assert_true (clean[p] >= 0 && clean[p] <= 1);
+          mean[p % 3] += (double) clean[p] / (SIZE * SIZE);
+        }
+      turned[i % 3] += ! (mean[0] > mean[1] + 0.05 && mean[1] > mean[2]);
+      strong[i % 3] += fmax (mean[0], fmax (mean[1], mean[2])) - fmin (mean[0], fmin (mean[1], mean[2])) > 0.2;
+    }
+  g_assert_cmpint (turned[0], >, 40);
+  g_assert_cmpint (turned[0], <, 130);
+  g_assert_cmpint (strong[0], >, 20);
+  for (int i = 1; i < 3; i++)
+    {
+      g_assert_cmpint (turned[i], ==, 0);
+      g_assert_cmpint (strong[i], ==, 0);
+    }
+  g_unlink (path);
+}
+
 /* The correlation of noise with itself `lag` pixels to the right. */
 static double
 correlate (const float *noise, int lag)
@@ -756,6 +810,7 @@ main (int argc, char **argv)
   g_test_add ("/train/corpus", Fixture, NULL, set_up, test_corpus, tear_down);
   g_test_add ("/train/shrinking-corpus", Fixture, NULL, set_up, test_shrinking_corpus, tear_down);
   g_test_add ("/train/samples", Fixture, NULL, set_up, test_samples, tear_down);
+  g_test_add ("/train/colours", Fixture, NULL, set_up, test_colours, tear_down);
   g_test_add ("/train/reduction", Fixture, NULL, set_up, test_reduction, tear_down);
   g_test_add_func ("/train/camera", test_camera);
   g_test_add_func ("/train/adam", test_adam);

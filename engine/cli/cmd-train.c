@@ -246,7 +246,8 @@ static gboolean
 prepare_journal (Journal *journal, const TrainTexts *texts, const DiffusionTrainOptions *options,
                  GCancellable *cancellable, GError **error)
 {
-  g_autofree char *path = texts->try ? g_strdup (texts->try) : pack_find_first (texts->data);
+  const gboolean   folder = g_file_test (texts->data, G_FILE_TEST_IS_DIR);
+  g_autofree char *path = texts->try ? g_strdup (texts->try) : folder ? pack_find_first (texts->data) : NULL;
   g_autoptr (Photo) photo = path ? photo_read (path, error) : NULL;
 
   return (photo || ! path)

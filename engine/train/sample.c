@@ -22,6 +22,12 @@
 /* Crops with less detail than this are mostly left out. */
 #define DETAIL_MIN (2.0 / 255)
 
+/* How far colours are varied: the exponents of the channels' curves lie between exp (-CURVE_MAX) and exp (CURVE_MAX).
+ */
+#define CURVE_MAX      0.5
+#define SATURATION_MIN 0.6
+#define SATURATION_MAX 3.0
+
 typedef enum
 {
   MAP_PHOTO,      /* one level of white noise */
@@ -164,6 +170,48 @@ draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, in
   return TRUE;
 }
 
+/* ---- colours ---- */
+
+/* In most photographs that one may train on, the three channels are nearly the same picture, and a network learns to
+ * lean on that: strong colours (flowers, cloth, paint) then come out less clean than grey ones.  So half of the crops
+ * get other colours: channels change places, each gets a curve of its own, and the distance from grey grows or shrinks.
+ */
+static void
+vary_colours (Random *random, int pixels, float *clean)
+{
+  int   order[3] = { 0, 1, 2 };
+  float curve[3] = { 1, 1, 1 }, saturation = 1;
+
+  if (random_double (random) < 0.5)
+    return;
+  for (int c = 2; c > 0; c--)
+    {
+      int other = random_int (random, 0, c + 1), swap = order[c];
+
+      order[c] = order[other];
+      order[other] = swap;
+    }
+  if (random_double (random) < 0.5)
+    for (int c = 0; c < 3; c++)
+      curve[c] = (float) exp (random_range (random, -CURVE_MAX, CURVE_MAX));
+  if (random_double (random) < 0.7)
+    saturation = (float) exp (random_range (random, log (SATURATION_MIN), log (SATURATION_MAX)));
+  for (int i = 0; i < pixels; i++)
+    {
+      float *p = clean + 3 * i, value[3], grey = 0;
+
+      for (int c = 0; c < 3; c++)
+        {
+          float v = p[order[c]];
+
+          value[c] = curve[c] == 1 ? v : powf (v, curve[c]);
+          grey += value[c] / 3;
+        }
+      for (int c = 0; c < 3; c++)
+        p[c] = CLAMP (grey + saturation * (value[c] - grey), 0.0f, 1.0f);
+    }
+}
+
 /* ---- level maps ---- */
 
 /* Half of them by the logarithm, half evenly where most noisy photographs are. */
@@ -287,6 +335,9 @@ sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionT
   if (! draw_crop (corpus, held_out, random, sample->size, mix == DIFFUSION_TRAIN_STYLE ? 1 : SCALE_MAX, sample->clean,
                    (guint8 *) work, error))
     return FALSE;
+  /* Fills take their colours from what is around; those shall be a photograph's. */
+  if (! held_out && mix != DIFFUSION_TRAIN_STYLE && (kind == MAP_PHOTO || kind == MAP_CAMERA || kind == MAP_SOFT))
+    vary_colours (random, pixels, sample->clean);
   if (kind == MAP_CAMERA)
     {
       camera_add_noise (random, sample->size, draw_photo_level (random, CAMERA_MAX), sample->clean, sample->noisy,
