@@ -3,6 +3,7 @@
 #include "process/latent.h"
 #include "references.h"
 
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <json-glib/json-glib.h>
 #include <math.h>
@@ -399,50 +400,96 @@ test_turbo (gconstpointer variant)
   networks_close (&networks);
 }
 
+/* ---- files that change while they are used ---- */
+
+typedef enum
+{
+  CHANGE_NOTHING,
+  CHANGE_CUT,     /* behind its header */
+  CHANGE_WRITE,   /* all weights written over in place */
+  CHANGE_REPLACE, /* another file put in its place */
+  CHANGES
+} Change;
+
 typedef struct
 {
   const char *path;
+  Change      change;
   int         calls;
-} Cut;
+} Changing;
 
 static void
-cut_file (const DiffusionStep *step, gpointer data)
+change_file (const DiffusionStep *step, gpointer data)
 {
-  Cut *cut = data;
+  Changing        *changing = data;
+  g_autofree char *junk = g_malloc0 (1000000), *other = g_strconcat (changing->path, ".new", NULL);
+  int              fd;
 
-  g_assert_cmpint (truncate (cut->path, 200000), ==, 0);
-  cut->calls++;
+  if (changing->calls++)
+    return;
+  if (changing->change == CHANGE_CUT)
+    {
+      g_assert_cmpint (truncate (changing->path, 200000), ==, 0);
+    }
+  else if (changing->change == CHANGE_WRITE)
+    {
+      fd = g_open (changing->path, O_WRONLY, 0);
+      g_assert_cmpint (pwrite (fd, junk, 1000000, 200000), ==, 1000000);
+      g_assert_cmpint (close (fd), ==, 0);
+    }
+  else if (changing->change == CHANGE_REPLACE)
+    {
+      g_assert_true (g_file_set_contents (other, junk, 1000000, NULL));
+      g_assert_cmpint (g_rename (other, changing->path), ==, 0);
+    }
 }
 
-/* A file that becomes shorter in the middle of a run, behind its header. */
+/* In the middle of a run.  The weights that are kept last until the decoder reads its own. */
 static void
-test_shrinks (void)
+test_changes (void)
 {
-  g_autofree char *original = NULL, *path = make_path ("shrinks.safetensors"), *contents = NULL;
-  g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) picture = diffusion_picture_new (64, 64, 3, NULL);
-  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
-  Cut              cut = { path, 0 };
-  GError          *error = NULL;
-  gsize            size;
+  g_autofree char *original = NULL, *path = make_path ("changes.safetensors"), *contents = NULL;
+  const char      *sentences[CHANGES] = { [CHANGE_CUT] = "shorter", [CHANGE_WRITE] = "changed while it was used" };
+  g_autoptr (DiffusionPicture) undisturbed = NULL;
+  GError *error = NULL;
+  gsize   size;
 
   if (! references_find ())
     return;
   original = references_get_path ("tiny-sd1.safetensors");
   g_assert_true (g_file_get_contents (original, &contents, &size, NULL));
-  g_assert_true (g_file_set_contents (path, contents, (gssize) size, NULL));
-  model = diffusion_model_load (path, &error);
-  g_assert_no_error (error);
-  options.steps = 4;
-  options.size = 64;
-  options.on_step = cut_file;
-  options.step_data = &cut;
-  g_assert_false (diffusion_generate (model, picture, &options, NULL, &error));
-  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
-  g_assert_nonnull (strstr (error->message, "shorter"));
-  /* Kept weights last until the decoder reads its own. */
-  g_assert_cmpint (cut.calls, >=, 1);
-  g_clear_error (&error);
+  for (int change = 0; change < CHANGES; change++)
+    {
+      g_autoptr (DiffusionModel) model = NULL;
+      g_autoptr (DiffusionPicture) picture = diffusion_picture_new (64, 64, 3, NULL);
+      DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+      Changing         changing = { path, change, 0 };
+      gboolean         done;
+
+      g_assert_true (g_file_set_contents (path, contents, (gssize) size, NULL));
+      model = diffusion_model_load (path, &error);
+      g_assert_no_error (error);
+      options.steps = 4;
+      options.size = 64;
+      options.on_step = change_file;
+      options.step_data = &changing;
+      g_usleep (20000); /* clocks of file systems tick slowly */
+      done = diffusion_generate (model, picture, &options, NULL, &error);
+      g_assert_cmpint (changing.calls, >=, 1);
+      if (sentences[change])
+        {
+          g_assert_false (done);
+          g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+          g_assert_nonnull (strstr (error->message, sentences[change]));
+          g_clear_error (&error);
+          continue;
+        }
+      g_assert_no_error (error);
+      if (undisturbed)
+        g_assert_cmpmem (undisturbed->data, 64 * 64 * 12, picture->data, 64 * 64 * 12);
+      else
+        undisturbed = g_steal_pointer (&picture);
+    }
   g_unlink (path);
 }
 
@@ -940,7 +987,7 @@ main (int argc, char **argv)
   add_variant (&sd2_bf16, "sd2/bf16");
   g_test_add_data_func ("/checkpoint/sd1/bf16/picture", &sd1_bf16, test_picture);
   g_test_add_data_func ("/checkpoint/sd2/bf16/picture", &sd2_bf16, test_picture);
-  g_test_add_func ("/checkpoint/shrinks", test_shrinks);
+  g_test_add_func ("/checkpoint/changes", test_changes);
   g_test_add_func ("/checkpoint/kinds", test_kinds);
   g_test_add_func ("/checkpoint/damaged", test_damaged);
   g_test_add_func ("/checkpoint/families", test_families);

@@ -2,6 +2,7 @@
 #include "net/model.h"
 #include "process/process.h"
 
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
@@ -388,6 +389,41 @@ test_shrinks (Fixture *f, gconstpointer data)
   g_clear_error (&error);
 }
 
+/* What is written over in place would give weights of two files; what is put in its place is another file. */
+static void
+test_changes (Fixture *f, gconstpointer data)
+{
+  g_autoptr (DiffusionModel) model = diffusion_model_new (&flat, 5, NULL), other = diffusion_model_new (&flat, 6, NULL);
+  g_autoptr (TensorFile) file = NULL;
+  const NetTensor  *tensor = &model_get_layout (model)->tensors[0];
+  g_autofree float *values = g_new (float, tensor->count), *again = g_new (float, tensor->count);
+  g_autofree char  *place = g_strconcat (f->path, ".new", NULL);
+  const guint8      byte = 1;
+  GError           *error = NULL;
+  int               fd;
+
+  g_assert_true (diffusion_model_save (model, f->path, NULL));
+  file = tensor_file_open (f->path, &error);
+  g_assert_no_error (error);
+  g_assert_true (tensor_file_read (file, tensor->name, tensor->dims, tensor->n_dims, values, &error));
+  g_assert_true (diffusion_model_save (other, place, NULL));
+  g_assert_cmpint (g_rename (place, f->path), ==, 0);
+  g_assert_true (tensor_file_read (file, tensor->name, tensor->dims, tensor->n_dims, again, &error));
+  g_assert_cmpmem (values, tensor->count * sizeof (float), again, tensor->count * sizeof (float));
+  tensor_file_free (file);
+
+  file = tensor_file_open (f->path, &error);
+  g_assert_no_error (error);
+  g_usleep (20000); /* clocks of file systems tick slowly */
+  fd = g_open (f->path, O_WRONLY, 0);
+  g_assert_cmpint (pwrite (fd, &byte, 1, 5000), ==, 1);
+  g_assert_cmpint (close (fd), ==, 0);
+  g_assert_false (tensor_file_read (file, tensor->name, tensor->dims, tensor->n_dims, values, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_assert_nonnull (strstr (error->message, "changed while"));
+  g_clear_error (&error);
+}
+
 /* Opening a named pipe must not wait for somebody to write into it. */
 static void
 test_pipe (Fixture *f, gconstpointer data)
@@ -531,6 +567,7 @@ main (int argc, char **argv)
   g_test_add ("/net/model/truncated", Fixture, NULL, set_up, test_truncated, tear_down);
   g_test_add ("/net/model/lies", Fixture, NULL, set_up, test_lies, tear_down);
   g_test_add ("/net/model/many-values", Fixture, NULL, set_up, test_many_values, tear_down);
+  g_test_add ("/net/model/changes", Fixture, NULL, set_up, test_changes, tear_down);
   g_test_add ("/net/model/shrinks", Fixture, NULL, set_up, test_shrinks, tear_down);
   g_test_add ("/net/model/pipe", Fixture, NULL, set_up, test_pipe, tear_down);
   g_test_add ("/net/model/not-finite", Fixture, NULL, set_up, test_not_finite, tear_down);

@@ -8,6 +8,7 @@
 #include <json-glib/json-glib.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Our headers are some 10 kB and 1,000 values; those of merged checkpoints, with all that they say of their making,
@@ -222,7 +223,8 @@ struct _TensorFile
 {
   char       *path;
   int         fd;
-  gsize       data; /* where it begins */
+  struct stat opened; /* as it was then */
+  gsize       data;   /* where it begins */
   gsize       data_size;
   GHashTable *tensors, *metadata;
 };
@@ -458,7 +460,20 @@ tensor_file_open (const char *path, GError **error)
                    reason);
       return NULL;
     }
+  if (fstat (file->fd, &file->opened) != 0)
+    return refuse (error, path, g_strerror (errno)), NULL;
   return read_header (file, size, error) ? g_steal_pointer (&file) : NULL;
+}
+
+/* A file that is written to while it is used would give weights of two files.  One that was put in its place is another
+ * file, and does no harm. */
+static gboolean
+is_unchanged (const TensorFile *file)
+{
+  struct stat now;
+
+  return fstat (file->fd, &now) == 0 && now.st_mtim.tv_sec == file->opened.st_mtim.tv_sec
+         && now.st_mtim.tv_nsec == file->opened.st_mtim.tv_nsec;
 }
 
 gboolean
@@ -468,7 +483,11 @@ tensor_file_fetch (const TensorFile *file, gsize offset, gsize size, void *to, G
 
   if (offset <= file->data_size && size <= file->data_size - offset
       && core_read_file (file->fd, file->data + offset, size, to, &reason))
-    return TRUE;
+    {
+      if (is_unchanged (file))
+        return TRUE;
+      reason = "it was changed while it was used";
+    }
   return refuse (error, file->path, reason);
 }
 
