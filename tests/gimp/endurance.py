@@ -33,7 +33,7 @@ LONGEST_WAIT = 0.5  # seconds
 MOST_MEMORY = 1e9
 MOST_GROWTH = 8e6  # bytes: what malloc keeps of one run or another
 KILLS_LATE = 0.3   # the share of kills that aim at the end of a run, where the layer is written
-LOST = 15          # seconds after which a press is taken for lost
+LOST = 8           # seconds after which a press is taken for lost
 PRESSES_EARLY = 0.25  # the share of cancels that come before OK
 
 
@@ -213,6 +213,12 @@ def press_cancel(session, dialog, stage, key):
     return os.stat(session.file('stage-' + stage)).st_mtime - start
 
 
+def hide_image_window(session):
+    """GIMP's own window, which has menus by the buttons' mnemonics, takes the focus now and then, as there is no window
+    manager."""
+    session.screen.tool('windowunmap', '--sync', wait_until(lambda: session.screen.find('– GIMP$|GNU Image Manipulation')))
+
+
 def start_run(session, title, steps):
     """The dialog, after OK was pressed."""
     dialog = session.dialog(title)
@@ -242,6 +248,8 @@ def check_cancels(options, tap, model, name, count, rng):
     try:
         session.result('start')
         start = read_dump(session, 'start')
+        hide_image_window(session)
+        session.screen.settle(session.dialog(title), 0.2)
         start_run(session, title, steps)
         begin = time.monotonic()
         session.result('whole')
@@ -254,7 +262,6 @@ def check_cancels(options, tap, model, name, count, rng):
                 start_run(session, title, steps)
             time.sleep(rng.random() * (2 if early else whole))
             late = os.path.exists(session.file('stage-run-%d' % i))
-            # GIMP's own window, which has a menu by the button's mnemonic, may take the focus back while the dialog is new.
             wait = press_cancel(session, dialog, 'run-%d' % i, 'Escape' if early else 'alt+c')
             if wait is None:
                 problems.append('press %d (%s): lost, or of no effect for %d s' % (i, 'early' if early else 'running', LOST))
