@@ -362,11 +362,13 @@ gboolean diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *pictu
                             const DiffusionInpaintOptions *inpaint, const DiffusionOptions *options,
                             GCancellable *cancellable, GError **error);
 
-/* The pixels that diffusion_inpaint () may change: the box around the grown hole, and the larger one around all
+/* The pixels that diffusion_inpaint () may change: the box around the grown holes, and the larger one around all
  * surroundings that it looks at; both within the picture.  A caller that hands over only the second's pixels (and its
- * place as options->origin_x, _y) gets what the whole picture would give. */
+ * place as options->origin_x, _y) gets what the whole picture would give.  With a view only the holes that reach into
+ * it count; both boxes have no width if none does. */
 gboolean diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
-                                      DiffusionBox *changed, DiffusionBox *seen, GError **error);
+                                      const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen,
+                                      GError **error);
 
 /* Makes a picture anew, in place (SDEdit: Meng et al. 2022).  strength: how far up the forward process it goes before
  * the way back, 0 (unchanged, bit for bit) ... 1 (nothing of it is left); mask: 1 channel in [0, 1], multiplies the

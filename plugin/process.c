@@ -136,24 +136,46 @@ interpolate (const DiffusionPicture *picture, float u, float v, int channel)
          + fy * ((1 - fx) * below[left * 3] + fx * below[right * 3]);
 }
 
-/* Enlarges what a step sees of a part of the picture, and puts it where something is selected; mask NULL: all is. */
-static void
-place_step (const DiffusionStep *step, const DiffusionPicture *mask, DiffusionPicture *canvas)
+/* What lies in region->rect of a picture of the region's size, reduced as region_get_reduction () says; its caller
+ * frees it.  NULL without memory. */
+static DiffusionPicture *
+cut_inner (const Region *region, const DiffusionPicture *picture)
 {
-  const int   reduction = step->reduction;
-  const float scale = 1.0f / (float) reduction;
-  const int   right = MIN (step->x + step->prediction->width * reduction, canvas->width);
-  const int   bottom = MIN (step->y + step->prediction->height * reduction, canvas->height);
+  const int         by = region_get_reduction (region);
+  const int         left = region->rect.x - region->outer.x, top = region->rect.y - region->outer.y;
+  DiffusionPicture *inner
+      = diffusion_picture_new ((region->rect.width - 1) / by + 1, (region->rect.height - 1) / by + 1, 3, NULL);
 
-  for (int y = MAX (step->y, 0); y < bottom; y++)
-    for (int x = MAX (step->x, 0); x < right; x++)
+  for (int y = 0; inner && y < inner->height; y++)
+    for (int x = 0; x < inner->width; x++)
+      memcpy (inner->data + ((gsize) y * inner->width + x) * 3,
+              picture->data + ((gsize) (top + y * by) * picture->width + left + x * by) * 3, 3 * sizeof (float));
+  return inner;
+}
+
+/* Enlarges what a step sees of a part of the region, and puts it where something is selected.  canvas: as cut_inner ()
+ * makes it. */
+static void
+place_step (const DiffusionStep *step, const Region *region, DiffusionPicture *canvas)
+{
+  const int   by = region_get_reduction (region);
+  const int   left = region->rect.x - region->outer.x, top = region->rect.y - region->outer.y;
+  const float scale = 1.0f / (float) step->reduction;
+  const int   width = step->prediction->width * step->reduction, height = step->prediction->height * step->reduction;
+
+  for (int j = 0; j < canvas->height; j++)
+    for (int i = 0; i < canvas->width; i++)
       {
-        const gsize i = (gsize) y * canvas->width + x;
-        const float u = ((float) (x - step->x) + 0.5f) * scale - 0.5f;
-        const float v = ((float) (y - step->y) + 0.5f) * scale - 0.5f;
+        const int    x = left + i * by, y = top + j * by;
+        const float *mask = region->mask ? region->mask->data + (gsize) y * region->mask->width + x : NULL;
+        float       *pixel = canvas->data + ((gsize) j * canvas->width + i) * 3;
+        const float  u = ((float) (x - step->x) + 0.5f) * scale - 0.5f;
+        const float  v = ((float) (y - step->y) + 0.5f) * scale - 0.5f;
 
-        for (int c = 0; c < 3 && (! mask || mask->data[i] > 0); c++)
-          canvas->data[i * 3 + c] = interpolate (step->prediction, u, v, c);
+        if (x < step->x || y < step->y || x >= step->x + width || y >= step->y + height || (mask && *mask <= 0))
+          continue;
+        for (int c = 0; c < 3; c++)
+          pixel[c] = interpolate (step->prediction, u, v, c);
       }
 }
 
@@ -162,30 +184,31 @@ place_step (const DiffusionStep *step, const DiffusionPicture *mask, DiffusionPi
 static void
 job_on_step (const DiffusionStep *step, gpointer data)
 {
-  Job                    *job = data;
-  const DiffusionPicture *shown = NULL;
-  DiffusionPicture       *copy;
+  Job              *job = data;
+  const Region     *region = job->region;
+  DiffusionPicture *shown = NULL;
 
+  g_debug ("preview: step %d of %d, reduced by %d", step->step, step->steps, step->reduction);
   if ((job->kind == FILTER_INPAINT || diffusion_model_get_checkpoint (job->model)) && step->reduction > 0)
     {
       if (! job->canvas)
-        job->canvas = diffusion_picture_copy (job->region->picture, NULL);
+        job->canvas = cut_inner (region, region->picture);
       if (job->canvas)
-        place_step (step, job->region->mask, job->canvas);
-      shown = job->canvas;
+        {
+          place_step (step, region, job->canvas);
+          shown = diffusion_picture_copy (job->canvas, NULL);
+        }
     }
-  else if (step->steps > 1 && step->prediction->width == job->region->outer.width
-           && step->prediction->height == job->region->outer.height)
+  else if (step->steps > 1 && step->prediction->width == region->outer.width
+           && step->prediction->height == region->outer.height)
     {
-      shown = step->prediction;
+      shown = cut_inner (region, step->prediction);
     }
-  copy = shown ? diffusion_picture_copy (shown, NULL) : NULL;
-  if (! copy)
+  if (! shown)
     return;
-  g_debug ("preview: step %d of %d, reduced by %d", step->step, step->steps, step->reduction);
   g_mutex_lock (&job->mutex);
   diffusion_picture_free (job->step);
-  job->step = copy;
+  job->step = shown;
   g_mutex_unlock (&job->mutex);
 }
 
@@ -388,13 +411,12 @@ process_make_region (const Filter *filter, HostDrawable drawable, const Settings
       inpaint = get_inpaint_options (settings);
       return region_new_hole (drawable, view, &inpaint, whole ? margin : 0, error);
     }
-  region = view ? region_new_view (drawable, view, margin, error)
-                : region_new_selected (drawable, margin, with_weights, error);
+  region
+      = view ? region_new_view (drawable, view, margin) : region_new_selected (drawable, margin, with_weights, error);
   if (region && filter->kind == FILTER_REGENERATE)
     {
       region->final = ! makes_layers (settings);
-      if (! region_add_mask (region, error))
-        return NULL;
+      region_heed_selection (region);
     }
   return g_steal_pointer (&region);
 }

@@ -37,7 +37,7 @@ typedef struct
   DiffusionPicture *original;    /* for blending: the picture before, and when previewed what the engine made of it; */
   DiffusionPicture *engine_made; /* the blend is the region's picture */
   GMutex            mutex;
-  DiffusionPicture *step;   /* the newest step's idea of the picture, of the region's size; guarded by the mutex */
+  DiffusionPicture *step;   /* the newest step's idea of region->rect, reduced; guarded by the mutex */
   DiffusionPicture *canvas; /* where that is put together from parts */
 } Job;
 
@@ -51,7 +51,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (Job, job_free)
 gboolean job_compute (Job *job, GCancellable *cancellable, GError **error);
 gboolean job_blend (Job *job, GError **error);
 
-/* The newest step since the last call, to be freed by the caller; NULL: none. */
+/* The newest step since the last call: region->rect, reduced as region_get_reduction () says.  To be freed by the
+ * caller; NULL: none. */
 DiffusionPicture *job_take_step (Job *job);
 
 /* How the engine is to run: what the settings leave to the model is the model's own. */

@@ -21,6 +21,9 @@ enum
   HOLE_CONTEXT = 512,
   HOLE_GROW = 16,
 
+  /* Pixels of a step that is looked at: more than a window has of the layer, unless the screen is huge. */
+  STEP_PIXELS = 2 * 1000 * 1000,
+
   /* Pixels of a sample: several times what an estimate looks at. */
   SAMPLE = 4 * 1000 * 1000
 };
@@ -34,6 +37,14 @@ static const float UNCHANGED = 1e-6f;
 
 /* Bytes of pixels that GEGL may keep in this process; it would take half of the machine's memory. */
 static const guint64 TILE_CACHE = 64 * 1000 * 1000;
+
+/* Where a hole is looked for, and what its region shall cover besides. */
+struct _RegionHole
+{
+  DiffusionInpaintOptions inpaint;
+  GeglRectangle           layer, canvas, view; /* view: no width without one */
+  int                     margin;
+};
 
 /* Buffers for one strip of rows. */
 typedef struct
@@ -184,34 +195,28 @@ grow_rect (const GeglRectangle *rect, int by)
 }
 
 static Region *
-region_new (HostDrawable drawable, const GeglRectangle *rect, const GeglRectangle *outer, gboolean with_weights,
-            GError **error)
+region_new (HostDrawable drawable)
 {
-  const GeglRectangle layer = get_layer_rect (drawable);
-  g_autoptr (Region) region = g_new0 (Region, 1);
+  Region *region = g_new0 (Region, 1);
 
   region->drawable = drawable;
   region->native = gimp_drawable_get_format (drawable);
   region->seen = get_seen_format (region->native);
-  region->rect = *rect;
   region->apart = 1;
-  gegl_rectangle_intersect (&region->outer, outer, &layer);
-
-  region->picture = diffusion_picture_new (region->outer.width, region->outer.height, 3, error);
-  if (! region->picture)
-    return NULL;
-  if (with_weights)
-    {
-      region->weights = diffusion_picture_new (region->outer.width, region->outer.height, 1, error);
-      if (! region->weights)
-        return NULL;
-    }
-  region->source = gimp_drawable_get_buffer (drawable);
   region->masked = ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable)));
-  if (region->masked && with_weights)
-    region->selection = get_selection_buffer (drawable);
   gimp_drawable_get_offsets (drawable, &region->selection_x, &region->selection_y);
-  return g_steal_pointer (&region);
+  return region;
+}
+
+static Region *
+region_new_around (HostDrawable drawable, const GeglRectangle *rect, int margin)
+{
+  const GeglRectangle layer = get_layer_rect (drawable), outer = grow_rect (rect, margin);
+  Region             *region = region_new (drawable);
+
+  region->rect = *rect;
+  gegl_rectangle_intersect (&region->outer, &outer, &layer);
+  return region;
 }
 
 gboolean
@@ -226,33 +231,30 @@ region_find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error
 }
 
 Region *
-region_new_selected (HostDrawable drawable, int margin, gboolean with_weights, GError **error)
+region_new_selected (HostDrawable drawable, int margin, gboolean weighed, GError **error)
 {
-  GeglRectangle rect, outer;
+  GeglRectangle selected;
   Region       *region;
 
-  if (! region_find_selected (drawable, &rect, error))
+  if (! region_find_selected (drawable, &selected, error))
     return NULL;
-  outer = grow_rect (&rect, margin);
-  region = region_new (drawable, &rect, &outer, with_weights, error);
-  if (region)
-    region->selected = rect;
+  region = region_new_around (drawable, &selected, margin);
+  region->selected = selected;
+  region->weighed = weighed;
   return region;
 }
 
 Region *
 region_new_band (HostDrawable drawable, int y, int height, int margin, GError **error)
 {
-  GeglRectangle selected, rect, outer;
+  GeglRectangle selected, band;
   Region       *region;
 
   if (! region_find_selected (drawable, &selected, error))
     return NULL;
-  rect = (GeglRectangle){ selected.x, selected.y + y, selected.width, height };
-  outer = grow_rect (&rect, margin);
-  region = region_new (drawable, &rect, &outer, FALSE, error);
-  if (region)
-    region->selected = selected;
+  band = (GeglRectangle){ selected.x, selected.y + y, selected.width, height };
+  region = region_new_around (drawable, &band, margin);
+  region->selected = selected;
   return region;
 }
 
@@ -271,51 +273,32 @@ region_new_sample (HostDrawable drawable, int margin, GError **error)
   /* Only whole strips; a selection that is less than one high is no such case. */
   strips = MAX (selected.height / (STRIP * apart), 1);
   thinned = (GeglRectangle){ selected.x, selected.y, selected.width, MIN (strips * STRIP, selected.height) };
-  region = region_new (drawable, &thinned, &thinned, TRUE, error);
-  if (region)
-    region->apart = strips * STRIP <= selected.height ? apart : 1;
+  region = region_new_around (drawable, &thinned, 0);
+  region->weighed = TRUE;
+  region->apart = strips * STRIP <= selected.height ? apart : 1;
   return region;
 }
 
 Region *
-region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin, GError **error)
+region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin)
 {
-  const GeglRectangle outer = grow_rect (view, margin);
+  return region_new_around (drawable, view, margin);
+}
 
-  return region_new (drawable, view, &outer, FALSE, error);
+void
+region_heed_selection (Region *region)
+{
+  region->heeding = region->masked;
 }
 
 /* The selection at the drawable's rectangle; the layer may reach beyond the image, where nothing is selected. */
 static void
-read_selection (GeglBuffer *selection, const GeglRectangle *rect, int x, int y, float *mask)
+read_selection (const Region *region, GeglBuffer *selection, const GeglRectangle *rect, float *mask)
 {
-  const GeglRectangle place = { rect->x + x, rect->y + y, rect->width, rect->height };
+  const GeglRectangle place
+      = { rect->x + region->selection_x, rect->y + region->selection_y, rect->width, rect->height };
 
   gegl_buffer_get (selection, &place, 1.0, babl_format ("Y float"), mask, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-}
-
-/* The selection of a part of the drawable, as a picture. */
-static DiffusionPicture *
-mask_new (HostDrawable drawable, const GeglRectangle *rect, GError **error)
-{
-  DiffusionPicture *mask = diffusion_picture_new (rect->width, rect->height, 1, error);
-  g_autoptr (GeglBuffer) selection = mask ? get_selection_buffer (drawable) : NULL;
-  int x, y;
-
-  if (! mask)
-    return NULL;
-  gimp_drawable_get_offsets (drawable, &x, &y);
-  read_selection (selection, rect, x, y, mask->data);
-  return mask;
-}
-
-gboolean
-region_add_mask (Region *region, GError **error)
-{
-  if (! region->masked)
-    return TRUE;
-  region->mask = mask_new (region->drawable, &region->outer, error);
-  return region->mask != NULL;
 }
 
 static gboolean
@@ -326,30 +309,6 @@ is_empty_mask (const DiffusionPicture *mask)
   for (gsize i = 0; i < n; i++)
     if (mask->data[i] > 0)
       return FALSE;
-  return TRUE;
-}
-
-/* The boxes that the engine wants for the holes in a part of the drawable. */
-static gboolean
-find_hole (HostDrawable drawable, const GeglRectangle *part, const DiffusionInpaintOptions *inpaint,
-           GeglRectangle *changed, GeglRectangle *outer, GError **error)
-{
-  const GeglRectangle canvas = get_canvas_rect (drawable);
-  g_autoptr (DiffusionPicture) mask = mask_new (drawable, part, error);
-  DiffusionBox grown, seen;
-
-  if (! mask)
-    return FALSE;
-  if (is_empty_mask (mask))
-    {
-      *changed = *outer = (GeglRectangle){ 0, 0, 0, 0 };
-      return TRUE;
-    }
-  if (! diffusion_inpaint_get_boxes (mask, inpaint, &grown, &seen, error))
-    return FALSE;
-  *changed = (GeglRectangle){ part->x + grown.x, part->y + grown.y, grown.width, grown.height };
-  *outer = (GeglRectangle){ part->x + seen.x, part->y + seen.y, seen.width, seen.height };
-  gegl_rectangle_intersect (changed, changed, &canvas);
   return TRUE;
 }
 
@@ -369,42 +328,109 @@ Region *
 region_new_hole (HostDrawable drawable, const GeglRectangle *view, const DiffusionInpaintOptions *inpaint, int margin,
                  GError **error)
 {
-  const int           reach = MAX (inpaint->context, HOLE_CONTEXT) + MAX (inpaint->grow, HOLE_GROW);
-  const GeglRectangle layer = get_layer_rect (drawable);
+  const int reach = MAX (inpaint->context, HOLE_CONTEXT) + MAX (inpaint->grow, HOLE_GROW);
   g_autoptr (Region) region = NULL;
-  GeglRectangle selected, part, changed, outer;
+  RegionHole   *hole;
+  GeglRectangle selected, part;
 
   if (! region_check_selection (drawable, TRUE, error) || ! region_find_selected (drawable, &selected, error))
     return NULL;
 
-  part = grow_rect (&selected, reach);
-  gegl_rectangle_intersect (&part, &part, &layer);
-  if (view)
-    {
-      const GeglRectangle near = grow_rect (view, reach);
-
-      gegl_rectangle_intersect (&part, &part, &near);
-    }
-  if (! find_hole (drawable, &part, inpaint, &changed, &outer, error))
-    return NULL;
-  if (margin > 0)
-    {
-      const GeglRectangle around = grow_rect (&changed, margin);
-
-      gegl_rectangle_bounding_box (&outer, &outer, &around);
-      gegl_rectangle_intersect (&outer, &outer, &layer);
-    }
-  if (view)
-    {
-      changed = *view;
-      gegl_rectangle_bounding_box (&outer, &outer, view);
-    }
-  region = region_new (drawable, &changed, &outer, FALSE, error);
-  if (! region || ! region_add_mask (region, error))
-    return NULL;
+  region = region_new (drawable);
   region->selected = selected;
   region->final = TRUE;
+  region->hole = hole = g_new0 (RegionHole, 1);
+  hole->inpaint = *inpaint;
+  hole->layer = get_layer_rect (drawable);
+  hole->canvas = get_canvas_rect (drawable);
+  hole->margin = margin;
+
+  if (view)
+    hole->view = region->rect = *view;
+  part = grow_rect (&selected, reach);
+  gegl_rectangle_intersect (&part, &part, &hole->layer);
+  region->outer = part;
   return g_steal_pointer (&region);
+}
+
+/* The part of a mask that lies in a rectangle; both lie in the same coordinates, and beyond the mask nothing is
+ * selected. */
+static DiffusionPicture *
+cut_mask (const DiffusionPicture *mask, const GeglRectangle *place, const GeglRectangle *rect, GError **error)
+{
+  DiffusionPicture *cut = diffusion_picture_new (rect->width, rect->height, 1, error);
+  GeglRectangle     common;
+
+  if (cut && gegl_rectangle_intersect (&common, place, rect))
+    for (int y = common.y; y < common.y + common.height; y++)
+      memcpy (cut->data + (gsize) (y - rect->y) * rect->width + (common.x - rect->x),
+              mask->data + (gsize) (y - place->y) * place->width + (common.x - place->x),
+              common.width * sizeof (float));
+  return cut;
+}
+
+/* From the mask of where it may be: where the hole is, and its own mask. */
+static gboolean
+find_hole (Region *region, GError **error)
+{
+  g_autoptr (DiffusionPicture) mask = g_steal_pointer (&region->mask);
+  g_autofree RegionHole *hole = g_steal_pointer (&region->hole);
+  const GeglRectangle    part = region->outer;
+  const DiffusionBox     view = { hole->view.x - part.x, hole->view.y - part.y, hole->view.width, hole->view.height };
+  GeglRectangle          changed = { 0, 0, 0, 0 }, outer = { 0, 0, 0, 0 };
+  DiffusionBox           grown = { 0, 0, 0, 0 }, seen;
+
+  if (! is_empty_mask (mask)
+      && ! diffusion_inpaint_get_boxes (mask, &hole->inpaint, view.width > 0 ? &view : NULL, &grown, &seen, error))
+    return FALSE;
+  if (grown.width > 0)
+    {
+      changed = (GeglRectangle){ part.x + grown.x, part.y + grown.y, grown.width, grown.height };
+      outer = (GeglRectangle){ part.x + seen.x, part.y + seen.y, seen.width, seen.height };
+      gegl_rectangle_intersect (&changed, &changed, &hole->canvas);
+    }
+  if (hole->margin > 0)
+    {
+      const GeglRectangle around = grow_rect (&changed, hole->margin);
+
+      gegl_rectangle_bounding_box (&outer, &outer, &around);
+    }
+  if (view.width > 0)
+    {
+      changed = hole->view;
+      gegl_rectangle_bounding_box (&outer, &outer, &changed);
+    }
+  region->rect = changed;
+  gegl_rectangle_intersect (&region->outer, &outer, &hole->layer);
+  region->mask = cut_mask (mask, &part, &region->outer, error);
+  return region->mask != NULL;
+}
+
+gboolean
+region_find (Region *region, gboolean *more, GError **error)
+{
+  const gboolean looking = region->hole != NULL;
+
+  *more = FALSE;
+  if (looking && region->mask && ! find_hole (region, error))
+    return FALSE;
+  if (region->picture)
+    return TRUE;
+
+  const int width = region->outer.width, height = region->outer.height;
+
+  region->rows = 0;
+  if (region->hole || region->heeding)
+    region->mask = diffusion_picture_new (width, height, 1, error);
+  if (region->weighed)
+    region->weights = diffusion_picture_new (width, height, 1, error);
+  if (! region->hole)
+    region->picture = diffusion_picture_new (width, height, 3, error);
+  if ((! region->mask && (looking || region->heeding)) || (! region->weights && region->weighed)
+      || (! region->picture && ! region->hole))
+    return FALSE;
+  *more = TRUE;
+  return TRUE;
 }
 
 /* The buffers talk to GIMP: they must not outlive the reading. */
@@ -424,6 +450,7 @@ region_free (Region *region)
   diffusion_picture_free (region->picture);
   diffusion_picture_free (region->weights);
   diffusion_picture_free (region->mask);
+  g_free (region->hole);
   g_free (region);
 }
 
@@ -437,28 +464,26 @@ is_meaningful (const float *pixel, int components)
   return pixel[components - 1] > 0;
 }
 
-gboolean
-region_read_strip (Region *region, gboolean *done, GError **error)
+/* Pixels, how far each is selected, and which of them tell about the noise; start: where they go. */
+static gboolean
+read_pixels (Region *region, const GeglRectangle *rect, gsize start, GError **error)
 {
-  const int           y = region->outer.y + region->rows * region->apart;
-  const int           left = region->outer.height - region->rows;
-  const GeglRectangle rect
-      = { region->outer.x, y, region->outer.width, region->apart > 1 ? MIN (STRIP, left) : strip_height (y, y + left) };
-  const gsize       n = (gsize) rect.width * rect.height;
+  const gsize       n = (gsize) rect->width * rect->height;
   const int         components = babl_format_get_n_components (region->seen);
-  const gsize       start = (gsize) region->rows * rect.width;
   g_autofree float *seen = g_try_malloc_n (n, sizeof (float) * components);
 
   if (! seen)
     return fail_memory (error);
 
-  gegl_buffer_get (region->source, &rect, 1.0, region->seen, seen, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  gegl_buffer_get (region->source, rect, 1.0, region->seen, seen, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  if (region->heeding)
+    read_selection (region, region->selection, rect, region->mask->data + start);
   if (region->weights)
     {
       float *weights = region->weights->data + start;
 
       if (region->masked)
-        read_selection (region->selection, &rect, region->selection_x, region->selection_y, weights);
+        read_selection (region, region->selection, rect, weights);
       for (gsize i = 0; i < n; i++)
         if (! is_meaningful (seen + i * components, components))
           weights[i] = 0;
@@ -475,6 +500,27 @@ region_read_strip (Region *region, gboolean *done, GError **error)
       for (int c = 0; c < 3; c++)
         out[c] = meaningful ? CLAMP (in[components == 2 ? 0 : c], LOWEST, HIGHEST) : NAN;
     }
+  return TRUE;
+}
+
+gboolean
+region_read_strip (Region *region, gboolean *done, GError **error)
+{
+  const int           y = region->outer.y + region->rows * region->apart;
+  const int           left = region->outer.height - region->rows;
+  const GeglRectangle rect
+      = { region->outer.x, y, region->outer.width, region->apart > 1 ? MIN (STRIP, left) : strip_height (y, y + left) };
+  const gsize start = (gsize) region->rows * rect.width;
+
+  if (! region->source && ! region->hole)
+    region->source = gimp_drawable_get_buffer (region->drawable);
+  if (! region->selection && region->masked && (region->hole || region->heeding || region->weights))
+    region->selection = get_selection_buffer (region->drawable);
+
+  if (region->hole)
+    read_selection (region, region->selection, &rect, region->mask->data + start);
+  else if (! read_pixels (region, &rect, start, error))
+    return FALSE;
 
   region->rows += rect.height;
   *done = region->rows == region->outer.height;
@@ -486,13 +532,18 @@ region_read_strip (Region *region, gboolean *done, GError **error)
 gboolean
 region_read (Region *region, RegionTick tick, gpointer data, GError **error)
 {
-  gboolean done = region->rows == region->outer.height;
+  gboolean more;
 
-  while (! done)
-    if (! region_read_strip (region, &done, error)
-        || (tick && ! tick ((double) region->rows / region->outer.height, data, error)))
-      return FALSE;
-  return TRUE;
+  while (region_find (region, &more, error))
+    {
+      if (! more)
+        return TRUE;
+      for (gboolean done = FALSE; ! done;)
+        if (! region_read_strip (region, &done, error)
+            || (tick && ! tick (region->picture ? (double) region->rows / region->outer.height : 0, data, error)))
+          return FALSE;
+    }
+  return FALSE;
 }
 
 gboolean
@@ -552,6 +603,12 @@ region_warm_up (HostDrawable drawable, const Babl *shown)
   return g_thread_new ("conversions", find_conversions, g_memdup2 (ways, sizeof ways));
 }
 
+int
+region_get_reduction (const Region *region)
+{
+  return MAX ((int) ceil (sqrt ((double) region->rect.width * region->rect.height / STEP_PIXELS)), 1);
+}
+
 /* What the engine changed in one pixel, added to what is in seen (and clamped there); FALSE if it is nothing. */
 static gboolean
 apply_change (float *seen, const float *result, int components)
@@ -573,17 +630,20 @@ apply_change (float *seen, const float *result, int components)
   return changed;
 }
 
-/* strip->native holds rows of the drawable, strip->fresh gets the new ones; rect lies in region->rect.  With a mask,
- * the change is scaled by it. */
+/* strip->native holds rows of the drawable, strip->fresh gets the new ones; rect lies in region->rect.  picture: of
+ * region->outer, or a step of region->rect.  With a mask, the change is scaled by it. */
 static void
 convert_rows (const Region *region, const DiffusionPicture *picture, Strip *strip, const GeglRectangle *rect,
               const float *mask)
 {
-  const Babl *exact = get_exact_format (region->native);
-  const gsize n = (gsize) rect->width * rect->height;
-  const int   components = babl_format_get_n_components (region->seen);
-  const int   bytes = babl_format_get_bytes_per_pixel (region->native);
-  const int   alpha_bytes
+  const Babl          *exact = get_exact_format (region->native);
+  const gsize          n = (gsize) rect->width * rect->height;
+  const gboolean       all = picture->width == region->outer.width && picture->height == region->outer.height;
+  const GeglRectangle *place = all ? &region->outer : &region->rect;
+  const int            by = all ? 1 : region_get_reduction (region);
+  const int            components = babl_format_get_n_components (region->seen);
+  const int            bytes = babl_format_get_bytes_per_pixel (region->native);
+  const int            alpha_bytes
       = babl_format_has_alpha (region->native) ? bytes / babl_format_get_n_components (region->native) : 0;
 
   babl_process (babl_fish (region->native, region->seen), strip->native, strip->seen, n);
@@ -597,9 +657,9 @@ convert_rows (const Region *region, const DiffusionPicture *picture, Strip *stri
 
   for (gsize i = 0; i < n; i++)
     {
-      const int    x = rect->x - region->outer.x + (int) (i % rect->width);
-      const int    y = rect->y - region->outer.y + (int) (i / rect->width);
-      const float *result = picture->data + ((gsize) y * region->outer.width + x) * 3;
+      const int    x = rect->x - place->x + (int) (i % rect->width);
+      const int    y = rect->y - place->y + (int) (i / rect->width);
+      const float *result = picture->data + ((gsize) (y / by) * picture->width + x / by) * 3;
 
       /* The selection's place is taken from here on by "does this pixel change". */
       strip->mask[i] = (mask ? mask[i] : 1) * apply_change (strip->seen + i * components, result, components);
@@ -645,7 +705,7 @@ write_rows (const Region *region, const DiffusionPicture *picture, const GeglRec
 
       gegl_buffer_get (source, &rect, 1.0, region->native, strip.native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
       if (selection)
-        read_selection (selection, &rect, region->selection_x, region->selection_y, strip.mask);
+        read_selection (region, selection, &rect, strip.mask);
       convert_rows (region, picture, &strip, &rect, selection ? strip.mask : NULL);
       gegl_buffer_set (target, &rect, 0, region->native, strip.fresh, GEGL_AUTO_ROWSTRIDE);
       if (tick && ! tick ((double) (y + height - part->y) / part->height, data, error))

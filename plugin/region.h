@@ -13,6 +13,8 @@
 
 G_BEGIN_DECLS
 
+typedef struct _RegionHole RegionHole;
+
 typedef struct
 {
   HostDrawable  drawable;
@@ -25,13 +27,14 @@ typedef struct
   gboolean      final;       /* the filter has heeded the selection: what it made is not mixed in by it once more */
   DiffusionPicture *picture; /* of outer; NaN where a pixel means nothing */
   DiffusionPicture *weights; /* of outer: which pixels tell about the noise; NULL if nobody asked */
-  DiffusionPicture
-             *mask;   /* of outer: the selection, for filters that heed it; NULL: all is selected, or nobody asked */
-  int         rows;   /* read so far */
-  int         apart;  /* of this many strips one is read, and the picture has only these; 1: all */
-  GeglBuffer *source; /* while reading */
-  GeglBuffer *selection;
-  int         selection_x, selection_y; /* the drawable's place in the image */
+  DiffusionPicture *mask;    /* of outer: the selection; NULL: all is selected, or nobody asked */
+  gboolean          weighed, heeding; /* weights, or a mask, are asked for */
+  RegionHole       *hole;   /* yet to be found: until then outer is where its mask is read, and there is no picture */
+  int               rows;   /* read so far */
+  int               apart;  /* of this many strips one is read, and the picture has only these; 1: all */
+  GeglBuffer       *source; /* while reading */
+  GeglBuffer       *selection;
+  int               selection_x, selection_y; /* the drawable's place in the image */
 } Region;
 
 enum
@@ -53,29 +56,35 @@ gboolean region_check (HostDrawable drawable, GError **error);
 /* FALSE, with a sentence, if the selection lies beside the drawable, or is empty although one is needed. */
 gboolean region_check_selection (HostDrawable drawable, gboolean needed, GError **error);
 
-/* The rectangle of the selection in the drawable, with margin pixels of context. */
-Region *region_new_selected (HostDrawable drawable, int margin, gboolean with_weights, GError **error);
+/* None of these takes memory for pixels, or reads any: that is what region_read () does, or region_find () and
+ * region_read_strip () do in turn. */
+
+/* The rectangle of the selection in the drawable, with margin pixels of context; weighed: with weights. */
+Region *region_new_selected (HostDrawable drawable, int margin, gboolean weighed, GError **error);
 /* Any rectangle. */
-Region *region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin, GError **error);
+Region *region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin);
 /* For an estimate: the selection's rectangle with weights, thinned out to strips of rows if it is large.  It cannot be
  * written. */
 Region *region_new_sample (HostDrawable drawable, int margin, GError **error);
 /* Rows of the selection's rectangle, y counted from its first. */
 Region *region_new_band (HostDrawable drawable, int y, int height, int margin, GError **error);
 /* What filling the selection may change, with what it is filled from around it, and at least so much as the margin
- * says; with a view, as far as that needs it, which may be nothing.  The region has a mask.  Fails if nothing is
- * selected. */
+ * says; with a view, what holes in it need, which may be nothing.  The region has a mask; where it lies is known when
+ * that was read.  Fails if nothing is selected. */
 Region *region_new_hole (HostDrawable drawable, const GeglRectangle *view, const DiffusionInpaintOptions *inpaint,
                          int margin, GError **error);
 void    region_free (Region *region);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Region, region_free)
 
-/* Gives the region its mask, if there is a selection. */
-gboolean region_add_mask (Region *region, GError **error);
+/* The region shall have a mask, if there is a selection. */
+void region_heed_selection (Region *region);
 
+/* On any thread, before anything is read and again when all has been: makes room for what is to be read next, of which
+ * the mask of a hole comes first.  *more is FALSE if nothing is. */
+gboolean region_find (Region *region, gboolean *more, GError **error);
 /* Reads the next strip of rows; *done tells whether it was the last. */
 gboolean region_read_strip (Region *region, gboolean *done, GError **error);
-/* Reads all that is left. */
+/* Finds and reads all. */
 gboolean region_read (Region *region, RegionTick tick, gpointer data, GError **error);
 
 /* After reading, on any thread: gives meaningless pixels a continuation of their surroundings.  *any is FALSE if there
@@ -105,7 +114,10 @@ gboolean region_write_buffer (Region *region, GeglBuffer *buffer, RegionTick tic
  * among them: babl measures them when it is first asked, which takes longer than a dialog may stand still.  To be
  * joined. */
 GThread *region_warm_up (HostDrawable drawable, const Babl *shown);
-/* Converts a part of rect to the format, as it will look when this picture, of outer's size, has been written. */
+/* By how much the steps of a filter are reduced in width and height, as they are only to be looked at. */
+int region_get_reduction (const Region *region);
+/* Converts a part of rect to the format, as it will look when this picture has been written: one of outer, or a step of
+ * rect. */
 gboolean region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *format,
                         guchar *pixels, GError **error);
 /* The same of the drawable as it is. */

@@ -29,7 +29,8 @@ typedef struct
 
   Region        *region; /* whose noise is being estimated */
   guint          reader; /* idle source */
-  gboolean       preparing;
+  gboolean       unread; /* there is more of it to be read */
+  gboolean       preparing, stopping;
   gboolean       prepared; /* the rest is known */
   gboolean       estimated;
   DiffusionNoise noise;
@@ -157,14 +158,20 @@ show_cost (Session *session)
 
 /* ---- before the first preview ----------------------------------------------------------------------------- */
 
+static gboolean prepare_read (gpointer data);
+
+/* All that is selected is read, strip by strip, between this and its second call. */
 static void
 prepare_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
   Session *session = data;
   GError  *error = NULL;
+  gboolean success = region_find (session->region, &session->unread, &error);
 
-  if (process_estimate (session->region, &session->noise, &error)
-      && pace_measure (&session->pace, session->model, cancellable, &error))
+  if (success && ! session->unread)
+    success = process_estimate (session->region, &session->noise, &error)
+              && pace_measure (&session->pace, session->model, cancellable, &error);
+  if (success)
     g_task_return_boolean (task, TRUE);
   else
     g_task_return_error (task, error);
@@ -187,10 +194,33 @@ prepare_finish (Session *session, GError *error)
 static void
 prepare_done (GObject *source, GAsyncResult *result, gpointer data)
 {
+  Session *session = data;
   g_autoptr (GError) error = NULL;
 
   g_task_propagate_boolean (G_TASK (result), &error);
-  prepare_finish (data, error);
+  if (error || ! session->unread)
+    {
+      prepare_finish (session, error);
+    }
+  else if (session->stopping)
+    {
+      g_clear_pointer (&session->region, region_free);
+      session->preparing = FALSE;
+    }
+  else
+    {
+      session->reader = g_idle_add (prepare_read, session);
+    }
+}
+
+static void
+prepare_think (Session *session)
+{
+  GTask *task = g_task_new (NULL, session->cancellable, prepare_done, session);
+
+  g_task_set_task_data (task, session, NULL);
+  g_task_run_in_thread (task, prepare_work);
+  g_object_unref (task);
 }
 
 static gboolean
@@ -210,11 +240,7 @@ prepare_read (gpointer data)
     }
   else
     {
-      GTask *task = g_task_new (NULL, session->cancellable, prepare_done, session);
-
-      g_task_set_task_data (task, session, NULL);
-      g_task_run_in_thread (task, prepare_work);
-      g_object_unref (task);
+      prepare_think (session);
     }
   return G_SOURCE_REMOVE;
 }
@@ -231,7 +257,7 @@ prepare_start (Session *session, GError **error)
   if (! session->region)
     return FALSE;
   session->preparing = TRUE;
-  session->reader = g_idle_add (prepare_read, session);
+  prepare_think (session);
   ui_dialog_set_status (session->dialog, C_ ("status", "Estimating the noise..."));
   return TRUE;
 }
@@ -240,6 +266,7 @@ prepare_start (Session *session, GError **error)
 static void
 prepare_stop (Session *session)
 {
+  session->stopping = TRUE;
   if (session->reader)
     {
       g_source_remove (session->reader);
@@ -387,6 +414,12 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
   crop->job = job_new (session->filter, session->config, region, session->model, &session->noise);
   crop->job->previewed = TRUE;
   return crop;
+}
+
+static gboolean
+preview_find (gpointer data, gboolean *more, GError **error)
+{
+  return region_find (((Crop *) data)->job->region, more, error);
 }
 
 static gboolean
@@ -549,8 +582,8 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
 }
 
 static const UiPreviewFilter preview_filter
-    = { preview_begin,  preview_read, preview_compute, preview_adjust, preview_blend,
-        preview_covers, preview_look, preview_render,  preview_free,   preview_notify };
+    = { preview_begin,  preview_find, preview_read,   preview_compute, preview_adjust, preview_blend,
+        preview_covers, preview_look, preview_render, preview_free,    preview_notify };
 
 static void
 config_changed (GObject *config, GParamSpec *pspec, Session *session)

@@ -27,6 +27,7 @@ typedef enum
 {
   IDLE,
   READING,
+  FINDING,
   COMPUTING,
   BLENDING
 } Phase;
@@ -53,6 +54,7 @@ struct _UiPreview
   GCancellable *cancellable;       /* of the computing */
   guint         looks, painted_at; /* how often the work was looked at, and when a step was last painted; 0: never */
   gint64        start, cancelled;
+  gboolean      more;   /* has to be read */
   gboolean      stale;  /* long work is wanted */
   gboolean      mixed;  /* short work is wanted */
   gboolean      failed; /* and is not tried again by itself */
@@ -65,6 +67,7 @@ struct _UiPreview
 };
 
 static void proceed (UiPreview *preview);
+static void go_on_reading (UiPreview *preview);
 
 static void
 remove_source (guint *source)
@@ -212,8 +215,12 @@ work_run (GTask *task, gpointer source, gpointer data, GCancellable *cancellable
   UiPreview *preview = data;
   GError    *error = NULL;
 
-  if ((preview->phase == BLENDING || preview->filter->compute (preview->crop, cancellable, &error))
-      && preview->filter->blend (preview->phase == BLENDING ? preview->shown : preview->crop, &error))
+  if (preview->phase == FINDING)
+    preview->filter->find (preview->crop, &preview->more, &error);
+  else if (preview->phase == BLENDING || preview->filter->compute (preview->crop, cancellable, &error))
+    preview->filter->blend (preview->phase == BLENDING ? preview->shown : preview->crop, &error);
+
+  if (! error)
     g_task_return_boolean (task, TRUE);
   else
     g_task_return_error (task, error);
@@ -256,7 +263,12 @@ work_done (GObject *source, GAsyncResult *result, gpointer data)
 
   g_task_propagate_boolean (G_TASK (result), &error);
   preview->phase = IDLE;
-  if (phase == COMPUTING)
+  if (phase == FINDING && ! error && ! g_cancellable_is_cancelled (preview->cancellable))
+    {
+      go_on_reading (preview);
+      return;
+    }
+  if (phase == FINDING || phase == COMPUTING)
     {
       finish_compute (preview, error);
     }
@@ -324,6 +336,7 @@ read_some (gpointer data)
     {
       preview->phase = IDLE;
       preview->failed = TRUE;
+      g_clear_object (&preview->cancellable);
       free_crop (preview, &preview->crop);
       preview->filter->notify (NULL, 0, error, preview->data);
       ui_view_set_progress (preview->view, -1);
@@ -331,12 +344,26 @@ read_some (gpointer data)
     }
   else
     {
-      preview->cancellable = g_cancellable_new ();
+      start_thread (preview, FINDING, preview->crop);
+    }
+  return G_SOURCE_REMOVE;
+}
+
+/* When it has been found what else is to be read. */
+static void
+go_on_reading (UiPreview *preview)
+{
+  if (preview->more)
+    {
+      preview->phase = READING;
+      preview->reader = g_idle_add (read_some, preview);
+    }
+  else
+    {
       preview->looks = preview->painted_at = 0;
       preview->looker = g_timeout_add (LOOK_MS, look, preview);
       start_thread (preview, COMPUTING, preview->crop);
     }
-  return G_SOURCE_REMOVE;
 }
 
 static void
@@ -354,11 +381,11 @@ start_compute (UiPreview *preview, const GdkRectangle *visible)
   if (! preview->crop)
     return;
   preview->stale = FALSE;
-  preview->phase = READING;
   preview->start = g_get_monotonic_time ();
   preview->filter->notify (preview->crop, -1, NULL, preview->data);
   ui_view_set_progress (preview->view, 0);
-  preview->reader = g_idle_add (read_some, preview);
+  preview->cancellable = g_cancellable_new ();
+  start_thread (preview, FINDING, preview->crop);
 }
 
 static gboolean
@@ -413,10 +440,12 @@ cancel (UiPreview *preview)
   if (preview->phase == READING)
     {
       remove_source (&preview->reader);
+      g_clear_object (&preview->cancellable);
       free_crop (preview, &preview->crop);
       preview->phase = IDLE;
     }
-  else if (preview->phase == COMPUTING && ! g_cancellable_is_cancelled (preview->cancellable))
+  else if ((preview->phase == FINDING || preview->phase == COMPUTING)
+           && ! g_cancellable_is_cancelled (preview->cancellable))
     {
       preview->cancelled = g_get_monotonic_time ();
       g_cancellable_cancel (preview->cancellable);

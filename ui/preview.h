@@ -17,7 +17,10 @@ typedef struct
 {
   /* Main thread: a crop for what is seen.  NULL without an error: not ready yet. */
   gpointer (*begin) (const GdkRectangle *visible, gpointer data, GError **error);
-  /* Main thread, for some milliseconds: reads more of it. */
+  /* Any thread, before anything is read and again when all has been: makes room for what is to be read next.  *more
+   * is FALSE if nothing is. */
+  gboolean (*find) (gpointer crop, gboolean *more, GError **error);
+  /* Main thread, for some milliseconds: reads some of it; *done: it was the last. */
   gboolean (*read) (gpointer crop, gboolean *done, GError **error);
   /* Any thread: the long work. */
   gboolean (*compute) (gpointer crop, GCancellable *cancellable, GError **error);

@@ -154,20 +154,29 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
   return success;
 }
 
+static gboolean
+boxes_touch (const DiffusionBox *a, const DiffusionBox *b)
+{
+  return a->x < b->x + b->width && b->x < a->x + a->width && a->y < b->y + b->height && b->y < a->y + a->height;
+}
+
 gboolean
 diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
-                             DiffusionBox *changed, DiffusionBox *seen, GError **error)
+                             const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen, GError **error)
 {
   Regions  regions = { .count = 0 };
   gboolean success = check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error);
 
+  *changed = *seen = (DiffusionBox){ 0, 0, 0, 0 };
   for (int i = 0; success && i < regions.count; i++)
     {
       const Region *region = &regions.regions[i];
       DiffusionBox  grown = region_grow_box (region->box, region->grow, mask);
 
-      *changed = i ? region_join_boxes (*changed, grown) : grown;
-      *seen = i ? region_join_boxes (*seen, region->crop) : region->crop;
+      if (view && ! boxes_touch (view, &grown))
+        continue;
+      *seen = changed->width ? region_join_boxes (*seen, region->crop) : region->crop;
+      *changed = changed->width ? region_join_boxes (*changed, grown) : grown;
     }
   regions_clear (&regions);
   return success;

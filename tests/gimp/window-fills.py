@@ -16,6 +16,9 @@ from window import CHANGED, HEIGHT, WIDTH, wait_until
 
 SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 130 90 150 130)'
 SCRATCH = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 60 150 240 4)'
+LARGE = 8  # times the width and height of the usual layer
+LARGE_SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 200 150 2900 2200)'
+FAR_SELECTION = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 20 20 30 30)'
 CALLS = {'inpaint': '(inpaint RUN-INTERACTIVE image layer 12 0 0 0 -1 -1 -1 1 0 "")',
          'regenerate': '(regenerate RUN-INTERACTIVE image layer 0.4 0.5 12 0 0 0 "")'}
 TITLES = {'inpaint': 'Inpaint Selection with Diffusion', 'regenerate': 'Regenerate with Diffusion'}
@@ -159,8 +162,9 @@ class Driver:
 
 def check_pace(session, name):
     """By what the plug-in logged: a change stops the preview within 0.2 s, and the interface never computes for longer than 50 ms."""
-    stops = sorted(int(ms) for ms in re.findall(r'preview: stopped (\d+) ms', session.gimp.output))
-    worked = [int(ms) for ms in re.findall(r'preview: held up for \d+ ms, of which (\d+) ms', session.gimp.output)]
+    output = session.read('output.txt').decode(errors='replace')
+    stops = sorted(int(ms) for ms in re.findall(r'preview: stopped (\d+) ms', output))
+    worked = [int(ms) for ms in re.findall(r'preview: held up for \d+ ms, of which (\d+) ms', output)]
     print('# %s: the preview stopped within %s ms; the interface computed up to %s ms at a stretch' % (name, stops, max(worked, default=0)))
     session.tap.check(name + ': a change stops the preview within 0.2 s', None if stops and stops[len(stops) // 2] < 200 else 'it took %s ms' % stops)
     session.tap.check(name + ': the preview never keeps the interface longer than 50 ms', None if max(worked, default=0) <= 50
@@ -188,12 +192,12 @@ def run(options, tap, model, name):
         if driver.open():
             session.screen.settle(driver.window)
             driver.check_new_layer()
+        check_pace(session, name)
     except OSError as error:
         session.screenshot('failed-' + name)
         tap.check(name + ': the session comes to its end', error)
     finally:
         session.end()
-    check_pace(session, name)
 
 
 def run_thin(options, tap, model):
@@ -213,6 +217,43 @@ def run_thin(options, tap, model):
         text = session.read('output.txt').split(b'preview: computed')[0]
         steps, painted = text.count(b'preview: step '), text.count(b'preview: painted a step')
         driver.say('a scratch is seen while it is computed, smooth first', None if steps >= 9 and painted else '%d steps, of which %d were painted' % (steps, painted))
+    finally:
+        session.end()
+
+
+def run_large(options, tap, model):
+    """A selection of millions of pixels, in which the holes are found; and a view that has nothing of a small one."""
+    session = window.Session(options, tap, model)
+    session.language = 'English, a large layer'
+    driver = Driver(session, 'inpaint')
+    try:
+        session.add_image('large', 'RGB', 'u8', window.noisy('RGB', 'u8', LARGE), LARGE_SELECTION, LARGE)
+        session.add('(stage "large" (lambda () %s))' % CALLS['inpaint'])
+        session.add(FAR_SELECTION)
+        session.add('(stage "far" (lambda () %s))' % CALLS['inpaint'])
+        session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
+        steps = lambda: count(session, rb'preview: step|preview: computed')
+        if driver.open():
+            seen_first = wait_until(steps)
+            before = steps()
+            session.screen.keys(driver.window, 'alt+f')
+            driver.say('a selection of millions of pixels is previewed, Fit too', None if seen_first and wait_until(lambda: steps() > before)
+                       else 'nothing was computed')
+            session.screen.keys(driver.window, 'Escape')
+            session.result('large')
+        check_pace(session, 'inpaint, a large selection')
+        if driver.open():
+            wait_until(lambda: window.results(session))
+            session.screen.settle(driver.window)
+            before = count(session, rb'preview: computed')
+            for _ in range(4):
+                session.screen.drag(driver.window, 420, 400, 40, 60)
+                session.screen.settle(driver.window)
+            driver.say('far from the selection the layer is seen as it is', None if wait_until(lambda: count(session, rb'preview: computed') > before)
+                       else 'no preview')
+            session.screenshot('inpaint-far', driver.window)
+            session.screen.keys(driver.window, 'Escape')
+            session.result('far')
     finally:
         session.end()
 
@@ -246,6 +287,7 @@ def main():
         for name in CALLS:
             run(options, tap, small, name)
         run_thin(options, tap, small)
+        run_large(options, tap, small)
     with gimptest.test_model(options) as model:
         for name in CALLS:
             if os.path.getsize(model) > 1e6:
