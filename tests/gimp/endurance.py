@@ -4,6 +4,7 @@
 """What a plug-in has to stand in a real GIMP, by parts:
 
     kills    the plug-in is killed at random moments of a run: the image is unchanged, GIMP lives, the next run works
+    orphans  GIMP itself is killed at random moments of a run: the plug-in ends by itself, and not by a crash
     cancels  the dialog's Cancel is pressed at random moments, from its opening to the end of the run: how long until the procedure has returned
     runs     many runs in one GIMP: it does not grow
     trace    the system calls of a run, in a dialog and without: no network, nothing written but where GIMP and the plug-in keep their files
@@ -33,6 +34,7 @@ LONGEST_WAIT = 0.5  # seconds
 MOST_MEMORY = 1e9
 MOST_GROWTH = 8e6  # bytes: what malloc keeps of one run or another
 KILLS_LATE = 0.3   # the share of kills that aim at the end of a run, where the layer is written
+LONGEST_ORPHAN = 5  # seconds
 LOST = 8           # seconds after which a press is taken for lost
 PRESSES_EARLY = 0.25  # the share of cancels that come before OK
 
@@ -105,6 +107,22 @@ def read_dump(live, name):
         both.append(live.read(file))
         os.remove(live.file(file))
     return tuple(both)
+
+
+def put_between(live):
+    """Makes room for a script in the plug-in's place; where the plug-in itself is then."""
+    folder = os.path.join(live.gimp.plugins, 'gimp-diffusion')
+    real = os.path.join(folder, 'real')
+    os.mkdir(real)  # GIMP looks for programs only at the first level
+    os.rename(os.path.join(folder, 'gimp-diffusion'), os.path.join(real, 'gimp-diffusion'))
+    return os.path.join(real, 'gimp-diffusion')
+
+
+def put_script(live, text):
+    program = os.path.join(live.gimp.plugins, 'gimp-diffusion', 'gimp-diffusion')
+    with open(program, 'w') as f:
+        f.write('#!/bin/sh\n' + text + '\n')
+    os.chmod(program, 0o755)
 
 
 # ---- kills ----------------------------------------------------------------------------------------------------------
@@ -191,6 +209,45 @@ def check_kills(options, tap, model, count, rng):
     print('# %d kills in runs of %s s; %d came after the end' % (count, ', '.join('%.2f' % value for value in seconds.values()), late))
     tap.check('%d kills: the image is unchanged or done, and the next run works' % count, '\n'.join(problems))
     tap.check('GIMP lives after %d kills' % count, None if alive else 'it does not')
+
+
+# ---- a GIMP that is gone ---------------------------------------------------------------------------------------------
+
+def note_ends(live):
+    """Puts a script between GIMP and the plug-in that keeps how its processes end."""
+    real = put_between(live)
+    put_script(live, '%s "$@"\necho $? >>%s' % (shlex.quote(real), shlex.quote(live.file('ends'))))
+
+
+def check_orphans(options, tap, model, count, rng):
+    problems = []
+    for i in range(count):
+        name = sorted(CALLS)[i % len(CALLS)]
+        live = Live(options, tap, model)
+        note_ends(live)
+        define_image(live, *KILL_SIZE, 'RGB', SELECTION % (400, 300, 400, 300))
+        live.add('(stage "start" (lambda () #t))')
+        live.add('(stage "run" (lambda () %s))' % (CALLS[name] % ('RUN-NONINTERACTIVE', 'layer')))
+        live.start()
+        try:
+            live.result('start')
+            before = live.read('ends').count(b'\n')
+            pid = wait_until(lambda: find_plugin(live.gimp), pause=0.002)
+            time.sleep(rng.random() * 0.5)
+            live.process.kill()
+            live.process.wait()
+            ended = wait_until(lambda: live.read('ends').count(b'\n') > before, LONGEST_ORPHAN)
+            status = live.read('ends').split()[-1].decode() if ended else None
+            # Before it has reached GIMP's memory, libgimp itself gives up by an abort.
+            if b'LibGimp-ERROR' in live.read('output.txt'):
+                continue
+            if not pid or not status or int(status) >= 128:
+                problems.append('%s: %s' % (name, 'no process' if not pid else 'it goes on for %d s' % LONGEST_ORPHAN if not status else
+                                            'it ended by signal %d' % (int(status) - 128)))
+        finally:
+            live.stop()
+            live.gimp.remove()
+    tap.check('the plug-in ends by itself when GIMP is killed, %d times' % count, '\n'.join(problems))
 
 
 # ---- cancels --------------------------------------------------------------------------------------------------------
@@ -332,16 +389,9 @@ TRACED = 'trace=open,openat,openat2,creat,socket,connect,bind,listen,sendto,mkdi
 
 def wrap_plugin(live):
     """Puts strace between GIMP and the plug-in: each of its processes leaves a file."""
-    folder = os.path.join(live.gimp.plugins, 'gimp-diffusion')
-    program = os.path.join(folder, 'gimp-diffusion')
     os.mkdir(live.file('traces'))
-    real = os.path.join(folder, 'real')
-    os.mkdir(real)  # GIMP looks for programs only at the first level
-    os.rename(program, os.path.join(real, 'gimp-diffusion'))
-    with open(program, 'w') as f:
-        f.write('#!/bin/sh\nexec strace -f -qq -y -e %s -e signal=none -o %s/trace.$$ %s "$@"\n' % (
-            TRACED, shlex.quote(live.file('traces')), shlex.quote(os.path.join(real, 'gimp-diffusion'))))
-    os.chmod(program, 0o755)
+    real = put_between(live)
+    put_script(live, 'exec strace -f -qq -y -e %s -e signal=none -o %s/trace.$$ %s "$@"' % (TRACED, shlex.quote(live.file('traces')), shlex.quote(real)))
 
 
 def read_calls(live):
@@ -459,22 +509,24 @@ def check_large(options, tap, model, width=10000, height=10000):
 
 def main():
     options = gimptest.parse_arguments(
-        __doc__, ('--parts', {'help': 'kills, cancels, runs, trace, large; by commas, or all'}),
+        __doc__, ('--parts', {'help': 'kills, orphans, cancels, runs, trace, large; by commas, or all'}),
         ('--count', {'type': int, 'help': 'kills, cancels of each filter, or runs'}), ('--seed', {'type': int, 'default': 1}),
         ('--filters', {'default': ','.join(CANCELS), 'help': 'of the cancels'}))
     gimptest.skip_without_numpy()
     tap = gimptest.Tap()
     rng = random.Random(options.seed)
-    parts = 'kills,cancels,runs,trace,large' if options.parts == 'all' else options.parts
+    parts = 'kills,orphans,cancels,runs,trace,large' if options.parts == 'all' else options.parts
     short = not parts
-    counts = {'kills': 3, 'cancels': 2, 'runs': 12} if short else {'kills': 50, 'cancels': 100, 'runs': 200}
+    counts = {'kills': 3, 'orphans': 3, 'cancels': 2, 'runs': 12} if short else {'kills': 50, 'orphans': 30, 'cancels': 100, 'runs': 200}
     if options.count:
         counts = dict.fromkeys(counts, options.count)
-    parts = (parts or 'kills,runs,trace').split(',')
+    parts = (parts or 'kills,orphans,runs,trace').split(',')
     with_windows = shutil.which('Xvfb') and shutil.which('xdotool')
     with gimptest.test_model(options) as model, gimptest.small_model(options) as small:
         if 'kills' in parts:
             check_kills(options, tap, small, counts['kills'], rng)
+        if 'orphans' in parts:
+            check_orphans(options, tap, model, counts['orphans'], rng)
         if 'runs' in parts:
             check_runs(options, tap, small, counts['runs'])
         if 'trace' in parts:
