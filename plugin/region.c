@@ -409,10 +409,8 @@ find_hole (Region *region, GError **error)
 gboolean
 region_find (Region *region, gboolean *more, GError **error)
 {
-  const gboolean looking = region->hole != NULL;
-
   *more = FALSE;
-  if (looking && region->mask && ! find_hole (region, error))
+  if (region->hole && region->mask && ! find_hole (region, error))
     return FALSE;
   if (region->picture)
     return TRUE;
@@ -421,14 +419,23 @@ region_find (Region *region, gboolean *more, GError **error)
 
   region->rows = 0;
   if (region->hole || region->heeding)
-    region->mask = diffusion_picture_new (width, height, 1, error);
+    {
+      region->mask = diffusion_picture_new (width, height, 1, error);
+      if (! region->mask)
+        return FALSE;
+    }
   if (region->weighed)
-    region->weights = diffusion_picture_new (width, height, 1, error);
+    {
+      region->weights = diffusion_picture_new (width, height, 1, error);
+      if (! region->weights)
+        return FALSE;
+    }
   if (! region->hole)
-    region->picture = diffusion_picture_new (width, height, 3, error);
-  if ((! region->mask && (looking || region->heeding)) || (! region->weights && region->weighed)
-      || (! region->picture && ! region->hole))
-    return FALSE;
+    {
+      region->picture = diffusion_picture_new (width, height, 3, error);
+      if (! region->picture)
+        return FALSE;
+    }
   *more = TRUE;
   return TRUE;
 }
