@@ -235,8 +235,10 @@ class Matrix(Suite):
     def judge(self, status, text, case, names):
         try:
             case.before = self.read(names['in'])
-            if self.read(names['start']) != case.mask_data:
-                return 'the selection is another one afterwards'
+            start = self.read(names['start'])
+            if start != case.mask_data:
+                return 'the selection is another one afterwards, by %d of %d bytes, %d before (%s: %s)' % (
+                    sum(a != b for a, b in zip(start, case.mask_data)), len(case.mask_data), len(start), status, text)
             if status == 'OK' and case.other is not None and self.read(names['other-out']) != case.other:
                 return 'another drawable was changed'
             self.outcomes['refused' if status == 'ERROR' else 'changed' if case.before != case.after else 'done, nothing changed in place'] += 1
