@@ -28,8 +28,8 @@ typedef enum
   UI_SUITS_CHECKPOINT /* Stable Diffusion checkpoints */
 } UiSuits;
 
-/* One name and its label (context "choice"); a list of choices ends with a NULL name.  One that is named "auto" is shown
- * first, wherever it stands. */
+/* One name and its label (context "choice"); a list of choices ends with a NULL name.  One that is named "auto" is
+ * shown first, wherever it stands. */
 typedef struct
 {
   const char *name;

@@ -64,8 +64,8 @@ void transition_row (const Transition *transition, int x0, int y, int width, con
 void transition_values (const Transition *transition, int channels, int x0, int y, int width, const float *level,
                         const float *clean, const float *clean_before, float *x);
 
-/* Where the levels of a picture come from, a part of a row at a time: computed, or a map in memory.  Several threads call
- * at once. */
+/* Where the levels of a picture come from, a part of a row at a time: computed, or a map in memory.  Several threads
+ * call at once. */
 typedef void (*LevelRow) (int x, int y, int width, float *level, gpointer user_data);
 
 #define LEVEL_REACH 4
