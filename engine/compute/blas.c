@@ -327,6 +327,8 @@ blas_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const void
   gsize pixels = (gsize) piece->n * (gsize) piece->rows * (gsize) piece->width * (conv->shape.kind == CONV_UP2 ? 4 : 1);
 
   pointwise_sum (ELEMENT_F32, pixels, conv->shape.c_out, dy, d_bias);
+  if (conv->shape.kind == CONV_SAME3 && winograd_can (conv->shape.c_in, conv->shape.c_out))
+    return winograd_backward_weights (conv->shape.c_in, conv->shape.c_out, piece, x, dy, d_weights, scratch, error);
   if (conv->shape.kind == CONV_SAME3)
     return backward_weights_3x3 (&conv->shape, piece, x, dy, d_weights, scratch, error);
   backward_weights_2x2 (&conv->shape, piece, x, dy, d_weights);

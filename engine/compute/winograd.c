@@ -188,6 +188,12 @@ gather_patch (const ConvPiece *piece, int rows_in, const float *x, int channels,
 }
 
 gsize
+winograd_get_step (gsize count, int channels)
+{
+  return count * (gsize) channels + 5 * LANES;
+}
+
+gsize
 winograd_count_tiles (const ConvPiece *piece)
 {
   return (gsize) piece->n * (gsize) ((piece->above + piece->rows + 3) / 4) * (gsize) ((piece->width + 3) / 4);
@@ -244,7 +250,7 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
   gsize  tiles = winograd_count_tiles (piece);
   gsize  round = CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
                        c_in + c_out > ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX);
-  gsize  v_step = round * (gsize) c_in, m_step = round * (gsize) c_out;
+  gsize  v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out);
   float *v, *m, *zeros;
 
   v = scratch_get (scratch, (36 * (v_step + m_step) + (gsize) c_in) * sizeof (float), error);
@@ -261,5 +267,129 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
       winograd_multiply (v, v_step, transformed, c_in, c_out, count, m, m_step);
       winograd_finish_tiles (piece, m, m_step, c_out, bias, epilogue, first, count, y, c_out);
     }
+  return TRUE;
+}
+
+/* ---- the gradient by the weights ---- */
+
+/* out = A d for one column of 4 values, `step` apart: the transpose of what a tile's 6 products are added up by. */
+static inline void
+spread_column (const float *restrict d, gsize step, float *restrict out, gsize out_step)
+{
+  for (gsize l = 0; l < LANES; l++)
+    {
+      float d0 = d[l], d1 = d[step + l], d2 = d[2 * step + l], d3 = d[3 * step + l];
+      float even = d0 + d2, odd = d1 + d3, wide_even = d0 + 4.0f * d2, wide_odd = 2.0f * d1 + 8.0f * d3;
+
+      out[l] = d0;
+      out[out_step + l] = even + odd;
+      out[2 * out_step + l] = even - odd;
+      out[3 * out_step + l] = wide_even + wide_odd;
+      out[4 * out_step + l] = wide_even - wide_odd;
+      out[5 * out_step + l] = d3;
+    }
+}
+
+/* M = A d A^T of one 4x4 tile, as transform_patch () of a 6x6 one. */
+MULTIVERSION static void
+spread_tile (const float *const pixels[16], int channels, float *restrict m, gsize step)
+{
+  for (int c = 0; c < channels; c += LANES)
+    {
+      float d[4][LANES], half[6][4][LANES];
+
+      for (int j = 0; j < 4; j++)
+        {
+          for (int i = 0; i < 4; i++)
+            memcpy (d[i], pixels[i * 4 + j] + c, sizeof d[i]);
+          spread_column (d[0], LANES, half[0][j], 4 * LANES);
+        }
+      for (gsize i = 0; i < 6; i++)
+        spread_column (half[i][0], LANES, m + i * 6 * step + (gsize) c, step);
+    }
+}
+
+static void
+spread_tiles (const ConvPiece *piece, const float *dy, int channels, const float *zeros, gsize first, gsize count,
+              float *m, gsize step)
+{
+  for (gsize t = 0; t < count; t++)
+    {
+      Tile         tile = find_tile (piece, first + t);
+      const float *pixels[16];
+
+      for (int i = 0; i < 16; i++)
+        {
+          int y = tile.y + i / 4, x = tile.x + i % 4;
+
+          pixels[i]
+              = y < 0 || y >= piece->rows || x >= piece->width
+                    ? zeros
+                    : dy
+                          + (((gsize) tile.n * (gsize) piece->rows + (gsize) y) * (gsize) piece->width + (gsize) x)
+                                * (gsize) channels;
+        }
+      spread_tile (pixels, channels, m + t * (gsize) channels, step);
+    }
+}
+
+/* out += G^T m for one column of 6 values: the transpose of transform_filter_column (). */
+static inline void
+gather_column (const float *restrict m, gsize step, float *restrict out, gsize out_step)
+{
+  for (gsize l = 0; l < LANES; l++)
+    {
+      float s1 = m[step + l] + m[2 * step + l], d1 = m[2 * step + l] - m[step + l];
+      float s2 = m[3 * step + l] + m[4 * step + l], d2 = m[3 * step + l] - m[4 * step + l];
+
+      out[l] += m[l] * 0.25f - s1 * (1.0f / 6) + s2 * (1.0f / 24);
+      out[out_step + l] += d1 * (1.0f / 6) + d2 * (1.0f / 12);
+      out[2 * out_step + l] += (s2 - s1) * (1.0f / 6) + m[5 * step + l];
+    }
+}
+
+/* d_weights += G^T M G for each pair of channels. */
+MULTIVERSION static void
+gather_weights (const float *sums, gsize pairs, float *d_weights)
+{
+  for (gsize i = 0; i < pairs; i += LANES)
+    {
+      float half[3][6][LANES] = { 0 };
+
+      for (gsize b = 0; b < 6; b++)
+        gather_column (sums + b * pairs + i, 6 * pairs, half[0][b], 6 * LANES);
+      for (gsize p = 0; p < 3; p++)
+        gather_column (half[p][0], LANES, d_weights + 3 * p * pairs + i, pairs);
+    }
+}
+
+gboolean
+winograd_backward_weights (int c_in, int c_out, const ConvPiece *piece, const float *x, const float *dy,
+                           float *d_weights, Scratch *scratch, GError **error)
+{
+  gsize tiles = winograd_count_tiles (piece), round = MIN (tiles, ROUND_MAX);
+  gsize v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out),
+        pairs = (gsize) c_in * (gsize) c_out;
+  gsize  n_zeros = (gsize) MAX (c_in, c_out);
+  float *v, *m, *sums, *zeros;
+
+  v = scratch_get (scratch, (36 * (v_step + m_step + pairs) + n_zeros) * sizeof (float), error);
+  if (! v)
+    return FALSE;
+  m = v + 36 * v_step;
+  sums = m + 36 * m_step;
+  zeros = sums + 36 * pairs;
+  memset (zeros, 0, n_zeros * sizeof (float));
+  for (gsize first = 0; first < tiles; first += round)
+    {
+      gsize count = MIN (round, tiles - first);
+
+      winograd_transform_tiles (piece, x, c_in, zeros, first, count, v, v_step);
+      spread_tiles (piece, dy, c_out, zeros, first, count, m, m_step);
+      for (gsize k = 0; k < 36; k++)
+        cblas_sgemm (CblasRowMajor, CblasTrans, CblasNoTrans, c_in, c_out, (blasint) count, 1.0f, v + k * v_step, c_in,
+                     m + k * m_step, c_out, first > 0 ? 1.0f : 0.0f, sums + k * pairs, c_out);
+    }
+  gather_weights (sums, pairs, d_weights);
   return TRUE;
 }

@@ -23,9 +23,18 @@ void winograd_transform_weights (const float *weights, int c_in, int c_out, floa
 gboolean winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece,
                            const float *x, float *y, ConvEpilogue epilogue, Scratch *scratch, GError **error);
 
+/* d_weights [3][3][c_in][c_out] += the gradient by the weights: the transpose of the above, by as few products.  A
+ * whole picture only (piece->top = 1). */
+gboolean winograd_backward_weights (int c_in, int c_out, const ConvPiece *piece, const float *x, const float *dy,
+                                    float *d_weights, Scratch *scratch, GError **error);
+
 /* The same in its parts, for those who split a layer another way.  Tiles of 4x4 pixels are counted row by row, sample
  * by sample; of each of the 36 matrices a tile is a row. */
 gsize winograd_count_tiles (const ConvPiece *piece);
+/* A good distance in floats between two of the 36 matrices [count][channels].  A tile is written and read as a row of
+ * each: were it a power of two, as tiles and channels mostly are, all these rows would compete for the same few lines
+ * of the cache. */
+gsize winograd_get_step (gsize count, int channels);
 /* Tiles [first, first + count) of x -> v: 36 matrices [count][c_in], `step` floats apart.  zeros: c_in of them. */
 void winograd_transform_tiles (const ConvPiece *piece, const float *x, int c_in, const float *zeros, gsize first,
                                gsize count, float *v, gsize step);
