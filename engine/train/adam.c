@@ -65,6 +65,7 @@ typedef struct
   Adam        *adam;
   const float *gradient;
   float        scale, rate, decay, root_correction, average;
+  const Range *ranges;
 } Step;
 
 static void
@@ -72,7 +73,7 @@ step_piece (int task, int thread, gpointer data)
 {
   const Step *step = data;
   const float beta1 = BETA1, beta2 = BETA2;
-  gsize       first = (gsize) task * PIECE, count = MIN (PIECE, step->adam->count - first);
+  gsize       first = step->ranges[task].offset, count = step->ranges[task].count;
   float *restrict w = step->adam->weights + first, *restrict a = step->adam->average + first;
   float *restrict m = step->adam->m + first, *restrict v = step->adam->v + first;
   const float *restrict g = step->gradient + first;
@@ -89,14 +90,15 @@ step_piece (int task, int thread, gpointer data)
 }
 
 void
-adam_step (Adam *adam, Pool *pool, const float *gradient, double scale, double learning_rate, double average_decay)
+adam_step (Adam *adam, Pool *pool, const float *gradient, double scale, double learning_rate, double average_decay,
+           const Range *ranges, int n_ranges)
 {
   double t = (double) ++adam->steps;
-  Step   step = { adam, gradient, (float) scale, 0, 0, 0, (float) (1 - average_decay) };
+  Step   step = { adam, gradient, (float) scale, 0, 0, 0, (float) (1 - average_decay), ranges };
 
   /* Both moments start at zero and are too small at first: kept out of the loop as two factors. */
   step.rate = (float) (learning_rate / (1 - pow (BETA1, t)));
   step.root_correction = (float) (1 / sqrt (1 - pow (BETA2, t)));
   step.decay = (float) (learning_rate * WEIGHT_DECAY);
-  pool_run (pool, (int) ((adam->count + PIECE - 1) / PIECE), step_piece, &step);
+  pool_run (pool, n_ranges, step_piece, &step);
 }

@@ -48,6 +48,7 @@ typedef struct
   NetPlan                     *plan;
   Pool                        *pool;
   Adam                         adam;
+  Muon                        *muon; /* its state is adam's */
   Progress                     progress;
 
   int         tasks, per_task; /* batch = tasks * per_task */
@@ -271,10 +272,12 @@ update_weights (Trainer *trainer, double norm)
   else
     {
       double scale = settled ? MIN (1, CLIP * p->gradient_norm / MAX (norm, 1e-30)) : 1;
-
       /* The average forgets its start as fast as it can and then settles to its window. */
-      adam_step (&trainer->adam, trainer->pool, trainer->gradients[0], scale, rate,
-                 MIN (AVERAGE_DECAY, (steps + 1) / (steps + 20)));
+      double decay = MIN (AVERAGE_DECAY, (steps + 1) / (steps + 20));
+
+      muon_step (trainer->muon, &trainer->adam, trainer->pool, trainer->gradients[0], scale, rate, decay);
+      adam_step (&trainer->adam, trainer->pool, trainer->gradients[0], scale, rate, decay, trainer->muon->rest,
+                 trainer->muon->n_rest);
       memset (trainer->gradients[0], 0, trainer->layout->n_parameters * sizeof (float));
     }
   if (isfinite (norm))
@@ -479,6 +482,7 @@ trainer_free (Trainer *trainer)
     }
   for (int i = 0; trainer->gradients && i < pool_get_threads (trainer->pool); i++)
     core_free (trainer->gradients[i]);
+  muon_free (trainer->muon);
   core_free (trainer->adam.weights);
   core_free (trainer->adam.average);
   core_free (trainer->adam.m);
@@ -519,6 +523,8 @@ allocate (Trainer *trainer, GError **error)
   for (gsize i = 0; i < G_N_ELEMENTS (arrays); i++)
     if (! (*arrays[i] = core_alloc0 (count, sizeof (float), error)))
       return FALSE;
+  if (! (trainer->muon = muon_new (trainer->layout, (int) threads, error)))
+    return FALSE;
   trainer->gradients = g_new0 (float *, threads);
   for (gsize i = 0; i < threads; i++)
     if (! (trainer->gradients[i] = core_alloc0 (count, sizeof (float), error)))
@@ -555,7 +561,8 @@ trainer_new (const DiffusionTrainOptions *options, const char *checkpoint, GErro
   trainer->validation = NAN;
   trainer->ready = g_async_queue_new ();
   trainer->empty = g_async_queue_new ();
-  if (! backend || ! check_options (options, &architecture, error))
+  /* Whatever computes the network, Muon's products are OpenBLAS's, each on the thread that asks for it. */
+  if (! backend || ! compute_get ("blas", error) || ! check_options (options, &architecture, error))
     return NULL;
   trainer->corpus = corpus_open (options->corpus, error);
   trainer->layout = trainer->corpus ? net_layout_new (&architecture, error) : NULL;

@@ -63,10 +63,45 @@ typedef struct
   gint64 steps; /* done */
 } Adam;
 
+/* Some of the parameters. */
+typedef struct
+{
+  gsize offset, count;
+} Range;
+
 /* Adds gradients[1 ... n - 1] to gradients[0] and zeroes them; returns the Euclidean norm of the sum. */
 double adam_reduce (const Adam *adam, Pool *pool, float *const *gradients, int n);
-/* One step along gradient x scale. */
-void adam_step (Adam *adam, Pool *pool, const float *gradient, double scale, double learning_rate,
+/* One step of the ranges' parameters along gradient x scale. */
+void adam_step (Adam *adam, Pool *pool, const float *gradient, double scale, double learning_rate, double average_decay,
+                const Range *ranges, int n_ranges);
+
+/* ---- muon.c ---- */
+
+typedef struct
+{
+  gsize offset; /* among the parameters */
+  int   rows, columns;
+} MuonMatrix;
+
+/* Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024): a convolution's weights are a
+ * matrix, taps and channels in by channels out, and a step goes along the orthogonal factor of the gradient's running
+ * mean: as far in directions in which gradients are small as in others.  The first and the last convolution, biases and
+ * gains are left to Adam. */
+typedef struct
+{
+  MuonMatrix *matrices;
+  int         n_matrices, threads;
+  float     **work; /* per thread */
+  Range      *rest; /* what is left for Adam */
+  int         n_rest;
+} Muon;
+
+/* threads: of the pool. */
+Muon *muon_new (const NetLayout *layout, int threads, GError **error);
+void  muon_free (Muon *muon);
+/* One step of the matrices along gradient x scale, which is lost; adam's weights, average and m are changed, its v is
+ * not used. */
+void muon_step (Muon *muon, Adam *adam, Pool *pool, float *gradient, double scale, double learning_rate,
                 double average_decay);
 
 /* ---- checkpoint.c ---- */
