@@ -77,10 +77,35 @@ silu_rows (float *y, gsize count)
     y[i] *= sigmoid (y[i]);
 }
 
+/* The last rows, fewer than a group: as a group of their own, filled up with zeros. */
+static void
+multiply_add_rest (gsize m, gsize group, int n, int k, const float *a, int a_step, const float *b, float *c, int c_step)
+{
+  float *rows = g_newa (float, group *(gsize) (n + k)), *sums = rows + group * (gsize) k;
+
+  memset (rows, 0, group * (gsize) (n + k) * sizeof (float));
+  for (gsize i = 0; i < m; i++)
+    {
+      memcpy (rows + i * (gsize) k, a + i * (gsize) a_step, (gsize) k * sizeof (float));
+      memcpy (sums + i * (gsize) n, c + i * (gsize) c_step, (gsize) n * sizeof (float));
+    }
+  cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) group, n, k, 1.0f, rows, k, b, n, 1.0f, sums, n);
+  for (gsize i = 0; i < m; i++)
+    memcpy (c + i * (gsize) c_step, sums + i * (gsize) n, (gsize) n * sizeof (float));
+}
+
+/* c += a b; a row's result does not depend on how many there are (see winograd_row_group ()). */
 static void
 multiply_add (gsize m, int n, int k, const float *a, int a_step, const float *b, float *c, int c_step)
 {
-  cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) m, n, k, 1.0f, a, a_step, b, n, 1.0f, c, c_step);
+  gsize group = winograd_row_group (), whole = m - m % group;
+
+  if (whole)
+    cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) whole, n, k, 1.0f, a, a_step, b, n, 1.0f, c,
+                 c_step);
+  if (m > whole)
+    multiply_add_rest (m - whole, group, n, k, a + whole * (gsize) a_step, a_step, b, c + whole * (gsize) c_step,
+                       c_step);
 }
 
 /* The 2x2 kinds: each tap is one product per row, the pixels of its corner being every second one of the finer picture.
@@ -111,11 +136,18 @@ kernel_forward_2x2 (const Kernel *kernel, const float *bias, const ConvPiece *pi
     silu_rows (y, pixels * (gsize) c_out);
 }
 
-/* Copies rows into rows of width + 2 with zeros around, and `top` and `bottom` rows of zeros before and after. */
+/* Pixels of a row with zeros around it; each begins a group. */
+static gsize
+get_pitch (int width)
+{
+  return winograd_whole_rows ((gsize) width + 2);
+}
+
+/* Copies rows into rows of get_pitch () with zeros around, and `top` and `bottom` rows of zeros before and after. */
 static void
 pad_rows (const float *x, int channels, int width, int rows, int top, int bottom, float *padded)
 {
-  gsize pitch = (gsize) (width + 2) * (gsize) channels, row = (gsize) width * (gsize) channels;
+  gsize pitch = get_pitch (width) * (gsize) channels, row = (gsize) width * (gsize) channels;
 
   memset (padded, 0, (gsize) (rows + top + bottom) * pitch * sizeof (float));
   for (int r = 0; r < rows; r++)
@@ -129,7 +161,7 @@ multiply_block_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *pi
                     int rows, float *padded, float *out)
 {
   int   c_in = kernel->shape.c_in, c_out = kernel->shape.c_out, rows_in = conv_piece_rows_in (&kernel->shape, piece);
-  gsize pitch = (gsize) piece->width + 2;
+  gsize pitch = get_pitch (piece->width);
   /* Of the input, the block sees rows [from, to); those outside are zeros. */
   int from = MAX (first - piece->top, 0), to = MIN (first - piece->top + rows + 2, rows_in);
   int top = from - (first - piece->top), bottom = rows + 2 - top - (to - from);
@@ -149,7 +181,7 @@ kernel_forward_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *pi
                     ConvEpilogue epilogue, Scratch *scratch, GError **error)
 {
   int    c_in = kernel->shape.c_in, c_out = kernel->shape.c_out;
-  gsize  pitch = (gsize) piece->width + 2, row = (gsize) piece->width * (gsize) c_out;
+  gsize  pitch = get_pitch (piece->width), row = (gsize) piece->width * (gsize) c_out;
   int    block = (int) CLAMP (BLOCK_FLOATS / (pitch * (gsize) (c_in + c_out)), 1, (gsize) piece->rows);
   gsize  in_size = (gsize) (block + 2) * pitch * (gsize) c_in, out_size = (gsize) block * pitch * (gsize) c_out;
   float *padded = scratch_get (scratch, (in_size + out_size) * sizeof (float), error), *out;
@@ -277,7 +309,7 @@ backward_weights_3x3 (const ConvShape *shape, const ConvPiece *piece, const floa
                       Scratch *scratch, GError **error)
 {
   gsize  c_in = (gsize) shape->c_in, c_out = (gsize) shape->c_out;
-  gsize  pitch = (gsize) piece->width + 2, pixels = (gsize) piece->rows * (gsize) piece->width;
+  gsize  pitch = get_pitch (piece->width), pixels = (gsize) piece->rows * (gsize) piece->width;
   gsize  in_size = (gsize) (piece->rows + 2) * pitch * c_in, out_size = (gsize) piece->rows * pitch * c_out;
   float *padded = scratch_get (scratch, (in_size + out_size) * sizeof (float), error), *d_padded;
 

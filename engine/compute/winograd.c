@@ -161,9 +161,9 @@ typedef struct
 } Tile;
 
 static Tile
-find_tile (const ConvPiece *piece, gsize index)
+find_tile (const ConvPiece *piece, gsize across, gsize index)
 {
-  gsize across = (gsize) (piece->width + 3) / 4, down = (gsize) (piece->above + piece->rows + 3) / 4;
+  gsize down = (gsize) (piece->above + piece->rows + 3) / 4;
 
   return (Tile){ (int) (index / across / down), (int) (index / across % down) * 4 - piece->above,
                  (int) (index % across) * 4 };
@@ -187,32 +187,108 @@ gather_patch (const ConvPiece *piece, int rows_in, const float *x, int channels,
       }
 }
 
+/* Whether a row of a product is the same bits wherever it stands, if what is before it and the whole are multiples of
+ * `rows`. */
+static gboolean
+is_row_group (int rows)
+{
+  enum
+  {
+    ROWS = 48,
+    SIDE = 32
+  };
+  float a[ROWS * SIDE], b[SIDE * SIDE], whole[ROWS * SIDE], part[ROWS * SIDE];
+
+  for (int i = 0; i < ROWS * SIDE; i++)
+    a[i] = 1.0f / (float) (3 + i % 101);
+  for (int i = 0; i < SIDE * SIDE; i++)
+    b[i] = 1.0f / (float) (7 + i % 89);
+  cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, ROWS, SIDE, SIDE, 1.0f, a, SIDE, b, SIDE, 0.0f, whole, SIDE);
+  for (int first = 0; first < ROWS; first += rows)
+    for (int count = rows; first + count <= ROWS; count += rows)
+      {
+        cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, count, SIDE, SIDE, 1.0f, a + first * SIDE, SIDE, b,
+                     SIDE, 0.0f, part, SIDE);
+        if (memcmp (part, whole + first * SIDE, (gsize) count * SIDE * sizeof (float)) != 0)
+          return FALSE;
+      }
+  return TRUE;
+}
+
+gsize
+winograd_row_group (void)
+{
+  static gsize group;
+
+  if (g_once_init_enter (&group))
+    g_once_init_leave (&group, ! is_row_group (1) && is_row_group (12) ? 12 : 1);
+  return group;
+}
+
+gsize
+winograd_whole_rows (gsize rows)
+{
+  gsize group = winograd_row_group ();
+
+  return (rows + group - 1) / group * group;
+}
+
 gsize
 winograd_get_step (gsize count, int channels)
 {
   return count * (gsize) channels + 5 * LANES;
 }
 
+static gsize
+count_across (const ConvPiece *piece)
+{
+  return (gsize) (piece->width + 3) / 4;
+}
+
+static gsize
+count_tiles (const ConvPiece *piece, gsize across)
+{
+  return (gsize) piece->n * (gsize) ((piece->above + piece->rows + 3) / 4) * across;
+}
+
 gsize
 winograd_count_tiles (const ConvPiece *piece)
 {
-  return (gsize) piece->n * (gsize) ((piece->above + piece->rows + 3) / 4) * (gsize) ((piece->width + 3) / 4);
+  return count_tiles (piece, count_across (piece));
 }
 
-void
-winograd_transform_tiles (const ConvPiece *piece, const float *x, int c_in, const float *zeros, gsize first,
-                          gsize count, float *v, gsize step)
+/* across: tiles in a row of tiles; those beyond the picture's width are zeros. */
+static void
+transform_tiles (const ConvPiece *piece, gsize across, const float *x, int c_in, const float *zeros, gsize first,
+                 gsize count, float *v, gsize step)
 {
   const ConvShape shape = { CONV_SAME3, c_in, c_in };
   int             rows_in = conv_piece_rows_in (&shape, piece);
 
   for (gsize i = 0; i < count; i++)
     {
+      Tile         tile = find_tile (piece, across, first + i);
+      float       *row = v + i * (gsize) c_in;
       const float *pixels[36];
 
-      gather_patch (piece, rows_in, x, c_in, zeros, find_tile (piece, first + i), pixels);
-      transform_patch (pixels, c_in, v + i * (gsize) c_in, step);
+      if (tile.x < piece->width)
+        {
+          gather_patch (piece, rows_in, x, c_in, zeros, tile, pixels);
+          transform_patch (pixels, c_in, row, step);
+        }
+      else
+        {
+          for (gsize k = 0; k < 36; k++)
+            memset (row + k * step, 0, (gsize) c_in * sizeof (float));
+        }
     }
+}
+
+void
+winograd_transform_tiles (const ConvPiece *piece, const float *x, int c_in, const float *zeros, gsize first,
+                          gsize count, float *v, gsize step)
+{
+  transform_tiles (piece, count_across (piece), x, c_in, zeros, first, count, v, step);
 }
 
 void
@@ -224,15 +300,17 @@ winograd_multiply (const float *v, gsize v_step, const float *transformed, int c
                  transformed + k * (gsize) c_in * (gsize) c_out, c_out, 0.0f, m + k * m_step, c_out);
 }
 
-void
-winograd_finish_tiles (const ConvPiece *piece, const float *m, gsize step, int channels, const float *bias,
-                       ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels)
+static void
+finish_tiles (const ConvPiece *piece, gsize across, const float *m, gsize step, int channels, const float *bias,
+              ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels)
 {
   for (gsize i = 0; i < count; i++)
     {
-      Tile   tile = find_tile (piece, first + i);
+      Tile   tile = find_tile (piece, across, first + i);
       float *rows[4];
 
+      if (tile.x >= piece->width)
+        continue;
       for (int r = MAX (-tile.y, 0); r < 4; r++)
         rows[r]
             = y
@@ -243,13 +321,21 @@ winograd_finish_tiles (const ConvPiece *piece, const float *m, gsize step, int c
     }
 }
 
+void
+winograd_finish_tiles (const ConvPiece *piece, const float *m, gsize step, int channels, const float *bias,
+                       ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels)
+{
+  finish_tiles (piece, count_across (piece), m, step, channels, bias, epilogue, first, count, y, y_channels);
+}
+
 gboolean
 winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece,
                   const float *x, float *y, ConvEpilogue epilogue, Scratch *scratch, GError **error)
 {
-  gsize  tiles = winograd_count_tiles (piece);
-  gsize  round = CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
-                       c_in + c_out > ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX);
+  /* In whole groups, a tile's place in its group is that of its column, whatever rows the piece begins with. */
+  gsize  across = winograd_whole_rows (count_across (piece)), tiles = count_tiles (piece, across);
+  gsize  round = winograd_whole_rows (CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
+                                            c_in + c_out > ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX));
   gsize  v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out);
   float *v, *m, *zeros;
 
@@ -263,9 +349,9 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
     {
       gsize count = MIN (round, tiles - first);
 
-      winograd_transform_tiles (piece, x, c_in, zeros, first, count, v, v_step);
+      transform_tiles (piece, across, x, c_in, zeros, first, count, v, v_step);
       winograd_multiply (v, v_step, transformed, c_in, c_out, count, m, m_step);
-      winograd_finish_tiles (piece, m, m_step, c_out, bias, epilogue, first, count, y, c_out);
+      finish_tiles (piece, across, m, m_step, c_out, bias, epilogue, first, count, y, c_out);
     }
   return TRUE;
 }
@@ -315,7 +401,7 @@ spread_tiles (const ConvPiece *piece, const float *dy, int channels, const float
 {
   for (gsize t = 0; t < count; t++)
     {
-      Tile         tile = find_tile (piece, first + t);
+      Tile         tile = find_tile (piece, count_across (piece), first + t);
       const float *pixels[16];
 
       for (int i = 0; i < 16; i++)

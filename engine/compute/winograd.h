@@ -28,6 +28,13 @@ gboolean winograd_forward (const float *transformed, const float *bias, int c_in
 gboolean winograd_backward_weights (int c_in, int c_out, const ConvPiece *piece, const float *x, const float *dy,
                                     float *d_weights, Scratch *scratch, GError **error);
 
+/* On some processors (OpenBLAS's Haswell and Zen kernels) a row of a product depends, in its last bit, on its place
+ * among the others: on its number modulo 12, and on whether it is one of the last that make no whole 12.  So where a
+ * result must not depend on how rows were divided, each keeps its place in a group of so many: 12 there, else 1. */
+gsize winograd_row_group (void);
+/* The count of rows, rounded up to such a multiple. */
+gsize winograd_whole_rows (gsize rows);
+
 /* The same in its parts, for those who split a layer another way.  Tiles of 4x4 pixels are counted row by row, sample
  * by sample; of each of the 36 matrices a tile is a row. */
 gsize winograd_count_tiles (const ConvPiece *piece);

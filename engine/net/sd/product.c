@@ -19,7 +19,7 @@
 #define WINOGRAD_PIXELS 1024
 /* Up to so many tiles in all, the weights are transformed a block of output channels at a time. */
 #define FEW_TILES     640
-#define BLOCK_FILTERS 160 /* at most */
+#define BLOCK_FILTERS 64
 #define TASK_TILES    16
 
 typedef struct
@@ -40,8 +40,7 @@ typedef struct
   /* 3x3 in blocks of output channels */
   ConvPiece whole;
   gsize     tiles;
-  int       block; /* output channels at a time */
-  float    *v;     /* the transformed input, then a pixel of zeros */
+  float    *v; /* the transformed input, then a pixel of zeros */
 } Product;
 
 /* `count` of the layer's weights from the `first` on, as the file has them; valid until the thread's next call. */
@@ -136,7 +135,8 @@ run_product (SdRun *run, Product *p)
     sd_run_tasks (run, (p->layer->out + BLOCK_OUT - 1) / BLOCK_OUT, product_of_outputs, p);
   else if (convert_weights (run, p))
     {
-      p->piece = CLAMP (p->rows / ((gsize) run->threads * 2), PIECE_ROWS, 8 * PIECE_ROWS);
+      /* Whole groups of rows, so that where a piece ends changes no result. */
+      p->piece = winograd_whole_rows (CLAMP (p->rows / ((gsize) run->threads * 2), PIECE_ROWS, 8 * PIECE_ROWS));
       sd_run_tasks (run, (int) ((p->rows + p->piece - 1) / p->piece), product_of_rows, p);
     }
 }
@@ -297,7 +297,7 @@ static void
 transform_input (int task, int thread, gpointer data)
 {
   Product *p = data;
-  gsize    first = (gsize) task * TASK_TILES, step = winograd_get_step (p->tiles, p->c_in);
+  gsize    first = (gsize) task * TASK_TILES, step = p->tiles * (gsize) p->c_in;
 
   winograd_transform_tiles (&p->whole, p->picture->data, p->c_in, p->v + 36 * step, first,
                             MIN (TASK_TILES, p->tiles - first), p->v + first * (gsize) p->c_in, step);
@@ -309,9 +309,8 @@ convolve_block (int task, int thread, gpointer data)
 {
   Product       *p = data;
   const SdLayer *layer = p->layer;
-  int            first = task * p->block, count = MIN (p->block, layer->out - first);
-  gsize          filter = (gsize) layer->in * 9, u = 36 * (gsize) p->c_in * (gsize) count,
-        step = winograd_get_step (p->tiles, count);
+  int            first = task * BLOCK_FILTERS, count = MIN (BLOCK_FILTERS, layer->out - first);
+  gsize filter = (gsize) layer->in * 9, u = 36 * (gsize) p->c_in * (gsize) count, step = p->tiles * (gsize) count;
   const guint8 *raw = fetch_weights (p, (gsize) first * filter, (gsize) count * filter, thread);
   float        *block
       = raw ? scratch_get (&p->run->scratch[thread], (u + 36 * step) * sizeof (float), &p->run->errors[thread]) : NULL;
@@ -319,23 +318,13 @@ convolve_block (int task, int thread, gpointer data)
   if (! block)
     return;
   weights_to_winograd (layer->type, layer->in, p->c_in, count, 0, count, raw, block);
-  winograd_multiply (p->v, winograd_get_step (p->tiles, p->c_in), block, p->c_in, count, p->tiles, block + u, step);
+  winograd_multiply (p->v, p->tiles * (gsize) p->c_in, block, p->c_in, count, p->tiles, block + u, step);
   winograd_finish_tiles (&p->whole, block + u, step, count, layer->bias ? layer->bias + first : NULL,
                          p->add ? EPILOGUE_ADD : EPILOGUE_NONE, 0, p->tiles, p->y + first, p->c_out);
 }
 
-/* Blocks as large as may be, since each packs the transformed input anew; of which all threads get as many. */
-static int
-split_filters (int filters, int threads)
-{
-  int blocks = (filters + BLOCK_FILTERS - 1) / BLOCK_FILTERS;
-
-  blocks = (blocks + threads - 1) / threads * threads;
-  return ((filters + blocks - 1) / blocks + WINOGRAD_LANES - 1) / WINOGRAD_LANES * WINOGRAD_LANES;
-}
-
 /* Few tiles: it is the weights that are many.  They are transformed a block of output channels at a time and used where
- * they are, near the cores; all blocks share the transformed input. */
+ * they are, in a core's cache; all blocks share the transformed input. */
 static void
 convolve_winograd_blocks (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y, gboolean add)
 {
@@ -352,14 +341,13 @@ convolve_winograd_blocks (SdRun *run, const SdLayer *layer, const SdTensor *x, S
   if (run->error)
     return;
   p.tiles = winograd_count_tiles (&p.whole);
-  size = 36 * winograd_get_step (p.tiles, p.c_in);
+  size = 36 * p.tiles * (gsize) p.c_in;
   p.v = sd_run_get_shared (run, (size + (gsize) p.c_in) * sizeof (float));
   if (! p.v)
     return;
   memset (p.v + size, 0, (gsize) p.c_in * sizeof (float));
   sd_run_tasks (run, (int) ((p.tiles + TASK_TILES - 1) / TASK_TILES), transform_input, &p);
-  p.block = split_filters (layer->out, run->threads);
-  sd_run_tasks (run, (layer->out + p.block - 1) / p.block, convolve_block, &p);
+  sd_run_tasks (run, (layer->out + BLOCK_FILTERS - 1) / BLOCK_FILTERS, convolve_block, &p);
 }
 
 static void
