@@ -13,6 +13,22 @@ static const ComputeBackend *const backends[] = {
 /* OpenBLAS takes so much, once for each thread that calls it, and where it cannot have it, it asks again for ever. */
 #define BLAS_MEMORY ((gsize) 129 << 20)
 
+/* OpenBLAS's own, where it shows them: memory for one call, and its return, after which OpenBLAS keeps it. */
+extern void *blas_memory_alloc (int unused) __attribute__ ((weak));
+extern void  blas_memory_free (void *memory) __attribute__ ((weak));
+
+/* Has OpenBLAS take what `threads` calls at a time need while it is there: later, others may have taken it. */
+static void
+take_blas_memory (void **blocks, int threads)
+{
+  if (! blas_memory_alloc || ! blas_memory_free)
+    return;
+  for (int i = 0; i < threads; i++)
+    blocks[i] = blas_memory_alloc (0);
+  for (int i = 0; i < threads; i++)
+    blas_memory_free (blocks[i]);
+}
+
 static gboolean
 check_blas_memory (GError **error)
 {
@@ -30,6 +46,8 @@ check_blas_memory (GError **error)
         enough = (blocks[i] = core_alloc (BLAS_MEMORY, 1, error)) != NULL;
       for (int i = 0; i < threads; i++)
         core_free (blocks[i]);
+      if (enough)
+        take_blas_memory (blocks, threads);
       known = enough;
     }
   g_mutex_unlock (&lock);
