@@ -1,6 +1,7 @@
 /* Convolutions in f32 on OpenBLAS: Winograd for 3x3 where the channel counts allow, else a matrix product for each tap.
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "compute.h"
+#include "rows.h"
 #include "vector.h"
 #include "winograd.h"
 
@@ -94,11 +95,11 @@ multiply_add_rest (gsize m, gsize group, int n, int k, const float *a, int a_ste
     memcpy (c + i * (gsize) c_step, sums + i * (gsize) n, (gsize) n * sizeof (float));
 }
 
-/* c += a b; a row's result does not depend on how many there are (see winograd_row_group ()). */
+/* c += a b; a row's result does not depend on how many there are (see rows_get_group ()). */
 static void
 multiply_add (gsize m, int n, int k, const float *a, int a_step, const float *b, float *c, int c_step)
 {
-  gsize group = winograd_row_group (), whole = m - m % group;
+  gsize group = rows_get_group (), whole = m - m % group;
 
   if (whole)
     cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) whole, n, k, 1.0f, a, a_step, b, n, 1.0f, c,
@@ -140,18 +141,18 @@ kernel_forward_2x2 (const Kernel *kernel, const float *bias, const ConvPiece *pi
 static gsize
 get_pitch (int width)
 {
-  return winograd_whole_rows ((gsize) width + 2);
+  return rows_round_up ((gsize) width + 2);
 }
 
-/* Copies rows into rows of get_pitch () with zeros around, and `top` and `bottom` rows of zeros before and after. */
+/* Copies rows into rows of `pitch` pixels with zeros around, and `top` and `bottom` rows of zeros before and after. */
 static void
-pad_rows (const float *x, int channels, int width, int rows, int top, int bottom, float *padded)
+pad_rows (const float *x, int channels, int width, gsize pitch, int rows, int top, int bottom, float *padded)
 {
-  gsize pitch = get_pitch (width) * (gsize) channels, row = (gsize) width * (gsize) channels;
+  gsize step = pitch * (gsize) channels, row = (gsize) width * (gsize) channels;
 
-  memset (padded, 0, (gsize) (rows + top + bottom) * pitch * sizeof (float));
+  memset (padded, 0, (gsize) (rows + top + bottom) * step * sizeof (float));
   for (int r = 0; r < rows; r++)
-    memcpy (padded + (gsize) (r + top) * pitch + channels, x + (gsize) r * row, row * sizeof (float));
+    memcpy (padded + (gsize) (r + top) * step + channels, x + (gsize) r * row, row * sizeof (float));
 }
 
 /* Rows [first, first + rows) of sample n.  With zeros around each row a tap is a shift of the whole block, so it is one
@@ -167,7 +168,7 @@ multiply_block_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *pi
   int top = from - (first - piece->top), bottom = rows + 2 - top - (to - from);
 
   pad_rows (x + ((gsize) n * (gsize) rows_in + (gsize) from) * (gsize) piece->width * (gsize) c_in, c_in, piece->width,
-            to - from, top, bottom, padded);
+            pitch, to - from, top, bottom, padded);
   start_rows (out, (gsize) rows * pitch, c_out, bias, FALSE);
   for (gsize p = 0; p < 3; p++)
     for (gsize q = 0; q < 3; q++)
@@ -309,7 +310,7 @@ backward_weights_3x3 (const ConvShape *shape, const ConvPiece *piece, const floa
                       Scratch *scratch, GError **error)
 {
   gsize  c_in = (gsize) shape->c_in, c_out = (gsize) shape->c_out;
-  gsize  pitch = get_pitch (piece->width), pixels = (gsize) piece->rows * (gsize) piece->width;
+  gsize  pitch = (gsize) piece->width + 2, pixels = (gsize) piece->rows * (gsize) piece->width;
   gsize  in_size = (gsize) (piece->rows + 2) * pitch * c_in, out_size = (gsize) piece->rows * pitch * c_out;
   float *padded = scratch_get (scratch, (in_size + out_size) * sizeof (float), error), *d_padded;
 
@@ -318,8 +319,8 @@ backward_weights_3x3 (const ConvShape *shape, const ConvPiece *piece, const floa
   d_padded = padded + in_size;
   for (gsize n = 0; n < (gsize) piece->n; n++)
     {
-      pad_rows (x + n * pixels * c_in, shape->c_in, piece->width, piece->rows, 1, 1, padded);
-      pad_rows (dy + n * pixels * c_out, shape->c_out, piece->width, piece->rows, 0, 0, d_padded);
+      pad_rows (x + n * pixels * c_in, shape->c_in, piece->width, pitch, piece->rows, 1, 1, padded);
+      pad_rows (dy + n * pixels * c_out, shape->c_out, piece->width, pitch, piece->rows, 0, 0, d_padded);
       /* Padding puts a pixel of dy one column to the right; its centre tap lies there in x too. */
       for (gsize p = 0; p < 3; p++)
         for (gsize q = 0; q < 3; q++)

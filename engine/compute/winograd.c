@@ -1,5 +1,6 @@
 /* Winograd's F(4x4, 3x3).  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "winograd.h"
+#include "rows.h"
 #include "vector.h"
 
 #include <cblas.h>
@@ -187,80 +188,27 @@ gather_patch (const ConvPiece *piece, int rows_in, const float *x, int channels,
       }
 }
 
-/* Whether a row of a product is the same bits wherever it stands, if what is before it and the whole are multiples of
- * `rows`. */
-static gboolean
-is_row_group (int rows)
-{
-  enum
-  {
-    ROWS = 48,
-    SIDE = 32
-  };
-  float a[ROWS * SIDE], b[SIDE * SIDE], whole[ROWS * SIDE], part[ROWS * SIDE];
-
-  for (int i = 0; i < ROWS * SIDE; i++)
-    a[i] = 1.0f / (float) (3 + i % 101);
-  for (int i = 0; i < SIDE * SIDE; i++)
-    b[i] = 1.0f / (float) (7 + i % 89);
-  cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, ROWS, SIDE, SIDE, 1.0f, a, SIDE, b, SIDE, 0.0f, whole, SIDE);
-  for (int first = 0; first < ROWS; first += rows)
-    for (int count = rows; first + count <= ROWS; count += rows)
-      {
-        cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, count, SIDE, SIDE, 1.0f, a + first * SIDE, SIDE, b,
-                     SIDE, 0.0f, part, SIDE);
-        if (memcmp (part, whole + first * SIDE, (gsize) count * SIDE * sizeof (float)) != 0)
-          return FALSE;
-      }
-  return TRUE;
-}
-
-gsize
-winograd_row_group (void)
-{
-  static gsize group;
-
-  if (g_once_init_enter (&group))
-    g_once_init_leave (&group, ! is_row_group (1) && is_row_group (12) ? 12 : 1);
-  return group;
-}
-
-gsize
-winograd_whole_rows (gsize rows)
-{
-  gsize group = winograd_row_group ();
-
-  return (rows + group - 1) / group * group;
-}
-
 gsize
 winograd_get_step (gsize count, int channels)
 {
   return count * (gsize) channels + 5 * LANES;
 }
 
-static gsize
-count_across (const ConvPiece *piece)
+gsize
+winograd_count_across (const ConvPiece *piece)
 {
   return (gsize) (piece->width + 3) / 4;
 }
 
-static gsize
-count_tiles (const ConvPiece *piece, gsize across)
+gsize
+winograd_count_tiles (const ConvPiece *piece, gsize across)
 {
   return (gsize) piece->n * (gsize) ((piece->above + piece->rows + 3) / 4) * across;
 }
 
-gsize
-winograd_count_tiles (const ConvPiece *piece)
-{
-  return count_tiles (piece, count_across (piece));
-}
-
-/* across: tiles in a row of tiles; those beyond the picture's width are zeros. */
-static void
-transform_tiles (const ConvPiece *piece, gsize across, const float *x, int c_in, const float *zeros, gsize first,
-                 gsize count, float *v, gsize step)
+void
+winograd_transform_tiles (const ConvPiece *piece, gsize across, const float *x, int c_in, const float *zeros,
+                          gsize first, gsize count, float *v, gsize step)
 {
   const ConvShape shape = { CONV_SAME3, c_in, c_in };
   int             rows_in = conv_piece_rows_in (&shape, piece);
@@ -285,13 +233,6 @@ transform_tiles (const ConvPiece *piece, gsize across, const float *x, int c_in,
 }
 
 void
-winograd_transform_tiles (const ConvPiece *piece, const float *x, int c_in, const float *zeros, gsize first,
-                          gsize count, float *v, gsize step)
-{
-  transform_tiles (piece, count_across (piece), x, c_in, zeros, first, count, v, step);
-}
-
-void
 winograd_multiply (const float *v, gsize v_step, const float *transformed, int c_in, int c_out, gsize count, float *m,
                    gsize m_step)
 {
@@ -300,9 +241,9 @@ winograd_multiply (const float *v, gsize v_step, const float *transformed, int c
                  transformed + k * (gsize) c_in * (gsize) c_out, c_out, 0.0f, m + k * m_step, c_out);
 }
 
-static void
-finish_tiles (const ConvPiece *piece, gsize across, const float *m, gsize step, int channels, const float *bias,
-              ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels)
+void
+winograd_finish_tiles (const ConvPiece *piece, gsize across, const float *m, gsize step, int channels,
+                       const float *bias, ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels)
 {
   for (gsize i = 0; i < count; i++)
     {
@@ -321,21 +262,16 @@ finish_tiles (const ConvPiece *piece, gsize across, const float *m, gsize step, 
     }
 }
 
-void
-winograd_finish_tiles (const ConvPiece *piece, const float *m, gsize step, int channels, const float *bias,
-                       ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels)
-{
-  finish_tiles (piece, count_across (piece), m, step, channels, bias, epilogue, first, count, y, y_channels);
-}
-
 gboolean
 winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece,
                   const float *x, float *y, ConvEpilogue epilogue, Scratch *scratch, GError **error)
 {
-  /* In whole groups, a tile's place in its group is that of its column, whatever rows the piece begins with. */
-  gsize  across = winograd_whole_rows (count_across (piece)), tiles = count_tiles (piece, across);
-  gsize  round = winograd_whole_rows (CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
-                                            c_in + c_out > ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX));
+  /* In whole groups a tile's place is that of its column, whatever rows the piece begins with.  Batches are never
+   * divided by rows; their small pictures would be zeros mostly. */
+  gsize  columns = winograd_count_across (piece), across = piece->n > 1 ? columns : rows_round_up (columns);
+  gsize  tiles = winograd_count_tiles (piece, across);
+  gsize  round = rows_round_up (CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
+                                      c_in + c_out > ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX));
   gsize  v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out);
   float *v, *m, *zeros;
 
@@ -349,9 +285,9 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
     {
       gsize count = MIN (round, tiles - first);
 
-      transform_tiles (piece, across, x, c_in, zeros, first, count, v, v_step);
+      winograd_transform_tiles (piece, across, x, c_in, zeros, first, count, v, v_step);
       winograd_multiply (v, v_step, transformed, c_in, c_out, count, m, m_step);
-      finish_tiles (piece, across, m, m_step, c_out, bias, epilogue, first, count, y, c_out);
+      winograd_finish_tiles (piece, across, m, m_step, c_out, bias, epilogue, first, count, y, c_out);
     }
   return TRUE;
 }
@@ -396,12 +332,12 @@ spread_tile (const float *const pixels[16], int channels, float *restrict m, gsi
 }
 
 static void
-spread_tiles (const ConvPiece *piece, const float *dy, int channels, const float *zeros, gsize first, gsize count,
-              float *m, gsize step)
+spread_tiles (const ConvPiece *piece, gsize across, const float *dy, int channels, const float *zeros, gsize first,
+              gsize count, float *m, gsize step)
 {
   for (gsize t = 0; t < count; t++)
     {
-      Tile         tile = find_tile (piece, count_across (piece), first + t);
+      Tile         tile = find_tile (piece, across, first + t);
       const float *pixels[16];
 
       for (int i = 0; i < 16; i++)
@@ -453,7 +389,8 @@ gboolean
 winograd_backward_weights (int c_in, int c_out, const ConvPiece *piece, const float *x, const float *dy,
                            float *d_weights, Scratch *scratch, GError **error)
 {
-  gsize tiles = winograd_count_tiles (piece), round = MIN (tiles, ROUND_MAX);
+  gsize across = winograd_count_across (piece), tiles = winograd_count_tiles (piece, across),
+        round = MIN (tiles, ROUND_MAX);
   gsize v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out),
         pairs = (gsize) c_in * (gsize) c_out;
   gsize  n_zeros = (gsize) MAX (c_in, c_out);
@@ -470,8 +407,8 @@ winograd_backward_weights (int c_in, int c_out, const ConvPiece *piece, const fl
     {
       gsize count = MIN (round, tiles - first);
 
-      winograd_transform_tiles (piece, x, c_in, zeros, first, count, v, v_step);
-      spread_tiles (piece, dy, c_out, zeros, first, count, m, m_step);
+      winograd_transform_tiles (piece, across, x, c_in, zeros, first, count, v, v_step);
+      spread_tiles (piece, across, dy, c_out, zeros, first, count, m, m_step);
       for (gsize k = 0; k < 36; k++)
         cblas_sgemm (CblasRowMajor, CblasTrans, CblasNoTrans, c_in, c_out, (blasint) count, 1.0f, v + k * v_step, c_in,
                      m + k * m_step, c_out, first > 0 ? 1.0f : 0.0f, sums + k * pairs, c_out);

@@ -28,27 +28,24 @@ gboolean winograd_forward (const float *transformed, const float *bias, int c_in
 gboolean winograd_backward_weights (int c_in, int c_out, const ConvPiece *piece, const float *x, const float *dy,
                                     float *d_weights, Scratch *scratch, GError **error);
 
-/* On some processors (OpenBLAS's Haswell and Zen kernels) a row of a product depends, in its last bit, on its place
- * among the others: on its number modulo 12, and on whether it is one of the last that make no whole 12.  So where a
- * result must not depend on how rows were divided, each keeps its place in a group of so many: 12 there, else 1. */
-gsize winograd_row_group (void);
-/* The count of rows, rounded up to such a multiple. */
-gsize winograd_whole_rows (gsize rows);
-
 /* The same in its parts, for those who split a layer another way.  Tiles of 4x4 pixels are counted row by row, sample
  * by sample; of each of the 36 matrices a tile is a row. */
-gsize winograd_count_tiles (const ConvPiece *piece);
+gsize winograd_count_across (const ConvPiece *piece);
+/* across: tiles in a row of them, at least winograd_count_across (); those beyond the picture are zeros going in, and
+ * nothing coming out. */
+gsize winograd_count_tiles (const ConvPiece *piece, gsize across);
 /* A good distance in floats between two of the 36 matrices [count][channels].  A tile is written and read as a row of
  * each: were it a power of two, as tiles and channels mostly are, all these rows would compete for the same few lines
  * of the cache. */
 gsize winograd_get_step (gsize count, int channels);
 /* Tiles [first, first + count) of x -> v: 36 matrices [count][c_in], `step` floats apart.  zeros: c_in of them. */
-void winograd_transform_tiles (const ConvPiece *piece, const float *x, int c_in, const float *zeros, gsize first,
-                               gsize count, float *v, gsize step);
+void winograd_transform_tiles (const ConvPiece *piece, gsize across, const float *x, int c_in, const float *zeros,
+                               gsize first, gsize count, float *v, gsize step);
 /* m = v * transformed for all 36: [count][c_in] * [c_in][c_out] -> [count][c_out]; transformed without gaps. */
 void winograd_multiply (const float *v, gsize v_step, const float *transformed, int c_in, int c_out, gsize count,
                         float *m, gsize m_step);
 /* m: 36 matrices [count][channels] -> tiles [first, first + count) of `channels` of the y_channels channels that a
  * pixel of y has; y and bias start with the first of these. */
-void winograd_finish_tiles (const ConvPiece *piece, const float *m, gsize step, int channels, const float *bias,
-                            ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels);
+void winograd_finish_tiles (const ConvPiece *piece, gsize across, const float *m, gsize step, int channels,
+                            const float *bias, ConvEpilogue epilogue, gsize first, gsize count, float *y,
+                            int y_channels);

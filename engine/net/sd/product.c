@@ -1,6 +1,7 @@
 /* Matrix products and 3x3 convolutions with weights in a file.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "run.h"
 
+#include "compute/rows.h"
 #include "compute/winograd.h"
 
 #include <cblas.h>
@@ -136,7 +137,7 @@ run_product (SdRun *run, Product *p)
   else if (convert_weights (run, p))
     {
       /* Whole groups of rows, so that where a piece ends changes no result. */
-      p->piece = winograd_whole_rows (CLAMP (p->rows / ((gsize) run->threads * 2), PIECE_ROWS, 8 * PIECE_ROWS));
+      p->piece = rows_round_up (CLAMP (p->rows / ((gsize) run->threads * 2), PIECE_ROWS, 8 * PIECE_ROWS));
       sd_run_tasks (run, (int) ((p->rows + p->piece - 1) / p->piece), product_of_rows, p);
     }
 }
@@ -299,8 +300,8 @@ transform_input (int task, int thread, gpointer data)
   Product *p = data;
   gsize    first = (gsize) task * TASK_TILES, step = p->tiles * (gsize) p->c_in;
 
-  winograd_transform_tiles (&p->whole, p->picture->data, p->c_in, p->v + 36 * step, first,
-                            MIN (TASK_TILES, p->tiles - first), p->v + first * (gsize) p->c_in, step);
+  winograd_transform_tiles (&p->whole, winograd_count_across (&p->whole), p->picture->data, p->c_in, p->v + 36 * step,
+                            first, MIN (TASK_TILES, p->tiles - first), p->v + first * (gsize) p->c_in, step);
 }
 
 /* Task: a block of output channels for all tiles. */
@@ -319,8 +320,9 @@ convolve_block (int task, int thread, gpointer data)
     return;
   weights_to_winograd (layer->type, layer->in, p->c_in, count, 0, count, raw, block);
   winograd_multiply (p->v, p->tiles * (gsize) p->c_in, block, p->c_in, count, p->tiles, block + u, step);
-  winograd_finish_tiles (&p->whole, block + u, step, count, layer->bias ? layer->bias + first : NULL,
-                         p->add ? EPILOGUE_ADD : EPILOGUE_NONE, 0, p->tiles, p->y + first, p->c_out);
+  winograd_finish_tiles (&p->whole, winograd_count_across (&p->whole), block + u, step, count,
+                         layer->bias ? layer->bias + first : NULL, p->add ? EPILOGUE_ADD : EPILOGUE_NONE, 0, p->tiles,
+                         p->y + first, p->c_out);
 }
 
 /* Few tiles: it is the weights that are many.  They are transformed a block of output channels at a time and used where
@@ -340,7 +342,7 @@ convolve_winograd_blocks (SdRun *run, const SdLayer *layer, const SdTensor *x, S
 
   if (run->error)
     return;
-  p.tiles = winograd_count_tiles (&p.whole);
+  p.tiles = winograd_count_tiles (&p.whole, winograd_count_across (&p.whole));
   size = 36 * p.tiles * (gsize) p.c_in;
   p.v = sd_run_get_shared (run, (size + (gsize) p.c_in) * sizeof (float));
   if (! p.v)
