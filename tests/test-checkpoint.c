@@ -405,7 +405,7 @@ test_turbo (gconstpointer variant)
 typedef enum
 {
   CHANGE_NOTHING,
-  CHANGE_CUT,     /* behind its header */
+  CHANGE_CUT,     /* right behind its header */
   CHANGE_WRITE,   /* all weights written over in place */
   CHANGE_REPLACE, /* another file put in its place */
   CHANGES
@@ -429,7 +429,13 @@ change_file (const DiffusionStep *step, gpointer data)
     return;
   if (changing->change == CHANGE_CUT)
     {
-      g_assert_cmpint (truncate (changing->path, 200000), ==, 0);
+      guint64 header;
+
+      /* What is read next depends on the back end: none of it is there any more. */
+      fd = g_open (changing->path, O_RDWR, 0);
+      g_assert_cmpint (read (fd, &header, sizeof header), ==, sizeof header);
+      g_assert_cmpint (ftruncate (fd, (off_t) (sizeof header + GUINT64_FROM_LE (header))), ==, 0);
+      g_assert_cmpint (close (fd), ==, 0);
     }
   else if (changing->change == CHANGE_WRITE)
     {
