@@ -26,7 +26,7 @@ gboolean
 polar_find (const float *x, int rows, int columns, float *q, float *work)
 {
   gsize  n = (gsize) columns, size = n * n;
-  float *gram = work, *factor = gram + size, *spare = factor + size, *spare2 = spare + size;
+  float *gram = work, *factor = gram + size, *spare = factor + size;
   double trace = 0;
 
   memset (q, 0, size * sizeof (float));
@@ -51,8 +51,8 @@ polar_find (const float *x, int rows, int columns, float *q, float *work)
       memcpy (q, spare, size * sizeof (float));
       if (round == ROUNDS - 1)
         break;
-      multiply (columns, gram, factor, spare2);
-      multiply (columns, spare2, factor, gram);
+      multiply (columns, gram, factor, spare);
+      multiply (columns, spare, factor, gram);
     }
   return TRUE;
 }

@@ -4,7 +4,7 @@
 #include <glib.h>
 
 /* Floats of working memory that polar_find () needs. */
-#define POLAR_WORK(columns) (4 * (gsize) (columns) * (gsize) (columns))
+#define POLAR_WORK(columns) (3 * (gsize) (columns) * (gsize) (columns))
 
 /* q [columns][columns] such that x q, of x [rows][columns] with rows >= columns, has singular values near 1 (0.68 to
  * 1.21) wherever x's are not below a five-hundredth of its norm: about the orthogonal factor of x's polar

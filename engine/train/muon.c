@@ -85,12 +85,15 @@ muon_new (const NetLayout *layout, int threads, GError **error)
   for (int i = 0; i < layout->n_nodes - 1; i++)
     {
       const Node *node = &layout->nodes[i];
-      int         taps = node->shape.kind == CONV_SAME3 ? 9 : 4;
+      int         columns = node->shape.c_out, rows;
 
-      if (node->kind != NODE_CONV || node->shape.c_in == NET_CHANNELS_IN || taps * node->shape.c_in < node->shape.c_out)
+      if (node->kind != NODE_CONV || node->input == 0)
         continue;
-      muon->matrices[muon->n_matrices++] = (MuonMatrix){ node->weights, taps * node->shape.c_in, node->shape.c_out };
-      largest = MAX (largest, (gsize) node->shape.c_out);
+      rows = (int) (conv_shape_count_weights (&node->shape) / (gsize) columns);
+      if (rows < columns)
+        continue;
+      muon->matrices[muon->n_matrices++] = (MuonMatrix){ node->weights, rows, columns };
+      largest = MAX (largest, (gsize) columns);
     }
   add_rest (muon, layout->n_parameters);
   qsort (muon->matrices, (size_t) muon->n_matrices, sizeof *muon->matrices, compare_sizes);
