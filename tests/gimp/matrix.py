@@ -236,7 +236,8 @@ class Matrix(Suite):
         try:
             case.before = self.read(names['in'])
             start = self.read(names['start'])
-            if start != case.mask_data:
+            # babl picks one of several conversions by how fast each has just been: they differ in the last bit.
+            if len(start) != len(case.mask_data) or not np.allclose(np.frombuffer(start, 'f4'), np.frombuffer(case.mask_data, 'f4'), rtol=1e-6, atol=0):
                 return 'the selection is another one afterwards, by %d of %d bytes, %d before (%s: %s)' % (
                     sum(a != b for a, b in zip(start, case.mask_data)), len(case.mask_data), len(start), status, text)
             if status == 'OK' and case.other is not None and self.read(names['other-out']) != case.other:
