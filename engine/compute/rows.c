@@ -32,6 +32,28 @@ is_row_group (int rows)
   return TRUE;
 }
 
+/* Whether a row of a product is the same bits at each place of a share of `rows` rows. */
+static gboolean
+is_share (int rows)
+{
+  enum
+  {
+    ROWS = 24,
+    SIDE = 32
+  };
+  float a[ROWS * SIDE], b[SIDE * SIDE], c[ROWS * SIDE];
+
+  for (int i = 0; i < ROWS * SIDE; i++)
+    a[i] = 1.0f / (float) (3 + i % SIDE);
+  for (int i = 0; i < SIDE * SIDE; i++)
+    b[i] = 1.0f / (float) (7 + i % 89);
+  cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, ROWS, SIDE, SIDE, 1.0f, a, SIDE, b, SIDE, 0.0f, c, SIDE);
+  for (int r = 0; r < ROWS; r++)
+    if (memcmp (c + r * SIDE, c + r / rows * rows * SIDE, SIDE * sizeof (float)) != 0)
+      return FALSE;
+  return TRUE;
+}
+
 gsize
 rows_get_group (void)
 {
@@ -40,6 +62,17 @@ rows_get_group (void)
   if (g_once_init_enter (&group))
     g_once_init_leave (&group, ! is_row_group (1) && is_row_group (12) ? 12 : 1);
   return group;
+}
+
+gsize
+rows_get_kinds (void)
+{
+  static gsize kinds;
+  gsize        group = rows_get_group ();
+
+  if (g_once_init_enter (&kinds))
+    g_once_init_leave (&kinds, group == 1 ? 1 : is_share ((int) group / 2) ? 2 : group);
+  return kinds;
 }
 
 gsize

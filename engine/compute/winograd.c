@@ -161,13 +161,19 @@ typedef struct
   int n, y, x; /* the sample, and the tile's first pixel in it */
 } Tile;
 
+/* Beyond the picture: x = piece->width. */
 static Tile
-find_tile (const ConvPiece *piece, gsize across, gsize index)
+find_tile (const ConvPiece *piece, const WinogradTiles *tiles, gsize index)
 {
-  gsize down = (gsize) (piece->above + piece->rows + 3) / 4;
+  gsize down = (gsize) (piece->above + piece->rows + 3) / 4, columns = tiles->across / tiles->kinds;
+  gsize place = index % tiles->group, share = tiles->group / tiles->kinds;
+  gsize nth = index / tiles->group * share + place % share, row = nth / columns;
+  Tile  tile = { (int) (row / down), (int) (row % down) * 4 - piece->above,
+                 (int) (nth % columns * tiles->kinds + place / share) * 4 };
 
-  return (Tile){ (int) (index / across / down), (int) (index / across % down) * 4 - piece->above,
-                 (int) (index % across) * 4 };
+  if (tile.n >= piece->n || tile.x >= piece->width)
+    tile.x = piece->width;
+  return tile;
 }
 
 static void
@@ -194,28 +200,37 @@ winograd_get_step (gsize count, int channels)
   return count * (gsize) channels + 5 * LANES;
 }
 
-gsize
-winograd_count_across (const ConvPiece *piece)
+static WinogradTiles
+order_tiles (const ConvPiece *piece, gsize group, gsize kinds)
 {
-  return (gsize) (piece->width + 3) / 4;
+  gsize columns = ((gsize) (piece->width + 3) / 4 + kinds - 1) / kinds, share = group / kinds;
+  gsize rows = (gsize) piece->n * ((gsize) (piece->above + piece->rows + 3) / 4);
+
+  return (WinogradTiles){ columns * kinds, group, kinds, (rows * columns + share - 1) / share * group };
 }
 
-gsize
-winograd_count_tiles (const ConvPiece *piece, gsize across)
+WinogradTiles
+winograd_get_tiles (const ConvPiece *piece)
 {
-  return (gsize) piece->n * (gsize) ((piece->above + piece->rows + 3) / 4) * across;
+  return order_tiles (piece, 1, 1);
+}
+
+WinogradTiles
+winograd_get_tiles_in_place (const ConvPiece *piece)
+{
+  return order_tiles (piece, rows_get_group (), rows_get_kinds ());
 }
 
 void
-winograd_transform_tiles (const ConvPiece *piece, gsize across, const float *x, int c_in, const float *zeros,
-                          gsize first, gsize count, float *v, gsize step)
+winograd_transform_tiles (const ConvPiece *piece, const WinogradTiles *tiles, const float *x, int c_in,
+                          const float *zeros, gsize first, gsize count, float *v, gsize step)
 {
   const ConvShape shape = { CONV_SAME3, c_in, c_in };
   int             rows_in = conv_piece_rows_in (&shape, piece);
 
   for (gsize i = 0; i < count; i++)
     {
-      Tile         tile = find_tile (piece, across, first + i);
+      Tile         tile = find_tile (piece, tiles, first + i);
       float       *row = v + i * (gsize) c_in;
       const float *pixels[36];
 
@@ -242,12 +257,12 @@ winograd_multiply (const float *v, gsize v_step, const float *transformed, int c
 }
 
 void
-winograd_finish_tiles (const ConvPiece *piece, gsize across, const float *m, gsize step, int channels,
+winograd_finish_tiles (const ConvPiece *piece, const WinogradTiles *tiles, const float *m, gsize step, int channels,
                        const float *bias, ConvEpilogue epilogue, gsize first, gsize count, float *y, int y_channels)
 {
   for (gsize i = 0; i < count; i++)
     {
-      Tile   tile = find_tile (piece, across, first + i);
+      Tile   tile = find_tile (piece, tiles, first + i);
       float *rows[4];
 
       if (tile.x >= piece->width)
@@ -266,14 +281,12 @@ gboolean
 winograd_forward (const float *transformed, const float *bias, int c_in, int c_out, const ConvPiece *piece,
                   const float *x, float *y, ConvEpilogue epilogue, Scratch *scratch, GError **error)
 {
-  /* In whole groups a tile's place is that of its column, whatever rows the piece begins with.  Batches are never
-   * divided by rows; their small pictures would be zeros mostly. */
-  gsize  columns = winograd_count_across (piece), across = piece->n > 1 ? columns : rows_round_up (columns);
-  gsize  tiles = winograd_count_tiles (piece, across);
-  gsize  round = rows_round_up (CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
+  /* Batches are never divided by rows. */
+  WinogradTiles tiles = piece->n > 1 ? winograd_get_tiles (piece) : winograd_get_tiles_in_place (piece);
+  gsize         round = rows_round_up (CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
                                       c_in + c_out > ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX));
-  gsize  v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out);
-  float *v, *m, *zeros;
+  gsize         v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out);
+  float        *v, *m, *zeros;
 
   v = scratch_get (scratch, (36 * (v_step + m_step) + (gsize) c_in) * sizeof (float), error);
   if (! v)
@@ -281,13 +294,13 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
   m = v + 36 * v_step;
   zeros = m + 36 * m_step;
   memset (zeros, 0, (gsize) c_in * sizeof (float));
-  for (gsize first = 0; first < tiles; first += round)
+  for (gsize first = 0; first < tiles.count; first += round)
     {
-      gsize count = MIN (round, tiles - first);
+      gsize count = MIN (round, tiles.count - first);
 
-      winograd_transform_tiles (piece, across, x, c_in, zeros, first, count, v, v_step);
+      winograd_transform_tiles (piece, &tiles, x, c_in, zeros, first, count, v, v_step);
       winograd_multiply (v, v_step, transformed, c_in, c_out, count, m, m_step);
-      winograd_finish_tiles (piece, across, m, m_step, c_out, bias, epilogue, first, count, y, c_out);
+      winograd_finish_tiles (piece, &tiles, m, m_step, c_out, bias, epilogue, first, count, y, c_out);
     }
   return TRUE;
 }
@@ -332,12 +345,12 @@ spread_tile (const float *const pixels[16], int channels, float *restrict m, gsi
 }
 
 static void
-spread_tiles (const ConvPiece *piece, gsize across, const float *dy, int channels, const float *zeros, gsize first,
-              gsize count, float *m, gsize step)
+spread_tiles (const ConvPiece *piece, const WinogradTiles *tiles, const float *dy, int channels, const float *zeros,
+              gsize first, gsize count, float *m, gsize step)
 {
   for (gsize t = 0; t < count; t++)
     {
-      Tile         tile = find_tile (piece, across, first + t);
+      Tile         tile = find_tile (piece, tiles, first + t);
       const float *pixels[16];
 
       for (int i = 0; i < 16; i++)
@@ -389,9 +402,9 @@ gboolean
 winograd_backward_weights (int c_in, int c_out, const ConvPiece *piece, const float *x, const float *dy,
                            float *d_weights, Scratch *scratch, GError **error)
 {
-  gsize across = winograd_count_across (piece), tiles = winograd_count_tiles (piece, across),
-        round = MIN (tiles, ROUND_MAX);
-  gsize v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out),
+  WinogradTiles tiles = winograd_get_tiles (piece);
+  gsize         round = MIN (tiles.count, ROUND_MAX);
+  gsize         v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out),
         pairs = (gsize) c_in * (gsize) c_out;
   gsize  n_zeros = (gsize) MAX (c_in, c_out);
   float *v, *m, *sums, *zeros;
@@ -403,12 +416,12 @@ winograd_backward_weights (int c_in, int c_out, const ConvPiece *piece, const fl
   sums = m + 36 * m_step;
   zeros = sums + 36 * pairs;
   memset (zeros, 0, n_zeros * sizeof (float));
-  for (gsize first = 0; first < tiles; first += round)
+  for (gsize first = 0; first < tiles.count; first += round)
     {
-      gsize count = MIN (round, tiles - first);
+      gsize count = MIN (round, tiles.count - first);
 
-      winograd_transform_tiles (piece, across, x, c_in, zeros, first, count, v, v_step);
-      spread_tiles (piece, across, dy, c_out, zeros, first, count, m, m_step);
+      winograd_transform_tiles (piece, &tiles, x, c_in, zeros, first, count, v, v_step);
+      spread_tiles (piece, &tiles, dy, c_out, zeros, first, count, m, m_step);
       for (gsize k = 0; k < 36; k++)
         cblas_sgemm (CblasRowMajor, CblasTrans, CblasNoTrans, c_in, c_out, (blasint) count, 1.0f, v + k * v_step, c_in,
                      m + k * m_step, c_out, first > 0 ? 1.0f : 0.0f, sums + k * pairs, c_out);

@@ -28,24 +28,32 @@ gboolean winograd_forward (const float *transformed, const float *bias, int c_in
 gboolean winograd_backward_weights (int c_in, int c_out, const ConvPiece *piece, const float *x, const float *dy,
                                     float *d_weights, Scratch *scratch, GError **error);
 
-/* The same in its parts, for those who split a layer another way.  Tiles of 4x4 pixels are counted row by row, sample
- * by sample; of each of the 36 matrices a tile is a row. */
-gsize winograd_count_across (const ConvPiece *piece);
-/* across: tiles in a row of them, at least winograd_count_across (); those beyond the picture are zeros going in, and
- * nothing coming out. */
-gsize winograd_count_tiles (const ConvPiece *piece, gsize across);
+/* The same in its parts, for those who split a layer another way.  A tile has 4x4 pixels; of each of the 36 matrices it
+ * is a row.  Tiles are counted row by row, sample by sample, or, where kinds > 1, so that the place in its group that a
+ * tile's row has is of a kind that its column decides; some rows then are of no tile: zeros going in, and nothing
+ * coming out. */
+typedef struct
+{
+  gsize across;       /* columns of tiles */
+  gsize group, kinds; /* see rows.h; 1, 1: places do not matter */
+  gsize count;        /* rows of each matrix */
+} WinogradTiles;
+
+WinogradTiles winograd_get_tiles (const ConvPiece *piece);
+/* The same for those whose pieces begin and end at any row, where results must not depend on that. */
+WinogradTiles winograd_get_tiles_in_place (const ConvPiece *piece);
 /* A good distance in floats between two of the 36 matrices [count][channels].  A tile is written and read as a row of
  * each: were it a power of two, as tiles and channels mostly are, all these rows would compete for the same few lines
  * of the cache. */
 gsize winograd_get_step (gsize count, int channels);
 /* Tiles [first, first + count) of x -> v: 36 matrices [count][c_in], `step` floats apart.  zeros: c_in of them. */
-void winograd_transform_tiles (const ConvPiece *piece, gsize across, const float *x, int c_in, const float *zeros,
-                               gsize first, gsize count, float *v, gsize step);
+void winograd_transform_tiles (const ConvPiece *piece, const WinogradTiles *tiles, const float *x, int c_in,
+                               const float *zeros, gsize first, gsize count, float *v, gsize step);
 /* m = v * transformed for all 36: [count][c_in] * [c_in][c_out] -> [count][c_out]; transformed without gaps. */
 void winograd_multiply (const float *v, gsize v_step, const float *transformed, int c_in, int c_out, gsize count,
                         float *m, gsize m_step);
 /* m: 36 matrices [count][channels] -> tiles [first, first + count) of `channels` of the y_channels channels that a
  * pixel of y has; y and bias start with the first of these. */
-void winograd_finish_tiles (const ConvPiece *piece, gsize across, const float *m, gsize step, int channels,
-                            const float *bias, ConvEpilogue epilogue, gsize first, gsize count, float *y,
+void winograd_finish_tiles (const ConvPiece *piece, const WinogradTiles *tiles, const float *m, gsize step,
+                            int channels, const float *bias, ConvEpilogue epilogue, gsize first, gsize count, float *y,
                             int y_channels);

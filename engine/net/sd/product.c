@@ -39,9 +39,9 @@ typedef struct
   int             c_in, c_out; /* padded */
 
   /* 3x3 in blocks of output channels */
-  ConvPiece whole;
-  gsize     tiles;
-  float    *v; /* the transformed input, then a pixel of zeros */
+  ConvPiece     whole;
+  WinogradTiles tiles;
+  float        *v; /* the transformed input, then a pixel of zeros */
 } Product;
 
 /* `count` of the layer's weights from the `first` on, as the file has them; valid until the thread's next call. */
@@ -298,10 +298,10 @@ static void
 transform_input (int task, int thread, gpointer data)
 {
   Product *p = data;
-  gsize    first = (gsize) task * TASK_TILES, step = p->tiles * (gsize) p->c_in;
+  gsize    first = (gsize) task * TASK_TILES, step = p->tiles.count * (gsize) p->c_in;
 
-  winograd_transform_tiles (&p->whole, winograd_count_across (&p->whole), p->picture->data, p->c_in, p->v + 36 * step,
-                            first, MIN (TASK_TILES, p->tiles - first), p->v + first * (gsize) p->c_in, step);
+  winograd_transform_tiles (&p->whole, &p->tiles, p->picture->data, p->c_in, p->v + 36 * step, first,
+                            MIN (TASK_TILES, p->tiles.count - first), p->v + first * (gsize) p->c_in, step);
 }
 
 /* Task: a block of output channels for all tiles. */
@@ -311,7 +311,7 @@ convolve_block (int task, int thread, gpointer data)
   Product       *p = data;
   const SdLayer *layer = p->layer;
   int            first = task * BLOCK_FILTERS, count = MIN (BLOCK_FILTERS, layer->out - first);
-  gsize filter = (gsize) layer->in * 9, u = 36 * (gsize) p->c_in * (gsize) count, step = p->tiles * (gsize) count;
+  gsize filter = (gsize) layer->in * 9, u = 36 * (gsize) p->c_in * (gsize) count, step = p->tiles.count * (gsize) count;
   const guint8 *raw = fetch_weights (p, (gsize) first * filter, (gsize) count * filter, thread);
   float        *block
       = raw ? scratch_get (&p->run->scratch[thread], (u + 36 * step) * sizeof (float), &p->run->errors[thread]) : NULL;
@@ -319,10 +319,9 @@ convolve_block (int task, int thread, gpointer data)
   if (! block)
     return;
   weights_to_winograd (layer->type, layer->in, p->c_in, count, 0, count, raw, block);
-  winograd_multiply (p->v, p->tiles * (gsize) p->c_in, block, p->c_in, count, p->tiles, block + u, step);
-  winograd_finish_tiles (&p->whole, winograd_count_across (&p->whole), block + u, step, count,
-                         layer->bias ? layer->bias + first : NULL, p->add ? EPILOGUE_ADD : EPILOGUE_NONE, 0, p->tiles,
-                         p->y + first, p->c_out);
+  winograd_multiply (p->v, p->tiles.count * (gsize) p->c_in, block, p->c_in, count, p->tiles.count, block + u, step);
+  winograd_finish_tiles (&p->whole, &p->tiles, block + u, step, count, layer->bias ? layer->bias + first : NULL,
+                         p->add ? EPILOGUE_ADD : EPILOGUE_NONE, 0, p->tiles.count, p->y + first, p->c_out);
 }
 
 /* Few tiles: it is the weights that are many.  They are transformed a block of output channels at a time and used where
@@ -342,13 +341,13 @@ convolve_winograd_blocks (SdRun *run, const SdLayer *layer, const SdTensor *x, S
 
   if (run->error)
     return;
-  p.tiles = winograd_count_tiles (&p.whole, winograd_count_across (&p.whole));
-  size = 36 * p.tiles * (gsize) p.c_in;
+  p.tiles = winograd_get_tiles (&p.whole);
+  size = 36 * p.tiles.count * (gsize) p.c_in;
   p.v = sd_run_get_shared (run, (size + (gsize) p.c_in) * sizeof (float));
   if (! p.v)
     return;
   memset (p.v + size, 0, (gsize) p.c_in * sizeof (float));
-  sd_run_tasks (run, (int) ((p.tiles + TASK_TILES - 1) / TASK_TILES), transform_input, &p);
+  sd_run_tasks (run, (int) ((p.tiles.count + TASK_TILES - 1) / TASK_TILES), transform_input, &p);
   sd_run_tasks (run, (layer->out + BLOCK_FILTERS - 1) / BLOCK_FILTERS, convolve_block, &p);
 }
 
