@@ -27,6 +27,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SIZE           8 /* edge of a block */
 #define COUNT          (SIZE * SIZE)
@@ -48,6 +49,11 @@
 
 /* From noise to texture by the exponent a of energy ~ share^a: flat for noise; texture starts at about 0.2. */
 #define GROWTH_OF_TEXTURE 0.25
+/* Nothing is surely less than this, and quotients of two nothings are 1. */
+#define NOTHING 1e-8
+/* The share of the groups that must look like noise for a picture to be evenly noisy. */
+#define EVEN_LEAST 0.5
+#define EVEN_SURE  0.8
 /* The power of camera noise falls at most this much from band to band, and after JPEG this much ... */
 #define FALL_MOST      2.5
 #define FALL_MOST_JPEG 4.0
@@ -464,24 +470,51 @@ choose (double plain, double after_jpeg, double jpeg)
   return plain + (after_jpeg - plain) * jpeg;
 }
 
-/* Takes from each band what no noise has above the next. */
+/* Takes from each band what no noise has above the next, unless the picture is the same all over. */
 static void
-limit_fall (double jpeg, double *power)
+limit_fall (double jpeg, double even, double *power)
 {
-  double most = choose (FALL_MOST, FALL_MOST_JPEG, jpeg);
+  double most = choose (FALL_MOST, FALL_MOST_JPEG, jpeg), next = power[BANDS - 1];
 
   for (int band = BANDS - 2; band >= 0; band--)
-    power[band] = MIN (power[band], most * (power[band + 1] + ROUNDED_AWAY));
+    {
+      next = MIN (power[band], most * (next + ROUNDED_AWAY));
+      power[band] = next + even * (power[band] - next);
+    }
+}
+
+/* How the power grows from the weakest blocks to less weak ones: not at all where all is noise. */
+static double
+get_growth (double weakest, double weak)
+{
+  return MAX (log ((weak + NOTHING) / (weakest + NOTHING)) / log (WIDER), 0);
+}
+
+/* Whether all groups look like noise by how their power grows, from 0 to 1. */
+static double
+get_evenness (const Group *groups, int count, double coloured)
+{
+  double sum = 0;
+
+  for (int i = 0; i < count; i++)
+    {
+      double weakest[BANDS], weak[BANDS];
+
+      memcpy (weakest, groups[i].weakest, sizeof weakest);
+      memcpy (weak, groups[i].weak, sizeof weak);
+      flatten (coloured, weakest);
+      flatten (coloured, weak);
+      sum += exp (-pow (get_growth (total_all (weakest), total_all (weak)) / GROWTH_OF_TEXTURE, 2)) / count;
+    }
+  return CLAMP ((sum - EVEN_LEAST) / (EVEN_SURE - EVEN_LEAST), 0, 1);
 }
 
 static Point
-judge_group (const Group *group, Total total, double coloured, double jpeg)
+judge_group (const Group *group, Total total, double coloured, double jpeg, double even)
 {
   Point  point = { .brightness = group->brightness };
   double weakest[BANDS], weak[BANDS], noise[BANDS];
   double whole, growth, fall;
-  /* Nothing is surely less than this, and quotients of two nothings are 1. */
-  const double nothing = 1e-8;
 
   for (int band = 0; band < BANDS; band++)
     {
@@ -491,14 +524,14 @@ judge_group (const Group *group, Total total, double coloured, double jpeg)
   flatten (coloured, weakest);
   flatten (coloured, weak);
   whole = total (weakest);
-  growth = MAX (log ((total (weak) + nothing) / (whole + nothing)) / log (WIDER), 0);
+  growth = get_growth (whole, total (weak));
   /* Colour differences, which cameras smooth and JPEG stores at half the resolution, fall faster than luma. */
   if (total == total_all)
     {
-      limit_fall (jpeg, weakest);
-      limit_fall (jpeg, weak);
+      limit_fall (jpeg, even, weakest);
+      limit_fall (jpeg, even, weak);
     }
-  fall = (total (weakest) + nothing) / (whole + nothing);
+  fall = (total (weakest) + NOTHING) / (whole + NOTHING);
   point.noisy = MIN (exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) * fall * fall, 1);
   /* Texture is taken to go with the square root of the share: then what was added by WIDER times the blocks is what was
    * there at first.  Of noise, the weakest blocks have less than the mean instead, and the others are nearer to it. */
@@ -525,9 +558,10 @@ static void
 judge_groups (const Group *groups, int count, Total total, double coloured, double jpeg, Point *points)
 {
   const double up = choose (SLOPE_UP, SLOPE_JPEG, jpeg), down = choose (SLOPE_DOWN, SLOPE_JPEG, jpeg);
+  const double even = get_evenness (groups, count, coloured);
 
   for (int i = 0; i < count; i++)
-    points[i] = judge_group (&groups[i], total, coloured, jpeg);
+    points[i] = judge_group (&groups[i], total, coloured, jpeg, even);
   for (int i = 0; i < count; i++)
     {
       double level = sqrt (points[i].variance), limit = G_MAXDOUBLE;
