@@ -154,7 +154,8 @@ test_shrinking_corpus (Fixture *f, gconstpointer data)
 
 #define SIZE 64
 
-/* noisy - clean has at each level the variance that the map says; levels are as the mix wants them. */
+/* noisy - clean has at each level the variance that the map says, or, of cameras' noise, which counts by another level,
+ * more or less; levels are as the mix wants them. */
 static void
 test_samples (Fixture *f, gconstpointer data)
 {
@@ -164,7 +165,7 @@ test_samples (Fixture *f, gconstpointer data)
   g_autofree float       *work = g_new (float, sample_work_size (SIZE)), *again = g_new (float, SIZE *SIZE * 3);
   const DiffusionTrainMix mixes[] = { DIFFUSION_TRAIN_DENOISE, DIFFUSION_TRAIN_INPAINT, DIFFUSION_TRAIN_STYLE };
   Sample                  sample = { SIZE, clean, noisy, level };
-  int                     holes = 0, flat = 0, high = 0, middle = 0;
+  int                     holes = 0, flat = 0, high = 0, middle = 0, told_less = 0, told_more = 0;
 
   for (int i = 0; i < 900; i++)
     {
@@ -196,10 +197,17 @@ test_samples (Fixture *f, gconstpointer data)
         }
       /* Correlated noise has fewer independent values than pixels; what was left after compression can be below its
        * floor. */
-      if (count > SIZE * SIZE)
-        g_assert_cmpfloat (sum / count, <, 2.5);
-      if (count == 3 * SIZE * SIZE && least > 0.02)
-        g_assert_cmpfloat (sum / count, >, 0.4);
+      if (count > SIZE * SIZE && sample.half_level > 0.04f)
+        g_assert_cmpfloat (sum / count, <, 1.2);
+      if (count == 3 * SIZE * SIZE && least > 0.02 && sample.half_level > 0.04f)
+        g_assert_cmpfloat (sum / count, >, 0.8);
+      if (sample.half_level < 0.04f && least > 0.02)
+        {
+          g_assert_cmpfloat (sum / count, <, 3);
+          g_assert_cmpfloat (sum / count, >, 0.4);
+          told_less += sum / count > 1.5;
+          told_more += sum / count < 0.85;
+        }
       holes += least == 0 && most > 0;
       flat += least == most;
       high += most > 1;
@@ -209,6 +217,8 @@ test_samples (Fixture *f, gconstpointer data)
   g_assert_cmpint (flat, >, 150);
   g_assert_cmpint (high, >, 60);
   g_assert_cmpint (middle, >, 300 * 0.6);
+  g_assert_cmpint (told_less, >, 10);
+  g_assert_cmpint (told_more, >, 2);
 
   for (int twice = 0; twice < 2; twice++)
     {
@@ -222,10 +232,25 @@ test_samples (Fixture *f, gconstpointer data)
     }
 }
 
-/* Strokes keep their width where a style is learned; photographs are reduced now and then, which makes them sharper. */
+/* How often brightness goes from dark to bright or back along a row of the crop. */
+static int
+count_edges (const float *clean)
+{
+  int edges = 0;
+
+  for (int x = 1; x < SIZE; x++)
+    edges += (clean[x * 3] > 0.5f) != (clean[x * 3 - 3] > 0.5f);
+  return edges;
+}
+
+/* Strokes keep their width where a style is learned; photographs are reduced and enlarged now and then. */
 static void
 test_reduction (Fixture *f, gconstpointer data)
 {
+  enum
+  {
+    STRIPE = 8
+  };
   g_autofree char   *path = g_build_filename (f->folder, "lines.corpus", NULL);
   g_autofree guint8 *rgb = g_malloc (300 * 300 * 3);
   g_autofree float  *clean = g_new (float, SIZE *SIZE * 3), *noisy = g_new (float, SIZE *SIZE * 3),
@@ -233,24 +258,86 @@ test_reduction (Fixture *f, gconstpointer data)
   DiffusionCorpusWriter *writer = diffusion_corpus_writer_new (path, NULL);
   g_autoptr (Corpus) corpus = NULL;
   Sample sample = { SIZE, clean, noisy, level };
-  int    grey[2] = { 0, 0 };
+  int    more[2] = { 0 }, fewer[2] = { 0 };
 
+  /* Stripes both ways, so that each crop has some along its rows. */
   for (int i = 0; i < 300 * 300 * 3; i++)
-    rgb[i] = i / 3 % 2 ? 255 : 0;
+    rgb[i] = (i / 3 % 300 / STRIPE + i / 900 / STRIPE) % 2 ? 255 : 0;
   g_assert_true (diffusion_corpus_writer_add (writer, 300, 300, rgb, NULL));
   g_assert_true (diffusion_corpus_writer_finish (writer, NULL));
   corpus = corpus_open (path, NULL);
   for (int i = 0; i < 120; i++)
     {
       Random random;
+      int    edges;
 
       random_init (&random, 7, (guint64) i);
       g_assert_true (sample_draw (corpus, FALSE, &random, i % 2 ? DIFFUSION_TRAIN_STYLE : DIFFUSION_TRAIN_DENOISE,
                                   &sample, work, NULL));
-      grey[i % 2] += fabs ((double) clean[0] - 0.5) < 0.3;
+      edges = count_edges (clean);
+      more[i % 2] += edges >= SIZE / STRIPE * 3 / 2;
+      fewer[i % 2] += edges <= SIZE / STRIPE * 2 / 3;
     }
-  g_assert_cmpint (grey[0], >, 10);
-  g_assert_cmpint (grey[1], ==, 0);
+  g_assert_cmpint (more[0], >, 10);
+  g_assert_cmpint (fewer[0], >, 5);
+  g_assert_cmpint (more[1], ==, 0);
+  g_assert_cmpint (fewer[1], ==, 0);
+  g_unlink (path);
+}
+
+/* How soft a crop is: the correlation of neighbouring differences in its rows, -0.5 for white noise. */
+static double
+measure_softness (const float *clean)
+{
+  double product = 0, square = 0;
+
+  for (int y = 0; y < SIZE; y++)
+    for (int i = 0; i < (SIZE - 2) * 3; i++)
+      {
+        const float *at = clean + y * SIZE * 3 + i;
+
+        product += (double) (at[3] - at[0]) * (double) (at[6] - at[3]);
+        square += (double) (at[3] - at[0]) * (double) (at[3] - at[0]);
+      }
+  return product / square;
+}
+
+/* Photographs come as sharp as the corpus is and as soft as cameras make them; strokes only as they are. */
+static void
+test_softness (Fixture *f, gconstpointer data)
+{
+  g_autofree char   *path = g_build_filename (f->folder, "grain.corpus", NULL);
+  g_autofree guint8 *rgb = g_malloc (300 * 300 * 3);
+  g_autofree float  *clean = g_new (float, SIZE *SIZE * 3), *noisy = g_new (float, SIZE *SIZE * 3),
+                   *level = g_new (float, SIZE *SIZE), *work = g_new (float, sample_work_size (SIZE));
+  DiffusionCorpusWriter *writer = diffusion_corpus_writer_new (path, NULL);
+  g_autoptr (Corpus) corpus = NULL;
+  Sample sample = { SIZE, clean, noisy, level };
+  int    sharp[2] = { 0 }, soft[2] = { 0 }, softest[2] = { 0 };
+  Random random;
+
+  random_init (&random, 9, 0);
+  for (int i = 0; i < 300 * 300 * 3; i++)
+    rgb[i] = (guint8) random_int (&random, 64, 192);
+  g_assert_true (diffusion_corpus_writer_add (writer, 300, 300, rgb, NULL));
+  g_assert_true (diffusion_corpus_writer_finish (writer, NULL));
+  corpus = corpus_open (path, NULL);
+  for (int i = 0; i < 200; i++)
+    {
+      double softness;
+
+      random_init (&random, 10, (guint64) i);
+      g_assert_true (sample_draw (corpus, FALSE, &random, i % 2 ? DIFFUSION_TRAIN_STYLE : DIFFUSION_TRAIN_DENOISE,
+                                  &sample, work, NULL));
+      softness = measure_softness (clean);
+      sharp[i % 2] += softness < -0.3;
+      soft[i % 2] += softness > 0;
+      softest[i % 2] += softness > 0.2;
+    }
+  g_assert_cmpint (sharp[0], >, 15);
+  g_assert_cmpint (soft[0], >, 20);
+  g_assert_cmpint (softest[0], >, 5);
+  g_assert_cmpint (sharp[1], ==, 100);
   g_unlink (path);
 }
 
@@ -392,6 +479,25 @@ test_camera (void)
   g_assert_cmpint (far, >, 20);
   g_assert_cmpint (colour, >, 20);
   g_assert_cmpint (grey, >, 60);
+}
+
+/* Black has more noise than grey after a tone curve, but not all of it. */
+static void
+test_toe (void)
+{
+  g_autofree float *clean = g_new (float, SIZE *SIZE * 3), *noisy = g_new (float, SIZE *SIZE * 3),
+                   *level = g_new (float, SIZE *SIZE), *work = g_new (float, sample_work_size (SIZE));
+
+  for (int i = 0; i < SIZE * SIZE * 3; i++)
+    clean[i] = i / 3 % SIZE < SIZE / 2 ? 0.0f : 0.5f;
+  for (int i = 0; i < 40; i++)
+    {
+      Random random;
+
+      random_init (&random, 12, (guint64) i);
+      camera_add_noise (&random, SIZE, 10 / 255.0, clean, noisy, level, work);
+      g_assert_cmpfloat (level[SIZE / 2 * SIZE + SIZE / 4], <, 6 * level[SIZE / 2 * SIZE + SIZE * 3 / 4]);
+    }
 }
 
 /* ---- the optimizer ---- */
@@ -965,7 +1071,9 @@ main (int argc, char **argv)
   g_test_add ("/train/samples", Fixture, NULL, set_up, test_samples, tear_down);
   g_test_add ("/train/colours", Fixture, NULL, set_up, test_colours, tear_down);
   g_test_add ("/train/reduction", Fixture, NULL, set_up, test_reduction, tear_down);
+  g_test_add ("/train/softness", Fixture, NULL, set_up, test_softness, tear_down);
   g_test_add_func ("/train/camera", test_camera);
+  g_test_add_func ("/train/toe", test_toe);
   g_test_add_func ("/train/adam", test_adam);
   g_test_add_func ("/train/polar", test_polar);
   g_test_add_func ("/train/muon", test_muon);

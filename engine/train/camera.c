@@ -23,6 +23,11 @@ static const guint8 chroma_table[64]
 #define SMOOTH_RADIUS 8
 #define SMOOTH_LEAST  0.2
 
+/* The linear light up to which a tone curve is straight, and the most of the noise in middle grey that does not depend
+ * on the light. */
+#define TOE        0.02f
+#define FLOOR_MOST 0.5
+
 /* How far the local level looks: (2 * 7 + 1)^2 pixels. */
 #define LEVEL_RADIUS 7
 /* Where 8 bits hide all noise, half of their step is still unknown. */
@@ -30,10 +35,8 @@ static const guint8 chroma_table[64]
 
 /* ---- smoothing ---- */
 
-/* x smoothed by a Gaussian of `sigma` pixels both ways, in place; one channel of `step`.  The picture is mirrored at
- * its borders. */
-static void
-smooth (int size, int step, double sigma, float *x, float *work)
+void
+camera_smooth (int size, int step, double sigma, float *x, float *work)
 {
   int   radius = MIN ((int) ceil (3 * sigma), MIN (SMOOTH_RADIUS, size - 1));
   float kernel[SMOOTH_RADIUS + 1], sum = 0;
@@ -269,7 +272,7 @@ develop_noise (Random *random, int size, float *noise, float *work)
     demosaic (random, size, noise, work);
   if (random_double (random) < 0.8)
     {
-      fine = random_range (random, 0, 1.2);
+      fine = random_range (random, 0, 1.3);
       wide = fine + (random_double (random) < 0.7 ? random_range (random, 0, 2.2) : 0);
     }
   if (random_double (random) < 0.7)
@@ -278,9 +281,9 @@ develop_noise (Random *random, int size, float *noise, float *work)
       colour_share *= exp (random_range (random, -1.2, 0.3));
     }
   split_luma (pixels, noise, luma);
-  smooth (size, 1, fine, luma, work);
+  camera_smooth (size, 1, fine, luma, work);
   for (int c = 0; c < 3; c++)
-    smooth (size, 3, wide, noise + c, work);
+    camera_smooth (size, 3, wide, noise + c, work);
   scale_to (pixels, luma_share, luma);
   scale_to (pixels * 3, colour_share, noise);
   for (int i = 0; i < pixels * 3; i++)
@@ -289,13 +292,14 @@ develop_noise (Random *random, int size, float *noise, float *work)
 }
 
 /* The standard deviation after the tone curve, up to a factor, of a sensor value whose variance is part floor, part
- * signal. */
+ * signal.  Cameras' curves have a toe: a power's slope at black, which has no end, would make all noise that of a few
+ * black pixels. */
 static float
 shape_level (float value, float floor_share)
 {
-  float light = powf (CLAMP (value, 0.01f, 1.0f), 2.2f);
+  float light = powf (CLAMP (value, 0.0f, 1.0f), 2.2f);
 
-  return sqrtf ((1 - floor_share) * light + floor_share * 0.2f) * powf (light, 1 / 2.2f - 1) / 2.2f;
+  return sqrtf ((1 - floor_share) * light + floor_share * 0.2f) * powf (MAX (light, TOE), 1 / 2.2f - 1) / 2.2f;
 }
 
 void
@@ -303,7 +307,7 @@ camera_add_noise (Random *random, int size, double sigma, const float *clean, fl
 {
   int      pixels = size * size;
   float   *noise = work, *planes = work + 3 * pixels;
-  float    floor_share = (float) random_range (random, 0.02, 1);
+  float    floor_share = (float) random_range (random, 0.02, FLOOR_MOST);
   gboolean rounds = random_double (random) < 0.7;
   double   sum = 0;
   float    scale;

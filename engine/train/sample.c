@@ -1,4 +1,5 @@
 /* Training samples: crops, level maps, noise.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "process/process.h"
 #include "train.h"
 
 #include <math.h>
@@ -6,18 +7,33 @@
 /* Levels in picture units.  Photo noise: from below what 8 bits can show to above the worst photographs; the network
  * must know more than what it will meet.  Generation: EDM's log-normal, to its sigma_max of 80 (on [-1, 1]). */
 #define PHOTO_MIN       (1.0 / 255)
-#define PHOTO_MAX       (110.0 / 255)
+#define PHOTO_MAX       (255.0 / 255)
 #define PHOTO_USUAL_MIN (4.0 / 255)
 #define PHOTO_USUAL_MAX (60.0 / 255)
 #define GENERATION_MAX  40.0
 /* Where a hand shows: below, too little is left open; above, nothing of the picture is left that one would keep. */
 #define STYLE_MIN (8.0 / 255)
 #define STYLE_MAX (400.0 / 255)
-/* Camera noise beyond this would be clipped away mostly. */
-#define CAMERA_MAX (60.0 / 255)
+/* Most photographs lie low here; beyond, most of the noise would be clipped away. */
+#define CAMERA_MIN (1.5 / 255)
+#define CAMERA_MAX (50.0 / 255)
 
-/* Crops are of means of up to so many pixels in each direction. */
-#define SCALE_MAX 4
+/* The level that counts half in the loss.  At small levels most of F's target cannot be known, and weighted like the
+ * others these samples are most of the gradient's noise: the levels at which there is much to win are learned late.
+ * Cameras' noise is small, and there is much to win. */
+#define HALF        (12.75f / 255)
+#define HALF_CAMERA (5.0f / 255)
+
+/* What is told of a camera's noise, as a share of what there is: the estimate mostly says less, since it cannot tell
+ * the coarse part of such noise from texture. */
+#define TOLD_MIN 0.65
+#define TOLD_MAX 1.15
+
+/* So many of the corpus's pixels make one of a crop, in each direction. */
+#define SCALE_MIN 0.5
+#define SCALE_MAX 2.5
+/* The widest low pass of a crop, in pixels. */
+#define SOFT_MAX 0.9
 
 /* Crops with less detail than this are mostly left out. */
 #define DETAIL_MIN (2.0 / 255)
@@ -40,16 +56,17 @@ typedef enum
 
 /* Shares of each kind in per cent, per mix. */
 static const int shares[][6] = {
-  [DIFFUSION_TRAIN_DENOISE] = { 46, 30, 4, 10, 4, 6 },
-  [DIFFUSION_TRAIN_INPAINT] = { 14, 10, 18, 48, 10, 0 },
+  [DIFFUSION_TRAIN_DENOISE] = { 54, 38, 2, 3, 3, 0 },
+  [DIFFUSION_TRAIN_INPAINT] = { 12, 8, 18, 46, 10, 6 },
   [DIFFUSION_TRAIN_STYLE] = { 8, 0, 4, 4, 4, 80 },
 };
 
 gsize
 sample_work_size (int size)
 {
-  /* The pixels that are read for a crop, or what camera_add_noise () needs. */
-  return (gsize) size * (gsize) size * MAX (8, SCALE_MAX * SCALE_MAX * 3 / sizeof (float));
+  /* What camera_add_noise () needs; a crop's bytes are fewer. */
+  G_STATIC_ASSERT (SCALE_MAX * SCALE_MAX * 3 + 1 < 8 * sizeof (float));
+  return (gsize) size * (gsize) size * 8;
 }
 
 void
@@ -103,68 +120,93 @@ measure_detail (int size, const float *clean)
   return sum / (size * size * 3);
 }
 
-/* A square of some picture, at some scale, turned some way.  Averaging k x k pixels makes crops that are sharper and
- * cleaner than the picture; a little noise hides the steps of its 8 bits, which would be learned otherwise.  most: of
- * k; read: memory for the largest square, 3 bytes for each of its pixels. */
-static gboolean
-cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, int most, float *clean, guint8 *read,
-          GError **error)
+/* How sharp a crop is to be.  The corpus was reduced until neither noise nor a lens's blur was left, and most
+ * photographs that come to be denoised were not: neighbours' differences in a row correlate by 0.0 in the corpus, by
+ * 0.3 in scans of film and by 0.6 in what cameras deliver at full size.  So crops are reduced or enlarged, and half of
+ * them are softened. */
+typedef struct
 {
-  double   u = random_double (random);
-  int      k = MIN (most, u < 0.55 ? 1 : u < 0.9 ? 2 : SCALE_MAX), picture, width, height;
+  double scale;    /* the corpus's pixels for one of the crop */
+  double softness; /* of a Gaussian, in pixels */
+} Sharpness;
+
+static Sharpness
+draw_sharpness (Random *random)
+{
+  Sharpness sharpness = { 1, 0 };
+
+  if (random_double (random) >= 0.3)
+    sharpness.scale = exp (random_range (random, log (SCALE_MIN), log (SCALE_MAX)));
+  if (random_double (random) >= 0.5)
+    sharpness.softness = random_range (random, 0, SOFT_MAX);
+  return sharpness;
+}
+
+/* Reads a square as floats in [0, 255]; bytes: memory for 3 of each of its pixels. */
+static DiffusionPicture *
+read_square (const Corpus *corpus, int picture, DiffusionBox box, guint8 *bytes, GError **error)
+{
+  DiffusionPicture *square;
+
+  if (! corpus_read (corpus, picture, box, bytes, error))
+    return NULL;
+  square = diffusion_picture_new (box.width, box.height, 3, error);
+  for (int i = 0; square && i < box.width * box.height * 3; i++)
+    square->data[i] = bytes[i];
+  return square;
+}
+
+/* A square of some picture, turned some way; of a picture that is too small for it all there is, enlarged.  A little
+ * noise hides the steps of its 8 bits, which would be learned otherwise. */
+static gboolean
+cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, Sharpness sharpness, float *clean,
+          float *work, GError **error)
+{
   gboolean flip_x = random_double (random) < 0.5, flip_y = random_double (random) < 0.5,
            turn = random_double (random) < 0.5;
+  int          picture = pick_picture (corpus, held_out, random), width, height, edge;
   DiffusionBox box;
+  g_autoptr (DiffusionPicture) square = NULL, crop = NULL;
 
-  picture = pick_picture (corpus, held_out, random);
   corpus_get_size (corpus, picture, &width, &height);
-  while (k > 1 && MIN (width, height) < k * size)
-    k /= 2;
-  box.x = random_int (random, 0, width - k * size + 1);
-  box.y = random_int (random, 0, height - k * size + 1);
-  box.width = MIN (k * size, width);
-  box.height = MIN (k * size, height);
-  if (! corpus_read (corpus, picture, box, read, error))
+  edge = MIN ((int) lrint (size * sharpness.scale), MIN (width, height));
+  box = (DiffusionBox){ random_int (random, 0, width - edge + 1), random_int (random, 0, height - edge + 1), edge,
+                        edge };
+  square = read_square (corpus, picture, box, (guint8 *) work, error);
+  crop = square && edge != size ? process_resize (square, size, size, error) : g_steal_pointer (&square);
+  if (! crop)
     return FALSE;
   for (int y = 0; y < size; y++)
     for (int x = 0; x < size; x++)
       {
-        int    v = flip_y ? size - 1 - y : y, w = flip_x ? size - 1 - x : x;
-        int    from_x = (turn ? v : w) * k, from_y = (turn ? w : v) * k;
-        float *to = clean + (y * size + x) * 3;
-        int    sum[3] = { 0, 0, 0 };
+        int          v = flip_y ? size - 1 - y : y, w = flip_x ? size - 1 - x : x;
+        const float *from = crop->data + (turn ? w * size + v : v * size + w) * 3;
 
-        for (int i = 0; i < k * k; i++)
-          {
-            /* A picture smaller than the crop is mirrored at its edges. */
-            int           u_x = (from_x + i % k) % (2 * box.width), u_y = (from_y + i / k) % (2 * box.height);
-            const guint8 *p = read
-                              + ((gsize) (u_y < box.height ? u_y : 2 * box.height - 1 - u_y) * (gsize) box.width
-                                 + (gsize) (u_x < box.width ? u_x : 2 * box.width - 1 - u_x))
-                                    * 3;
-
-            for (int c = 0; c < 3; c++)
-              sum[c] += p[c];
-          }
         for (int c = 0; c < 3; c++)
-          {
-            double value = (sum[c] + (random_double (random) - 0.5) * k) / (255 * k * k);
-
-            to[c] = (float) CLAMP (value, 0, 1);
-          }
+          clean[(y * size + x) * 3 + c] = from[c];
       }
+  for (int c = 0; c < 3; c++)
+    camera_smooth (size, 3, sharpness.softness, clean + c, work);
+  for (int i = 0; i < size * size * 3; i++)
+    {
+      double value = (double) clean[i] + (random_double (random) - 0.5) * MIN ((double) size / edge, 1);
+
+      clean[i] = (float) CLAMP (value / 255, 0, 1);
+    }
   return TRUE;
 }
 
-/* Skies teach little, and half of many photographs is sky: most crops of nothing are drawn again. */
+/* Skies teach little, and half of many photographs is sky: most crops of nothing are drawn again, as sharp as the
+ * first.  as_is: neither scaled nor softened. */
 static gboolean
-draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, int most, float *clean, guint8 *read,
+draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, gboolean as_is, float *clean, float *work,
            GError **error)
 {
-  int tries = 0;
+  Sharpness sharpness = as_is ? (Sharpness){ 1, 0 } : draw_sharpness (random);
+  int       tries = 0;
 
   do
-    if (! cut_crop (corpus, held_out, random, size, most, clean, read, error))
+    if (! cut_crop (corpus, held_out, random, size, sharpness, clean, work, error))
       return FALSE;
   while (measure_detail (size, clean) < DETAIL_MIN && random_double (random) < 0.75 && ++tries < 6);
   return TRUE;
@@ -332,16 +374,20 @@ sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionT
   while (u >= shares[mix][kind])
     u -= shares[mix][kind++];
   /* Strokes that have been averaged away would teach that a picture needs none. */
-  if (! draw_crop (corpus, held_out, random, sample->size, mix == DIFFUSION_TRAIN_STYLE ? 1 : SCALE_MAX, sample->clean,
-                   (guint8 *) work, error))
+  if (! draw_crop (corpus, held_out, random, sample->size, mix == DIFFUSION_TRAIN_STYLE, sample->clean, work, error))
     return FALSE;
   /* Fills take their colours from what is around; those shall be a photograph's. */
   if (! held_out && mix != DIFFUSION_TRAIN_STYLE && (kind == MAP_PHOTO || kind == MAP_CAMERA || kind == MAP_SOFT))
     vary_colours (random, pixels, sample->clean);
+  sample->half_level = kind == MAP_CAMERA ? HALF_CAMERA : HALF;
   if (kind == MAP_CAMERA)
     {
-      camera_add_noise (random, sample->size, draw_photo_level (random, CAMERA_MAX), sample->clean, sample->noisy,
-                        sample->level, work);
+      float told = (float) exp (random_range (random, log (TOLD_MIN), log (TOLD_MAX)));
+
+      camera_add_noise (random, sample->size, exp (random_range (random, log (CAMERA_MIN), log (CAMERA_MAX))),
+                        sample->clean, sample->noisy, sample->level, work);
+      for (int i = 0; i < pixels; i++)
+        sample->level[i] *= told;
       return TRUE;
     }
   fill_level (random, sample->size, kind, sample->level);

@@ -21,10 +21,7 @@
 #define SETTLE_STEPS  50  /* before "usual" means anything */
 /* Where the loss goes from square to linear (Huber), in standard deviations of the target.  At small levels a young
  * network's output can be off by a hundred of these; the square of one such sample would be the whole step. */
-#define HUBER 3.0f
-/* The sigma that counts half.  At small levels most of F's target cannot be known, and weighted like the others these
- * samples are most of the gradient's noise: the levels at which there is much to win are learned late. */
-#define SIGMA_HALF         0.1f
+#define HUBER              3.0f
 #define BATCHES_AHEAD      3
 #define SMOOTHING          0.99
 #define VALIDATION_SAMPLES 48
@@ -110,7 +107,8 @@ batch_set_target (Batch *batch, int index, const Sample *sample)
         int   at = y * size + x;
         gsize to = first + (gsize) ((y / 2 * half + x / 2) * NET_CHANNELS_OUT + (y % 2 * 2 + x % 2) * 3);
         float sigma = sample->level[at] * LEVEL_TO_SIGMA;
-        float weight = sigma * sigma / (sigma * sigma + SIGMA_HALF * SIGMA_HALF);
+        float level = sample->level[at],
+              weight = level * level / (level * level + sample->half_level * sample->half_level);
 
         if (sigma > 0 && sigma != last)
           condition = condition_at (last = sigma);

@@ -23,10 +23,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (Corpus, corpus_free)
 
 typedef struct
 {
-  int    size;  /* the crop's edge in pixels */
-  float *clean; /* [size][size][3], picture units */
-  float *noisy; /* the same */
-  float *level; /* [size][size] */
+  int    size;       /* the crop's edge in pixels */
+  float *clean;      /* [size][size][3], picture units */
+  float *noisy;      /* the same */
+  float *level;      /* [size][size], as the network is told it */
+  float  half_level; /* that counts half in the loss */
 } Sample;
 
 /* Every so many'th picture is kept out of training, to validate on; more of a corpus of fewer than twice as many, none
@@ -51,6 +52,9 @@ gsize sample_work_size (int size);
  * added.  work: 8 * size * size. */
 void camera_add_noise (Random *random, int size, double sigma, const float *clean, float *noisy, float *level,
                        float *work);
+/* Smooths one channel, of size x size values `step` apart, by a Gaussian of `sigma` pixels, in place; mirrored at the
+ * borders.  work: size x size values. */
+void camera_smooth (int size, int step, double sigma, float *x, float *work);
 
 /* ---- adam.c ---- */
 
