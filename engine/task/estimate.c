@@ -15,8 +15,9 @@
  * white are the high frequencies, where photographs have the least texture, trusted for all.
  *
  * Texture shows in how the energy grows from the weakest blocks to less weak ones, and by a spectrum that falls faster
- * than that of noise.  Both lower what a group says and how much it counts.  And a noise level does not jump with
- * brightness: a group cannot be much noisier than what its neighbours have at most.
+ * than that of noise, unless the picture is equally noisy all over.  Both lower what a group says and how much it
+ * counts.  And a noise level does not jump with brightness: a group cannot be much noisier than what its neighbours
+ * have at most.
  *
  * The blocks lie on JPEG's own grid.  What JPEG rounded away is missing in each of them, and the two halves of the
  * coefficients were rounded independently.  Blocks that lie across four of JPEG's have detail at its seams: where that
@@ -52,8 +53,8 @@
 /* Nothing is surely less than this, and quotients of two nothings are 1. */
 #define NOTHING 1e-8
 /* The share of the groups that must look like noise for a picture to be evenly noisy. */
-#define EVEN_LEAST 0.5
-#define EVEN_SURE  0.8
+#define EVENNESS_LEAST 0.5
+#define EVENNESS_SURE  0.8
 /* The power of camera noise falls at most this much from band to band, and after JPEG this much ... */
 #define FALL_MOST      2.5
 #define FALL_MOST_JPEG 4.0
@@ -74,7 +75,7 @@
 #define SEAMS_NONE 0.95
 #define SEAMS_SURE 0.80
 /* So much is in photographs that pass for clean: grain of film, rounding.  To take it away harms more than it helps. */
-#define HARMLESS (1.3 * UNIT)
+#define HARMLESS (1.5 * UNIT)
 /* Half width of the smoothing over brightness. */
 #define SMOOTHING 0.1
 /* Levels below this are all the same: the standard deviation of rounding to 8 bits. */
@@ -472,14 +473,14 @@ choose (double plain, double after_jpeg, double jpeg)
 
 /* Takes from each band what no noise has above the next, unless the picture is the same all over. */
 static void
-limit_fall (double jpeg, double even, double *power)
+limit_fall (double jpeg, double evenness, double *power)
 {
   double most = choose (FALL_MOST, FALL_MOST_JPEG, jpeg), next = power[BANDS - 1];
 
   for (int band = BANDS - 2; band >= 0; band--)
     {
       next = MIN (power[band], most * (next + ROUNDED_AWAY));
-      power[band] = next + even * (power[band] - next);
+      power[band] = next + evenness * (power[band] - next);
     }
 }
 
@@ -490,27 +491,37 @@ get_growth (double weakest, double weak)
   return MAX (log ((weak + NOTHING) / (weakest + NOTHING)) / log (WIDER), 0);
 }
 
-/* Whether all groups look like noise by how their power grows, from 0 to 1. */
+/* 1 for a growth of nothing, as noise has it, to 0. */
+static double
+judge_growth (double growth)
+{
+  return exp (-pow (growth / GROWTH_OF_TEXTURE, 2));
+}
+
+/* Whether the picture looks like noise all over, by how the power of its groups grows: from 0 to 1. */
 static double
 get_evenness (const Group *groups, int count, double coloured)
 {
   double sum = 0;
+  int    heard = 0;
 
   for (int i = 0; i < count; i++)
     {
-      double weakest[BANDS], weak[BANDS];
+      Group group = groups[i];
 
-      memcpy (weakest, groups[i].weakest, sizeof weakest);
-      memcpy (weak, groups[i].weak, sizeof weak);
-      flatten (coloured, weakest);
-      flatten (coloured, weak);
-      sum += exp (-pow (get_growth (total_all (weakest), total_all (weak)) / GROWTH_OF_TEXTURE, 2)) / count;
+      flatten (coloured, group.weakest);
+      flatten (coloured, group.weak);
+      /* Areas of nothing look like anything. */
+      if (total_all (group.weakest) < LEAST * LEAST)
+        continue;
+      sum += judge_growth (get_growth (total_all (group.weakest), total_all (group.weak)));
+      heard++;
     }
-  return CLAMP ((sum - EVEN_LEAST) / (EVEN_SURE - EVEN_LEAST), 0, 1);
+  return heard ? CLAMP ((sum / heard - EVENNESS_LEAST) / (EVENNESS_SURE - EVENNESS_LEAST), 0, 1) : 0;
 }
 
 static Point
-judge_group (const Group *group, Total total, double coloured, double jpeg, double even)
+judge_group (const Group *group, Total total, double coloured, double jpeg, double evenness)
 {
   Point  point = { .brightness = group->brightness };
   double weakest[BANDS], weak[BANDS], noise[BANDS];
@@ -528,11 +539,11 @@ judge_group (const Group *group, Total total, double coloured, double jpeg, doub
   /* Colour differences, which cameras smooth and JPEG stores at half the resolution, fall faster than luma. */
   if (total == total_all)
     {
-      limit_fall (jpeg, even, weakest);
-      limit_fall (jpeg, even, weak);
+      limit_fall (jpeg, evenness, weakest);
+      limit_fall (jpeg, evenness, weak);
     }
   fall = (total (weakest) + NOTHING) / (whole + NOTHING);
-  point.noisy = MIN (exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) * fall * fall, 1);
+  point.noisy = MIN (judge_growth (growth) * fall * fall, 1);
   /* Texture is taken to go with the square root of the share: then what was added by WIDER times the blocks is what was
    * there at first.  Of noise, the weakest blocks have less than the mean instead, and the others are nearer to it. */
   for (int band = 0; band < BANDS; band++)
@@ -558,10 +569,10 @@ static void
 judge_groups (const Group *groups, int count, Total total, double coloured, double jpeg, Point *points)
 {
   const double up = choose (SLOPE_UP, SLOPE_JPEG, jpeg), down = choose (SLOPE_DOWN, SLOPE_JPEG, jpeg);
-  const double even = get_evenness (groups, count, coloured);
+  const double evenness = get_evenness (groups, count, coloured);
 
   for (int i = 0; i < count; i++)
-    points[i] = judge_group (&groups[i], total, coloured, jpeg, even);
+    points[i] = judge_group (&groups[i], total, coloured, jpeg, evenness);
   for (int i = 0; i < count; i++)
     {
       double level = sqrt (points[i].variance), limit = G_MAXDOUBLE;
