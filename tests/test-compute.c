@@ -172,24 +172,25 @@ test_agreement (gconstpointer data)
     }
 }
 
-/* A piece with context rows in memory must give exactly what the same rows are in the whole. */
+/* A piece with context rows in memory must give exactly what the same rows are in the whole.  The fours that pieces
+ * begin and end with have their first row `lag` rows above the picture. */
 static void
-test_pieces (gconstpointer data)
+check_pieces (const ComputeBackend *backend, int width, int lag)
 {
-  const ComputeBackend *backend = data;
-  const Case            whole = { { CONV_SAME3, 32, 32 }, { 1, 24, 21, 1, 1 } };
-  Data                  d = data_new (&whole);
-  Scratch               scratch = { 0 };
-  GError               *error = NULL;
-  Conv                 *conv = backend->conv_new (&whole.shape, FALSE, &error);
-  gpointer              x = to_element (backend, d.x, d.n_x), y = g_malloc0 (d.n_y * 4), z = g_malloc0 (d.n_y * 4);
-  gsize                 row = 21 * 32 * element_size (backend->element);
+  const Case whole = { { CONV_SAME3, 32, 32 }, { 1, 24, width, 1, 1, lag } };
+  const int  ends[] = { 8 - lag, 12 - lag, 20 - lag, 24 };
+  Data       d = data_new (&whole);
+  Scratch    scratch = { 0 };
+  GError    *error = NULL;
+  Conv      *conv = backend->conv_new (&whole.shape, FALSE, &error);
+  gpointer   x = to_element (backend, d.x, d.n_x), y = g_malloc0 (d.n_y * 4), z = g_malloc0 (d.n_y * 4);
+  gsize      row = (gsize) width * 32 * element_size (backend->element);
 
   backend->conv_set_weights (conv, d.weights, d.bias, &scratch, &error);
   backend->conv_forward (conv, &whole.piece, x, y, EPILOGUE_SILU, &scratch, &error);
-  for (int first = 0; first < 24; first += 8)
+  for (int i = 0, first = 0; i < (int) G_N_ELEMENTS (ends); first = ends[i++])
     {
-      ConvPiece piece = { 1, 8, 21, first == 0, first == 16 };
+      ConvPiece piece = { 1, ends[i] - first, width, first == 0, ends[i] == 24, first == 0 ? lag : 0 };
 
       backend->conv_forward (conv, &piece, (char *) x + (gsize) (first - 1 + piece.top) * row,
                              (char *) z + (gsize) first * row, EPILOGUE_SILU, &scratch, &error);
@@ -202,6 +203,16 @@ test_pieces (gconstpointer data)
   g_free (y);
   g_free (z);
   data_clear (&d);
+}
+
+static void
+test_pieces (gconstpointer data)
+{
+  const int widths[] = { 17, 21, 37, 40 };
+
+  for (guint i = 0; i < G_N_ELEMENTS (widths); i++)
+    for (int lag = 0; lag < 4; lag++)
+      check_pieces (data, widths[i], lag);
 }
 
 /* ---- finite differences, on the reference in f32 ---- */

@@ -50,7 +50,9 @@ typedef struct
 {
   int n, rows, width;
   int top, bottom; /* 0 or 1; both 1 for a whole picture */
-  int above; /* for back ends that compute rows in fours: rows of the first four that lie above the piece, 0 to 3 */
+  /* For back ends that compute rows in fours: rows of the first four that lie above the piece, 0 to 3.  Where a row's
+   * bits must not depend on the piece, pieces begin and end with whole fours, but for the edges of the picture. */
+  int above;
 } ConvPiece;
 
 static inline int
