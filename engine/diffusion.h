@@ -4,7 +4,7 @@
  * The public interface of libdiffusion.  A whole use of it:
  *
  *   GError                      *error = NULL;
- *   g_autofree char             *path  = diffusion_model_find ("default", &error);
+ *   g_autofree char             *path  = diffusion_model_find (DIFFUSION_MODEL_DENOISE, &error);
  *   g_autoptr (DiffusionModel)   model = path ? diffusion_model_load (path, &error) : NULL;
  *   g_autoptr (DiffusionPicture) photo = diffusion_picture_new (width, height, 3, &error);
  *   DiffusionNoise               noise;
@@ -87,9 +87,14 @@ extern const DiffusionArchitecture diffusion_architecture_default;
 
 typedef struct _DiffusionModel DiffusionModel;
 
-/* Finds a model file by name ("default" or "" for the default one): a path that has a slash, or that ends like a model
- * file and is one, is taken as it is; a bare name is looked up as NAME.safetensors in $DIFFUSION_MODELS, then in
- * gimp-diffusion/models below the user's and the system's data folders.  Returns a path to be freed with g_free (), or
+/* The models that are used where none is named: for photographs, and for filling, regenerating and generating. */
+#define DIFFUSION_MODEL_DENOISE "default"
+#define DIFFUSION_MODEL_FILL    "inpaint"
+
+/* Finds a model file by name ("" for DIFFUSION_MODEL_DENOISE): a path that has a slash, or that ends like a model file
+ * and is one, is taken as it is; a bare name is looked up as NAME.safetensors in $DIFFUSION_MODELS, then in
+ * gimp-diffusion/models below the user's and the system's data folders.  Where there is no
+ * DIFFUSION_MODEL_FILL, that name means DIFFUSION_MODEL_DENOISE.  Returns a path to be freed with g_free (), or
  * NULL and DIFFUSION_ERROR_MODEL with a sentence that says where it looked. */
 char *diffusion_model_find (const char *name, GError **error);
 
@@ -410,8 +415,8 @@ typedef void (*DiffusionTrainStock) (const DiffusionModel *model, const Diffusio
 /* What a sample's noise level map is drawn from. */
 typedef enum
 {
-  DIFFUSION_TRAIN_DENOISE, /* mostly photo noise, some of everything else: the default model */
-  DIFFUSION_TRAIN_INPAINT, /* mostly holes and high levels */
+  DIFFUSION_TRAIN_DENOISE, /* the noise of photographs: DIFFUSION_MODEL_DENOISE */
+  DIFFUSION_TRAIN_INPAINT, /* mostly holes and high levels, some of everything else: DIFFUSION_MODEL_FILL */
   DIFFUSION_TRAIN_STYLE    /* mostly levels at which the model's own hand shows: for regenerating in a style */
 } DiffusionTrainMix;
 

@@ -25,13 +25,13 @@ static const UiChoice outputs[] = { { "in-place", NC_ ("choice", "This one") },
         = { UI_FIELD_CHOICE }                                                                                          \
   }
 
-#define PARAM_MODEL(with_checkpoints)                                                                                  \
+#define PARAM_MODEL(usual, with_checkpoints)                                                                           \
   {                                                                                                                    \
     .name = "model", .nick = NC_ ("label", "_Model"),                                                                  \
-    .blurb = NC_ ("tip", "Name or path of the model file; empty for the default one"), .type = PARAM_STRING,           \
-    .text = "",                                                                                                        \
+    .blurb = NC_ ("tip", "Name or path of the model file; empty for the usual one"), .type = PARAM_STRING, .text = "", \
     .field                                                                                                             \
         = { UI_FIELD_MODEL,                                                                                            \
+            .usual_model = usual,                                                                                      \
             .checkpoints = with_checkpoints }                                                                          \
   }
 
@@ -98,7 +98,7 @@ static const Param denoise_params[] = {
     .setting = offsetof (Settings, seed),
     .field = { UI_FIELD_SEED, .step = 1, .page = 10 } },
   PARAM_OUTPUT,
-  PARAM_MODEL (FALSE),
+  PARAM_MODEL (DIFFUSION_MODEL_DENOISE, FALSE),
 };
 
 static const UiPreset denoise_presets[] = {
@@ -277,7 +277,7 @@ static const Param inpaint_params[] = {
     .setting = offsetof (Settings, variants),
     .field = { UI_FIELD_SCALE, .slider_max = 8, .step = 1, .page = 1 } },
   PARAM_OUTPUT,
-  PARAM_MODEL (TRUE),
+  PARAM_MODEL (DIFFUSION_MODEL_FILL, TRUE),
   PARAMS_OF_CHECKPOINTS,
 };
 
@@ -304,7 +304,7 @@ static const Param regenerate_params[] = {
   PARAM_SAMPLER,
   PARAM_SEED,
   PARAM_OUTPUT,
-  PARAM_MODEL (TRUE),
+  PARAM_MODEL (DIFFUSION_MODEL_FILL, TRUE),
   PARAMS_OF_CHECKPOINTS,
 };
 
@@ -370,6 +370,15 @@ filter_find (const char *procedure)
     if (g_strcmp0 (filters[i].procedure, procedure) == 0)
       return &filters[i];
   return NULL;
+}
+
+const char *
+filter_get_model (const Filter *filter, const char *value)
+{
+  for (guint i = 0; i < filter->n_params && ! (value && *value); i++)
+    if (filter->params[i].field.kind == UI_FIELD_MODEL)
+      value = filter->params[i].field.usual_model;
+  return value;
 }
 
 GParamSpec *

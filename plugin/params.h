@@ -95,6 +95,9 @@ extern const guint  n_filters;
 
 const Filter *filter_find (const char *procedure);
 
+/* The model that a value of the parameter "model" means. */
+const char *filter_get_model (const Filter *filter, const char *value);
+
 /* The parameter as a property; its texts are translated, and numbers out of range are drawn to the nearest limit. */
 GParamSpec *param_spec_new (const Param *param);
 

@@ -375,13 +375,13 @@ process_estimate (Region *region, DiffusionNoise *noise, GError **error)
 }
 
 DiffusionModel *
-process_load_model (GObject *config, GError **error)
+process_load_model (const Filter *filter, GObject *config, GError **error)
 {
   g_autofree char *name = NULL;
   g_autofree char *path = NULL;
 
   g_object_get (config, "model", &name, NULL);
-  path = diffusion_model_find (name ? name : "", error);
+  path = diffusion_model_find (filter_get_model (filter, name), error);
   return path ? diffusion_model_load (path, error) : NULL;
 }
 

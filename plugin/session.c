@@ -282,6 +282,7 @@ prepare_stop (Session *session)
 
 typedef struct
 {
+  const Filter   *filter;
   char           *name;
   gboolean        measured; /* its pace is asked for */
   DiffusionModel *model;
@@ -303,7 +304,7 @@ load_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellabl
 {
   Load            *load = data;
   GError          *error = NULL;
-  g_autofree char *path = diffusion_model_find (load->name, &error);
+  g_autofree char *path = diffusion_model_find (filter_get_model (load->filter, load->name), &error);
 
   load->model = path ? diffusion_model_load (path, &error) : NULL;
   if (load->model)
@@ -375,6 +376,7 @@ load_start (Session *session)
   ui_dialog_set_status (session->dialog, C_ ("status", "Loading the model..."));
 
   load = g_new0 (Load, 1);
+  load->filter = session->filter;
   load->name = g_strdup (session->model_name);
   load->measured = session->filter->kind == FILTER_DENOISE;
   task = g_task_new (NULL, session->cancellable, load_done, session);
@@ -759,7 +761,7 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
 
   if (! region_check (drawable, error) || ! region_check_selection (drawable, filter->kind == FILTER_INPAINT, error))
     return FALSE;
-  model = process_load_model (config, error);
+  model = process_load_model (filter, config, error);
   if (! model)
     return FALSE;
 

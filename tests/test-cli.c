@@ -827,6 +827,7 @@ test_train_style (void)
   g_assert_true (g_str_has_prefix (longer[3], "128,"));
   REFUSED ("--style", "train", "--data", pictures, "--style", "a/b", "--samples", "64");
   REFUSED ("--style", "train", "--data", pictures, "--style", "default", "--samples", "64");
+  REFUSED ("--style", "train", "--data", pictures, "--style", "inpaint", "--samples", "64");
   REFUSED ("nothing.png", STYLE, "--samples", "64", "--try", "nothing.png");
 }
 

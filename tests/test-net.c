@@ -507,6 +507,37 @@ test_own (Fixture *f, gconstpointer data)
   g_assert_cmpint (g_chdir (g_get_tmp_dir ()), ==, 0);
 }
 
+/* Fills have a model of their own, wherever it is; where there is none they are made with the default one. */
+static void
+test_find_for_fills (Fixture *f, gconstpointer data)
+{
+  g_autofree char *before = g_strdup (g_getenv ("DIFFUSION_MODELS")), *none = NULL, *there = NULL, *photographs = NULL;
+  g_autofree char *own = g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL);
+  g_autofree char *usual = g_build_filename (f->folder, DIFFUSION_MODEL_DENOISE ".safetensors", NULL);
+  g_autofree char *fills = g_build_filename (own, DIFFUSION_MODEL_FILL ".safetensors", NULL);
+
+  g_assert_true (g_setenv ("DIFFUSION_MODELS", f->folder, TRUE));
+  g_assert_cmpint (g_mkdir_with_parents (own, 0755), ==, 0);
+  g_assert_true (g_file_set_contents (usual, "", 0, NULL));
+  none = diffusion_model_find (DIFFUSION_MODEL_FILL, NULL);
+  /* Unless this machine has one installed. */
+  if (! g_str_has_suffix (none, DIFFUSION_MODEL_FILL ".safetensors"))
+    g_assert_cmpstr (none, ==, usual);
+
+  /* In a folder that is searched later than that with the default one. */
+  g_assert_true (g_file_set_contents (fills, "", 0, NULL));
+  there = diffusion_model_find (DIFFUSION_MODEL_FILL, NULL);
+  photographs = diffusion_model_find ("", NULL);
+  g_assert_cmpstr (there, ==, fills);
+  g_assert_cmpstr (photographs, ==, usual);
+  g_unlink (fills);
+  g_unlink (usual);
+  if (before)
+    g_setenv ("DIFFUSION_MODELS", before, TRUE);
+  else
+    g_unsetenv ("DIFFUSION_MODELS");
+}
+
 /* A file that cannot be written leaves the one before, and nothing beside it. */
 static void
 test_save_fails (Fixture *f, gconstpointer data)
@@ -573,6 +604,7 @@ main (int argc, char **argv)
   g_test_add ("/net/model/not-finite", Fixture, NULL, set_up, test_not_finite, tear_down);
   g_test_add ("/net/model/missing", Fixture, NULL, set_up, test_missing, tear_down);
   g_test_add ("/net/model/own", Fixture, NULL, set_up, test_own, tear_down);
+  g_test_add ("/net/model/find-for-fills", Fixture, NULL, set_up, test_find_for_fills, tear_down);
   g_test_add ("/net/model/save-fails", Fixture, NULL, set_up, test_save_fails, tear_down);
   return g_test_run ();
 }

@@ -1,7 +1,7 @@
 /* The promise of the denoiser, on photographs that the model has not seen: better than what GIMP has by itself.
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * DIFFUSION_MODELS names the folder with the default model, TEST_DATA that with the pictures.
+ * DIFFUSION_MODELS names the folder with the models, TEST_DATA that with the pictures.
  */
 #include "quality/photo.h"
 
@@ -45,13 +45,14 @@ get_best_of_gegl (const DiffusionPicture *clean, const DiffusionPicture *noisy)
 }
 
 static DiffusionModel *
-load_model (void)
+load_model (const char *name)
 {
   GError          *error = NULL;
-  g_autofree char *path = diffusion_model_find ("default", &error);
+  g_autofree char *path = diffusion_model_find (name, &error), *file = g_strconcat (name, ".safetensors", NULL);
   DiffusionModel  *model;
 
   g_assert_no_error (error);
+  g_assert_true (g_str_has_suffix (path, file));
   model = diffusion_model_load (path, &error);
   g_assert_no_error (error);
   return model;
@@ -83,7 +84,7 @@ cut (const DiffusionPicture *picture, int size)
 static void
 test_against_gegl (void)
 {
-  g_autoptr (DiffusionModel) model = load_model ();
+  g_autoptr (DiffusionModel) model = load_model (DIFFUSION_MODEL_DENOISE);
   double ours = 0, theirs = 0, n = G_N_ELEMENTS (names);
 
   for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
@@ -111,7 +112,7 @@ test_against_gegl (void)
 static void
 test_estimate_serves (void)
 {
-  g_autoptr (DiffusionModel) model = load_model ();
+  g_autoptr (DiffusionModel) model = load_model (DIFFUSION_MODEL_DENOISE);
 
   for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
     {
@@ -133,7 +134,7 @@ test_estimate_serves (void)
 static void
 test_strength_is_monotonic (void)
 {
-  g_autoptr (DiffusionModel) model = load_model ();
+  g_autoptr (DiffusionModel) model = load_model (DIFFUSION_MODEL_DENOISE);
   g_autoptr (DiffusionPicture) flat = diffusion_picture_new (256, 256, 3, NULL), noisy = NULL;
   DiffusionNoise noise;
   double         last = INFINITY;
@@ -161,7 +162,7 @@ test_strength_is_monotonic (void)
 static void
 test_regenerate_goes_further (void)
 {
-  g_autoptr (DiffusionModel) model = load_model ();
+  g_autoptr (DiffusionModel) model = load_model (DIFFUSION_MODEL_FILL);
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   GError          *error = NULL;
 

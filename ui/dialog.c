@@ -330,7 +330,7 @@ add_model (UiDialog *dialog, const char *property, const UiField *field)
 {
   GtkWidget *list;
 
-  dialog->models = ui_models_new (dialog->config, property, field->checkpoints);
+  dialog->models = ui_models_new (dialog->config, property, field->usual_model, field->checkpoints);
   list = ui_models_get_list (dialog->models);
   add_row (dialog, property, list, list);
   add_below (dialog, ui_models_get_card (dialog->models));

@@ -47,6 +47,7 @@ typedef struct
   UiSuits     suits;
   gboolean    first;       /* above the others */
   int         lines;       /* of a text */
+  const char *usual_model; /* the name of the one that an empty text means */
   gboolean    checkpoints; /* a list of models has those as well */
 } UiField;
 

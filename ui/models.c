@@ -27,12 +27,21 @@ struct _UiModels
 {
   GObject      *config;
   char         *property;
+  const char   *usual; /* the name of the model that an empty property means */
   gboolean      checkpoints;
   GPtrArray    *entries;
   GCancellable *cancellable; /* of the listing */
   GtkWidget    *list, *card;
   gboolean      filling;
 };
+
+/* What a thread needs to know to look at files. */
+typedef struct
+{
+  char       *current; /* the property's value */
+  const char *usual;   /* these as in UiModels */
+  gboolean    checkpoints;
+} Search;
 
 static void
 entry_free (gpointer data)
@@ -135,11 +144,11 @@ describe (Entry *entry, const char *path, const char *base, gboolean checkpoints
 
 /* value: as it will be in the configuration; NULL: the name if the file is found by it, else the path. */
 static Entry *
-entry_new (const char *path, const char *value, gboolean checkpoints)
+entry_new (const char *path, const char *value, const Search *search)
 {
   Entry           *entry = g_new0 (Entry, 1);
   g_autofree char *base = g_path_get_basename (path);
-  g_autofree char *found = NULL;
+  g_autofree char *found = NULL, *usual = diffusion_model_find (search->usual, NULL);
 
   if (g_str_has_suffix (base, SUFFIX))
     base[strlen (base) - strlen (SUFFIX)] = '\0';
@@ -149,9 +158,9 @@ entry_new (const char *path, const char *value, gboolean checkpoints)
   else if (g_strcmp0 (found, path) != 0)
     entry->value = g_strdup (path);
   else
-    entry->value = g_strdup (g_strcmp0 (base, "default") == 0 ? "" : base);
+    entry->value = g_strdup (g_strcmp0 (usual, path) == 0 ? "" : base);
 
-  describe (entry, path, base, checkpoints);
+  describe (entry, path, base, search->checkpoints);
   return entry;
 }
 
@@ -182,10 +191,11 @@ static void
 select_current (UiModels *models)
 {
   g_autofree char *value = get_value (models);
+  const char      *wanted = g_strcmp0 (value, models->usual) == 0 ? "" : value;
 
   models->filling = TRUE;
   for (guint i = 0; i < models->entries->len; i++)
-    if (g_str_equal (((Entry *) models->entries->pdata[i])->value, value))
+    if (g_str_equal (((Entry *) models->entries->pdata[i])->value, wanted))
       gtk_combo_box_set_active (GTK_COMBO_BOX (models->list), (int) i);
   models->filling = FALSE;
   show_card (models);
@@ -217,12 +227,6 @@ add_entry (UiModels *models, Entry *entry)
   g_ptr_array_add (models->entries, entry);
 }
 
-typedef struct
-{
-  char    *current; /* the property's value */
-  gboolean checkpoints;
-} Search;
-
 static void
 search_free (gpointer data)
 {
@@ -239,6 +243,7 @@ start_looking (UiModels *models, const char *current, GTaskThreadFunc look, GAsy
   Search *search = g_new (Search, 1);
 
   search->current = g_strdup (current);
+  search->usual = models->usual;
   search->checkpoints = models->checkpoints;
   g_task_set_task_data (task, search, search_free);
   g_task_run_in_thread (task, look);
@@ -246,10 +251,10 @@ start_looking (UiModels *models, const char *current, GTaskThreadFunc look, GAsy
 }
 
 static void
-add_paths (GPtrArray *entries, char **paths, gboolean checkpoints, GCancellable *cancellable)
+add_paths (GPtrArray *entries, char **paths, const Search *search, GCancellable *cancellable)
 {
   for (int i = 0; paths[i] && ! g_cancellable_is_cancelled (cancellable); i++)
-    g_ptr_array_add (entries, entry_new (paths[i], NULL, checkpoints));
+    g_ptr_array_add (entries, entry_new (paths[i], NULL, search));
 }
 
 /* Looking at files takes its time: on a thread. */
@@ -261,14 +266,14 @@ look_for_models (GTask *task, gpointer source, gpointer data, GCancellable *canc
   g_auto (GStrv) paths = diffusion_model_list ();
   g_auto (GStrv) others = NULL;
 
-  add_paths (entries, paths, search->checkpoints, cancellable);
+  add_paths (entries, paths, search, cancellable);
   if (search->checkpoints)
     {
       others = diffusion_checkpoint_list ();
-      add_paths (entries, others, TRUE, cancellable);
+      add_paths (entries, others, search, cancellable);
     }
   if (strchr (search->current, G_DIR_SEPARATOR))
-    g_ptr_array_add (entries, entry_new (search->current, search->current, search->checkpoints));
+    g_ptr_array_add (entries, entry_new (search->current, search->current, search));
   g_task_return_pointer (task, entries, (GDestroyNotify) g_ptr_array_unref);
 }
 
@@ -294,7 +299,7 @@ look_at_file (GTask *task, gpointer source, gpointer data, GCancellable *cancell
 {
   const Search *search = data;
 
-  g_task_return_pointer (task, entry_new (search->current, search->current, search->checkpoints), entry_free);
+  g_task_return_pointer (task, entry_new (search->current, search->current, search), entry_free);
 }
 
 static void
@@ -398,12 +403,13 @@ ui_models_get_card (UiModels *models)
 }
 
 UiModels *
-ui_models_new (GObject *config, const char *property, gboolean checkpoints)
+ui_models_new (GObject *config, const char *property, const char *usual, gboolean checkpoints)
 {
   UiModels *models = g_new0 (UiModels, 1);
 
   models->config = config;
   models->property = g_strdup (property);
+  models->usual = usual;
   models->checkpoints = checkpoints;
   models->entries = g_ptr_array_new_with_free_func (entry_free);
   start (models);

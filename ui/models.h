@@ -12,9 +12,9 @@ G_BEGIN_DECLS
 
 typedef struct _UiModels UiModels;
 
-/* property: a string, the name or path of the model file, empty for the default one.  checkpoints: those of Stable
- * Diffusion can be used, and other programs' are listed too. */
-UiModels *ui_models_new (GObject *config, const char *property, gboolean checkpoints);
+/* property: a string, the name or path of the model file, empty for the one named `usual`.  checkpoints: those of
+ * Stable Diffusion can be used, and other programs' are listed too. */
+UiModels *ui_models_new (GObject *config, const char *property, const char *usual, gboolean checkpoints);
 void      ui_models_free (UiModels *models); /* after its widgets are gone */
 
 /* The list, and the card of what is chosen there. */

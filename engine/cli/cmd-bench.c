@@ -109,7 +109,8 @@ command_bench (const Command *self, char **argv, GError **error)
         { "json", OPTION_FLAG, &table.json, NULL, "print JSON for scripts, null for what the processor lacks" },
         { "only", OPTION_TEXT, &only, "PART",
           "measure one part: denoise, machine, network or train; checkpoint for a --model of that kind" },
-        { "model", OPTION_FILE, &run.model, "FILE", "model file, or the name of an installed model; default: default" },
+        { "model", OPTION_FILE, &run.model, "FILE",
+          "model file, or the name of an installed model; default: " DIFFUSION_MODEL_DENOISE },
         OPTION_THREADS (&run.threads),
   };
 

@@ -72,7 +72,7 @@ command_denoise (const Command *self, char **argv, GError **error)
   gint64           start, elapsed;
   gboolean         done;
   const Option     table[] = {
-        RUN_OPTIONS (run, "1", "dpm++2m"),
+        RUN_OPTIONS (run, DIFFUSION_MODEL_DENOISE, "1", "dpm++2m"),
         { "noise", OPTION_TEXT, &noise_text, "SIGMA",
           "the photograph's noise in units of 1/255, 0 to 255; auto, the default: measure it" },
         { "strength", OPTION_REAL, &shares.strength, "X",

@@ -71,7 +71,7 @@ command_inpaint (const Command *self, char **argv, GError **error)
   DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
   int                     variants = 1;
   const Option            table[] = {
-               RUN_OPTIONS (run, G_STRINGIFY (DIFFUSION_INPAINT_STEPS), "ddpm"),
+               RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, G_STRINGIFY (DIFFUSION_INPAINT_STEPS), "ddpm"),
                PROMPT_OPTIONS (run),
                { "context", OPTION_INT, &inpaint.context, "PX",
                  "pixels around each hole that are looked at; 0, the default: by the hole's size", 0, CONTEXT_MOST },
@@ -115,7 +115,7 @@ command_regenerate (const Command *self, char **argv, GError **error)
   gint64           start, elapsed;
   gboolean         done;
   const Option     table[] = {
-        RUN_OPTIONS (run, G_STRINGIFY (DIFFUSION_REGENERATE_STEPS), "ddpm"),
+        RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, G_STRINGIFY (DIFFUSION_REGENERATE_STEPS), "ddpm"),
         PROMPT_OPTIONS (run),
         { "strength", OPTION_REAL, &strength, "X", "0: leave the picture alone ... 1: make everything up; needed", 0, 1 },
         { "structure", OPTION_REAL, &structure, "X", "how firmly the composition is held, 0: free ... 1: firm; default 0.5",

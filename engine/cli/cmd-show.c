@@ -423,7 +423,7 @@ draw_all (const Show *show, Parts parts, const char *path, GError **error)
 gboolean
 command_show (const Command *self, char **argv, GError **error)
 {
-  g_auto (RunOptions) run = { .steps = STEPS, .sampler = g_strdup ("ddpm") };
+  g_auto (RunOptions) run = { .usual_model = DIFFUSION_MODEL_FILL, .steps = STEPS, .sampler = g_strdup ("ddpm") };
   g_auto (GStrv) files = NULL;
   g_auto (Show) show = { .frames = FRAMES };
   g_autofree char *part = NULL;
@@ -436,7 +436,7 @@ command_show (const Command *self, char **argv, GError **error)
         { "part", OPTION_TEXT, &part, "PART", "all, the default, forward, reverse or curves" },
         { "frames", OPTION_INT, &show.frames, "N", "pictures in a row, default 7", 3, FRAMES_MOST },
         { "size", OPTION_INT, &size, "PX", "their longer edge, default 176", SIZE_LEAST, SIZE_MOST },
-        RUN_OPTIONS (run, "40", "ddpm"),
+        RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, "40", "ddpm"),
   };
 
   if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error) || ! parse_part (part, &parts, error))

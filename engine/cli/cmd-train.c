@@ -29,7 +29,7 @@
 #define STYLE_CROP  128
 #define STYLE_BATCH 8
 #define STYLE_RATE  2e-4
-#define STYLE_FROM  "default"
+#define STYLE_FROM  DIFFUSION_MODEL_FILL
 
 gboolean
 command_pack (const Command *self, char **argv, GError **error)
@@ -128,7 +128,8 @@ apply_style (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
   g_autofree char *folder = g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL);
   g_autofree char *name = NULL;
 
-  if (! *texts->style || strchr (texts->style, '/') || *texts->style == '.' || strcmp (texts->style, STYLE_FROM) == 0)
+  if (! *texts->style || strchr (texts->style, '/') || *texts->style == '.'
+      || strcmp (texts->style, DIFFUSION_MODEL_DENOISE) == 0 || strcmp (texts->style, DIFFUSION_MODEL_FILL) == 0)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
                    "--style takes a name for the style, such as watercolour, not \"%s\"", texts->style);
@@ -336,8 +337,8 @@ command_train (const Command *self, char **argv, GError **error)
     { "data", OPTION_FILE, &texts.data, "DIR",
       "the folder of pictures to learn from, 20 or more, or a packed corpus file; needed" },
     { "style", OPTION_TEXT, &texts.style, "NAME",
-      "learn a style: the model NAME goes to your own models folder, and the dialog of Regenerate lists it; as --from "
-      "default, --mix style, --crop 128, --batch 8, --rate 0.0002, unless these are given" },
+      "learn a style: the model NAME goes to your own models folder, and the dialog of Regenerate lists it; as "
+      "--from " STYLE_FROM ", --mix style, --crop 128, --batch 8, --rate 0.0002, unless these are given" },
     { "try", OPTION_FILE, &texts.try, "FILE",
       "a photograph to redraw every few minutes, to see how far it is; default: the first picture of DIR" },
     { "minutes", OPTION_REAL, &options.minutes, "M",

@@ -94,7 +94,7 @@ run_options_apply (const RunOptions *run, DiffusionOptions *options, GError **er
   options->progress = isatty (STDERR_FILENO) ? on_progress : NULL;
   if (run->sampler && ! diffusion_sampler_parse (run->sampler, &options->sampler, error))
     return NULL;
-  path = diffusion_model_find (run->model ? run->model : "default", error);
+  path = diffusion_model_find (run->model ? run->model : run->usual_model, error);
   model = path ? diffusion_model_load (path, error) : NULL;
   return model && apply_checkpoint (run, model, options, error) ? g_steal_pointer (&model) : NULL;
 }

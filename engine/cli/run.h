@@ -11,11 +11,12 @@ G_BEGIN_DECLS
  * default_steps count, or a checkpoint's own number. */
 typedef struct
 {
-  char   *model;
-  int     steps, default_steps;
-  char   *sampler;
-  guint64 seed;
-  int     threads;
+  char       *model;
+  const char *usual_model; /* if model is NULL; NULL: DIFFUSION_MODEL_DENOISE */
+  int         steps, default_steps;
+  char       *sampler;
+  guint64     seed;
+  int         threads;
 
   /* For Stable Diffusion checkpoints. */
   char  *prompt, *negative, *prediction;
@@ -25,7 +26,7 @@ typedef struct
 
 #define RUN_OPTIONS_PAINT(steps)                                                                                       \
   {                                                                                                                    \
-    .default_steps = (steps), .guidance = -1                                                                           \
+    .usual_model = DIFFUSION_MODEL_FILL, .default_steps = (steps), .guidance = -1                                      \
   }
 
 void run_options_clear (RunOptions *run);
@@ -40,8 +41,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (RunOptions, run_options_clear)
   { "mask", OPTION_FILE, (target), "FILE", "a picture of the same size: white is worked on, black is left alone" }
 
 /* The first entries of a table of options. */
-#define RUN_OPTIONS(run, default_steps, default_sampler) \
-  { "model", OPTION_FILE, &(run).model, "FILE", "model file, or the name of an installed model; default: default" }, \
+#define RUN_OPTIONS(run, usual_model, default_steps, default_sampler) \
+  { "model", OPTION_FILE, &(run).model, "FILE", "model file, or the name of an installed model; default: " \
+    usual_model }, \
   { "steps", OPTION_INT, &(run).steps, "N", "network calls per pixel, 1 to 1000, default " default_steps, 1, \
     DIFFUSION_MAX_STEPS }, \
   { "sampler", OPTION_TEXT, &(run).sampler, "NAME", "ddpm, ddim, dpm++2m, euler, euler-a or lcm, default " \

@@ -489,6 +489,17 @@ def add_regenerate(suite):
     suite.add('regenerate, more strength changes more', Layer('RGB'), distance, call=regenerate_call(strength=0.6))
 
 
+def add_usual_models(suite):
+    """Without a name, photographs get one model, fills another if it is there."""
+    subprocess.run([suite.options.make_model, os.path.join(suite.gimp.models, 'inpaint.safetensors'), '9'], check=True)
+    for name, call, usual, other in (('denoise', denoise_call, 'default', 'inpaint'), ('inpaint', inpaint_call, 'inpaint', 'default'),
+                                     ('regenerate', regenerate_call, 'inpaint', 'default')):
+        unnamed = Layer('RGB')
+        suite.add(name + ' without the name of a model', unnamed, selected_only, before=RECTANGLE, call=call(model=''))
+        suite.add('%s with the name of the usual one' % name, Layer('RGB'), same_as(unnamed), before=RECTANGLE, call=call(model=usual))
+        suite.add('%s with the name of the other' % name, Layer('RGB'), differs_from(unnamed), before=RECTANGLE, call=call(model=other))
+
+
 def add_quality(suite, model):
     """With a trained model the noise goes and the picture stays."""
     width, height = 192, 128
@@ -547,6 +558,8 @@ def main():
     add_fills(suite)
     add_inpaint(suite)
     add_regenerate(suite)
+    suite.run()
+    add_usual_models(suite)
     suite.run()
     suite.end()
     return tap.end()

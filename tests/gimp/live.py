@@ -24,7 +24,7 @@ def wait_until(condition, patience=PATIENCE, pause=0.05):
 
 
 class Live:
-    """One GIMP without windows, the model in its folder, and its script so far."""
+    """One GIMP without windows, the model (and the one for fills that lies beside it) in its folder, and its script so far."""
 
     console = True
 
@@ -33,6 +33,9 @@ class Live:
         self.process = None
         self.gimp = gimptest.Gimp(options, stock=stock)
         shutil.copy(model, os.path.join(self.gimp.models, 'default.safetensors'))
+        fills = os.path.join(os.path.dirname(model), 'inpaint.safetensors')
+        if os.path.exists(fills):
+            shutil.copy(fills, self.gimp.models)
         self.script = ['''
 (define (stage name thunk)
   (set! last-error "")
