@@ -15,9 +15,8 @@
  * white are the high frequencies, where photographs have the least texture, trusted for all.
  *
  * Texture shows in how the energy grows from the weakest blocks to less weak ones, and by a spectrum that falls faster
- * than that of noise, unless the picture is equally noisy all over.  Both lower what a group says and how much it
- * counts.  And a noise level does not jump with brightness: a group cannot be much noisier than what its neighbours
- * have at most.
+ * than that of noise.  Both lower what a group says and how much it counts.  And a noise level does not jump with
+ * brightness: a group cannot be much noisier than what its neighbours have at most.
  *
  * The blocks lie on JPEG's own grid.  What JPEG rounded away is missing in each of them, and the two halves of the
  * coefficients were rounded independently.  Blocks that lie across four of JPEG's have detail at its seams: where that
@@ -28,7 +27,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define SIZE           8 /* edge of a block */
 #define COUNT          (SIZE * SIZE)
@@ -50,11 +48,6 @@
 
 /* From noise to texture by the exponent a of energy ~ share^a: flat for noise; texture starts at about 0.2. */
 #define GROWTH_OF_TEXTURE 0.25
-/* Nothing is surely less than this, and quotients of two nothings are 1. */
-#define NOTHING 1e-8
-/* The share of the groups that must look like noise for a picture to be evenly noisy. */
-#define EVENNESS_LEAST 0.5
-#define EVENNESS_SURE  0.8
 /* The power of camera noise falls at most this much from band to band, and after JPEG this much ... */
 #define FALL_MOST      2.5
 #define FALL_MOST_JPEG 4.0
@@ -471,61 +464,24 @@ choose (double plain, double after_jpeg, double jpeg)
   return plain + (after_jpeg - plain) * jpeg;
 }
 
-/* Takes from each band what no noise has above the next, unless the picture is the same all over. */
+/* Takes from each band what no noise has above the next. */
 static void
-limit_fall (double jpeg, double evenness, double *power)
+limit_fall (double jpeg, double *power)
 {
-  double most = choose (FALL_MOST, FALL_MOST_JPEG, jpeg), next = power[BANDS - 1];
+  double most = choose (FALL_MOST, FALL_MOST_JPEG, jpeg);
 
   for (int band = BANDS - 2; band >= 0; band--)
-    {
-      next = MIN (power[band], most * (next + ROUNDED_AWAY));
-      power[band] = next + evenness * (power[band] - next);
-    }
-}
-
-/* How the power grows from the weakest blocks to less weak ones: not at all where all is noise. */
-static double
-get_growth (double weakest, double weak)
-{
-  return MAX (log ((weak + NOTHING) / (weakest + NOTHING)) / log (WIDER), 0);
-}
-
-/* 1 for a growth of nothing, as noise has it, to 0. */
-static double
-judge_growth (double growth)
-{
-  return exp (-pow (growth / GROWTH_OF_TEXTURE, 2));
-}
-
-/* Whether the picture looks like noise all over, by how the power of its groups grows: from 0 to 1. */
-static double
-get_evenness (const Group *groups, int count, double coloured)
-{
-  double sum = 0;
-  int    heard = 0;
-
-  for (int i = 0; i < count; i++)
-    {
-      Group group = groups[i];
-
-      flatten (coloured, group.weakest);
-      flatten (coloured, group.weak);
-      /* Areas of nothing look like anything. */
-      if (total_all (group.weakest) < LEAST * LEAST)
-        continue;
-      sum += judge_growth (get_growth (total_all (group.weakest), total_all (group.weak)));
-      heard++;
-    }
-  return heard ? CLAMP ((sum / heard - EVENNESS_LEAST) / (EVENNESS_SURE - EVENNESS_LEAST), 0, 1) : 0;
+    power[band] = MIN (power[band], most * (power[band + 1] + ROUNDED_AWAY));
 }
 
 static Point
-judge_group (const Group *group, Total total, double coloured, double jpeg, double evenness)
+judge_group (const Group *group, Total total, double coloured, double jpeg)
 {
   Point  point = { .brightness = group->brightness };
   double weakest[BANDS], weak[BANDS], noise[BANDS];
   double whole, growth, fall;
+  /* Nothing is surely less than this, and quotients of two nothings are 1. */
+  const double nothing = 1e-8;
 
   for (int band = 0; band < BANDS; band++)
     {
@@ -535,15 +491,15 @@ judge_group (const Group *group, Total total, double coloured, double jpeg, doub
   flatten (coloured, weakest);
   flatten (coloured, weak);
   whole = total (weakest);
-  growth = get_growth (whole, total (weak));
+  growth = MAX (log ((total (weak) + nothing) / (whole + nothing)) / log (WIDER), 0);
   /* Colour differences, which cameras smooth and JPEG stores at half the resolution, fall faster than luma. */
   if (total == total_all)
     {
-      limit_fall (jpeg, evenness, weakest);
-      limit_fall (jpeg, evenness, weak);
+      limit_fall (jpeg, weakest);
+      limit_fall (jpeg, weak);
     }
-  fall = (total (weakest) + NOTHING) / (whole + NOTHING);
-  point.noisy = MIN (judge_growth (growth) * fall * fall, 1);
+  fall = (total (weakest) + nothing) / (whole + nothing);
+  point.noisy = MIN (exp (-pow (growth / GROWTH_OF_TEXTURE, 2)) * fall * fall, 1);
   /* Texture is taken to go with the square root of the share: then what was added by WIDER times the blocks is what was
    * there at first.  Of noise, the weakest blocks have less than the mean instead, and the others are nearer to it. */
   for (int band = 0; band < BANDS; band++)
@@ -569,10 +525,9 @@ static void
 judge_groups (const Group *groups, int count, Total total, double coloured, double jpeg, Point *points)
 {
   const double up = choose (SLOPE_UP, SLOPE_JPEG, jpeg), down = choose (SLOPE_DOWN, SLOPE_JPEG, jpeg);
-  const double evenness = get_evenness (groups, count, coloured);
 
   for (int i = 0; i < count; i++)
-    points[i] = judge_group (&groups[i], total, coloured, jpeg, evenness);
+    points[i] = judge_group (&groups[i], total, coloured, jpeg);
   for (int i = 0; i < count; i++)
     {
       double level = sqrt (points[i].variance), limit = G_MAXDOUBLE;

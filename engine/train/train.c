@@ -177,16 +177,17 @@ batch_draw (Batch *batch, int samples, const Trainer *trainer, gboolean held_out
   return TRUE;
 }
 
-/* The loader thread.  A batch with an error is its last. */
+/* The loader thread.  A batch with an error is its last; nothing is drawn beyond the samples that were asked for. */
 static gpointer
 load_batches (gpointer data)
 {
   Trainer *trainer = data;
   gint64   sample = trainer->progress.samples;
+  gint64   end = trainer->options->samples > 0 ? trainer->options->samples : G_MAXINT64;
   Drawer   drawer = { 0 };
   gboolean success = TRUE;
 
-  while (success && ! g_atomic_int_get (&trainer->stop))
+  while (success && sample < end && ! g_atomic_int_get (&trainer->stop))
     {
       Batch *batch = g_async_queue_timeout_pop (trainer->empty, 100000);
 

@@ -490,14 +490,15 @@ def add_regenerate(suite):
 
 
 def add_usual_models(suite):
-    """Without a name, photographs get one model, fills another if it is there."""
-    subprocess.run([suite.options.make_model, os.path.join(suite.gimp.models, 'inpaint.safetensors'), '9'], check=True)
-    for name, call, usual, other in (('denoise', denoise_call, 'default', 'inpaint'), ('inpaint', inpaint_call, 'inpaint', 'default'),
-                                     ('regenerate', regenerate_call, 'inpaint', 'default')):
-        unnamed = Layer('RGB')
-        suite.add(name + ' without the name of a model', unnamed, selected_only, before=RECTANGLE, call=call(model=''))
-        suite.add('%s with the name of the usual one' % name, Layer('RGB'), same_as(unnamed), before=RECTANGLE, call=call(model=usual))
-        suite.add('%s with the name of the other' % name, Layer('RGB'), differs_from(unnamed), before=RECTANGLE, call=call(model=other))
+    """Without a name, photographs get one model, fills another if it is there: here one that cannot be used."""
+    with open(os.path.join(suite.gimp.models, 'inpaint.safetensors'), 'w') as file:
+        file.write('no model')
+    for name, call, fills in (('denoise', denoise_call, False), ('inpaint', inpaint_call, True), ('regenerate', regenerate_call, True)):
+        suite.add(name + ' without the name of a model', Layer('RGB'), fails_with('inpaint') if fills else selected_only,
+                  before=RECTANGLE, call=call(model='', **(PLAIN if name == 'inpaint' else {})))
+        suite.add(name + ' with that for photographs', Layer('RGB'), selected_only, before=RECTANGLE,
+                  call=call(model='default', **(PLAIN if name == 'inpaint' else {})))
+        suite.add(name + ' with that for fills', Layer('RGB'), fails_with('inpaint'), before=RECTANGLE, call=call(model='inpaint'))
 
 
 def add_quality(suite, model):
