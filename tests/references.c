@@ -126,3 +126,45 @@ references_compare (const SdTensor *a, const SdTensor *b)
     }
   return sqrt (difference / size);
 }
+
+static gboolean
+is_any (const char *name)
+{
+  return TRUE;
+}
+
+void
+references_write_changed (const TensorFile *file, const char *path, TensorType type, const char *changed,
+                          const int dims[4], const float *values, GHashTable *metadata)
+{
+  g_autoptr (GPtrArray) names = tensor_file_list (file, is_any);
+  g_autoptr (GPtrArray) memory = g_ptr_array_new_with_free_func (g_free);
+  g_autofree TensorEntry *entries = g_new0 (TensorEntry, names->len);
+  int                     count = 0;
+  GError                 *error = NULL;
+
+  for (guint i = 0; i < names->len; i++)
+    {
+      const char *name = names->pdata[i];
+      TensorView  view, *kept;
+      float      *own;
+
+      g_assert_true (tensor_file_view (file, name, &view));
+      if (g_strcmp0 (name, changed) == 0)
+        {
+          if (values)
+            entries[count++]
+                = (TensorEntry){ name,   dims, 4, (gsize) dims[0] * (gsize) dims[1] * (gsize) dims[2] * (gsize) dims[3],
+                                 values, type };
+          continue;
+        }
+      kept = g_memdup2 (&view, sizeof view);
+      own = g_new (float, view.count);
+      g_ptr_array_add (memory, kept);
+      g_ptr_array_add (memory, own);
+      g_assert_true (tensor_file_read (file, name, view.dims, view.n_dims, own, NULL));
+      entries[count++] = (TensorEntry){ name, kept->dims, view.n_dims, view.count, own, type };
+    }
+  tensors_write (path, entries, count, metadata, &error);
+  g_assert_no_error (error);
+}

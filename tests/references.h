@@ -25,3 +25,8 @@ SdTensor references_get (References *references, const char *name);
 
 /* |a - b| / |b|, Euclidean. */
 double references_compare (const SdTensor *a, const SdTensor *b);
+
+/* Writes a copy of a checkpoint to `path` in which one tensor is another (or, without values, missing), and metadata
+ * may be added. */
+void references_write_changed (const TensorFile *file, const char *path, TensorType type, const char *changed,
+                               const int dims[4], const float *values, GHashTable *metadata);

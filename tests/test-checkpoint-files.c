@@ -1,0 +1,278 @@
+/* The files of Stable Diffusion checkpoints: those that change while they are used, that are refused, that are found.
+ * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "references.h"
+
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- files that change while they are used ---- */
+
+typedef enum
+{
+  CHANGE_NOTHING,
+  CHANGE_CUT,     /* right behind its header */
+  CHANGE_WRITE,   /* all weights written over in place */
+  CHANGE_REPLACE, /* another file put in its place */
+  CHANGES
+} Change;
+
+typedef struct
+{
+  const char *path;
+  Change      change;
+  int         calls;
+} Changing;
+
+static void
+change_file (const DiffusionStep *step, gpointer data)
+{
+  Changing        *changing = data;
+  g_autofree char *junk = g_malloc0 (1000000), *other = g_strconcat (changing->path, ".new", NULL);
+  int              fd;
+
+  if (changing->calls++)
+    return;
+  if (changing->change == CHANGE_CUT)
+    {
+      guint64 header;
+
+      /* What is read next depends on the back end: none of it is there any more. */
+      fd = g_open (changing->path, O_RDWR, 0);
+      g_assert_cmpint (read (fd, &header, sizeof header), ==, sizeof header);
+      g_assert_cmpint (ftruncate (fd, (off_t) (sizeof header + GUINT64_FROM_LE (header))), ==, 0);
+      g_assert_cmpint (close (fd), ==, 0);
+    }
+  else if (changing->change == CHANGE_WRITE)
+    {
+      fd = g_open (changing->path, O_WRONLY, 0);
+      g_assert_cmpint (pwrite (fd, junk, 1000000, 200000), ==, 1000000);
+      g_assert_cmpint (close (fd), ==, 0);
+    }
+  else if (changing->change == CHANGE_REPLACE)
+    {
+      g_assert_true (g_file_set_contents (other, junk, 1000000, NULL));
+      g_assert_cmpint (g_rename (other, changing->path), ==, 0);
+    }
+}
+
+/* In the middle of a run.  The weights that are kept last until the decoder reads its own. */
+static void
+test_changes (void)
+{
+  g_autofree char *original = NULL, *path = g_build_filename (g_get_tmp_dir (), "changes.safetensors", NULL),
+                  *contents = NULL;
+  const char *sentences[CHANGES] = { [CHANGE_CUT] = "shorter", [CHANGE_WRITE] = "changed while it was used" };
+  g_autoptr (DiffusionPicture) undisturbed = NULL;
+  GError *error = NULL;
+  gsize   size;
+
+  if (! references_find ())
+    return;
+  original = references_get_path ("tiny-sd1.safetensors");
+  g_assert_true (g_file_get_contents (original, &contents, &size, NULL));
+  for (int change = 0; change < CHANGES; change++)
+    {
+      g_autoptr (DiffusionModel) model = NULL;
+      g_autoptr (DiffusionPicture) picture = diffusion_picture_new (64, 64, 3, NULL);
+      DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+      Changing         changing = { path, change, 0 };
+      gboolean         done;
+
+      g_assert_true (g_file_set_contents (path, contents, (gssize) size, NULL));
+      model = diffusion_model_load (path, &error);
+      g_assert_no_error (error);
+      options.steps = 4;
+      options.size = 64;
+      options.on_step = change_file;
+      options.step_data = &changing;
+      g_usleep (20000); /* clocks of file systems tick slowly */
+      done = diffusion_generate (model, picture, &options, NULL, &error);
+      g_assert_cmpint (changing.calls, >=, 1);
+      if (sentences[change])
+        {
+          g_assert_false (done);
+          g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+          g_assert_nonnull (strstr (error->message, sentences[change]));
+          g_clear_error (&error);
+          continue;
+        }
+      g_assert_no_error (error);
+      if (undisturbed)
+        g_assert_cmpmem (undisturbed->data, 64 * 64 * 12, picture->data, 64 * 64 * 12);
+      else
+        undisturbed = g_steal_pointer (&picture);
+    }
+  g_unlink (path);
+}
+
+/* ---- files that are refused ---- */
+
+static void
+assert_refused (const char *path, const char *word)
+{
+  GError         *error = NULL;
+  DiffusionModel *model = diffusion_model_load (path, &error);
+
+  g_assert_null (model);
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+  g_test_message ("%s", error->message);
+  g_assert_nonnull (strstr (error->message, word));
+  g_clear_error (&error);
+}
+
+/* Files that have one tensor, whose name says what they are. */
+static void
+test_kinds (void)
+{
+  static const struct
+  {
+    const char *tensor, *word;
+  } kinds[] = {
+    { "lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight", "a LoRA" },
+    { "model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "Flux" },
+    { "double_blocks.0.img_attn.norm.key_norm.scale", "Flux" },
+    { "model.diffusion_model.joint_blocks.0.x_block.mlp.fc1.weight", "Stable Diffusion 3" },
+    { "conditioner.embedders.1.model.ln_final.weight", "Stable Diffusion XL" },
+    { "control_model.input_blocks.0.0.weight", "ControlNet" },
+    { "down_blocks.0.resnets.0.conv1.weight", "several files" },
+    { "first_stage_model.decoder.conv_in.weight", "(VAE) alone" },
+    { "emb_params", "textual inversion" },
+    { "cond_stage_model.transformer.text_model.final_layer_norm.weight", "text encoder alone" },
+    { "something.else", "model.diffusion_model.input_blocks.0.0.weight is missing" },
+    { "model.diffusion_model.input_blocks.0.0.weight", "token_embedding.weight is missing" },
+  };
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "kind.safetensors", NULL);
+  float            value = 1;
+  int              one = 1;
+  GError          *error = NULL;
+
+  for (gsize i = 0; i < G_N_ELEMENTS (kinds); i++)
+    {
+      TensorEntry entry = { kinds[i].tensor, &one, 1, 1, &value, TENSOR_F16 };
+
+      tensors_write (path, &entry, 1, NULL, &error);
+      g_assert_no_error (error);
+      assert_refused (path, kinds[i].word);
+    }
+  g_file_set_contents (path, "PK\3\4 a zip archive with a pickle in it", -1, NULL);
+  assert_refused (path, "pickle");
+  g_file_set_contents (path, "\200\2}q\1.", -1, NULL);
+  assert_refused (path, "pickle");
+  g_unlink (path);
+}
+
+#define IN_BLOCK "model.diffusion_model.input_blocks.4.0.in_layers.2.weight"
+
+/* A tensor less, of another shape, not a number; half a file. */
+static void
+test_damaged (void)
+{
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "damaged.safetensors", NULL), *contents = NULL;
+  References       r;
+  float           *values;
+  gsize            length;
+
+  if (! references_open (&r, "sd1", "blas"))
+    return;
+  references_write_changed (r.checkpoint, path, TENSOR_F16, IN_BLOCK, NULL, NULL, NULL);
+  assert_refused (path, IN_BLOCK " is missing");
+  values = g_new0 (float, 64 * 32 * 9);
+  references_write_changed (r.checkpoint, path, TENSOR_BF16, IN_BLOCK, (int[]){ 64, 16, 3, 3 }, values, NULL);
+  assert_refused (path, IN_BLOCK " has another shape");
+  values[1000] = NAN;
+  references_write_changed (r.checkpoint, path, TENSOR_F32, IN_BLOCK, (int[]){ 64, 32, 3, 3 }, values, NULL);
+  assert_refused (path, IN_BLOCK " has values that are no numbers");
+  g_assert_true (g_file_get_contents (path, &contents, &length, NULL));
+  g_file_set_contents (path, contents, (gssize) length / 2, NULL);
+  assert_refused (path, "truncated");
+  g_unlink (path);
+  g_free (values);
+  references_close (&r);
+}
+
+static void
+test_families (void)
+{
+  DiffusionCheckpoint sd1, sd2;
+  GError             *error = NULL;
+  g_autofree char    *first = NULL, *second = NULL;
+
+  if (! references_find ())
+    return;
+  first = references_get_path ("tiny-sd1.safetensors");
+  second = references_get_path ("tiny-sd2.safetensors");
+  g_assert_true (diffusion_checkpoint_look (first, &sd1, &error));
+  g_assert_true (diffusion_checkpoint_look (second, &sd2, &error));
+  g_assert_cmpint (sd1.family, ==, DIFFUSION_FAMILY_SD1);
+  g_assert_cmpint (sd2.family, ==, DIFFUSION_FAMILY_SD2);
+  g_assert_cmpint (sd1.prediction, ==, DIFFUSION_PREDICTION_EPSILON);
+  g_assert_false (sd1.inpainting || sd2.inpainting || sd1.few_steps || sd2.few_steps);
+  g_assert_cmpint (sd1.native_size, ==, 512);
+}
+
+/* ---- where they are ---- */
+
+static char *
+place (const char *folder, const char *below, const char *name, const char *original)
+{
+  g_autofree char *parent = g_build_filename (folder, below, NULL);
+  char            *path = g_build_filename (parent, name, NULL);
+
+  g_assert_cmpint (g_mkdir_with_parents (parent, 0700), ==, 0);
+  if (original)
+    g_assert_cmpint (symlink (original, path), ==, 0);
+  return path;
+}
+
+/* Those of other programs are found where these keep them, as deep as people sort them; not deeper, not what is
+ * something else, and nothing is left there. */
+static void
+test_places (void)
+{
+  const char      *home = g_get_home_dir (), *data = g_get_user_data_dir (), *cache = g_get_user_cache_dir ();
+  const char      *broken = "ComfyUI/models/checkpoints";
+  g_autofree char *tiny = NULL, *lora = NULL, *fifo = NULL, *pickle = NULL;
+  g_auto (GStrv) found = NULL;
+  g_autoptr (GPtrArray) wanted = g_ptr_array_new_with_free_func (g_free);
+  TensorEntry entry = { "lora_unet_a.lora_up.weight", (int[]){ 1 }, 1, 1, (float[]){ 1 }, TENSOR_F16 };
+  GError     *error = NULL;
+
+  if (! references_find ())
+    return;
+  tiny = references_get_path ("tiny-sd1.safetensors");
+  g_ptr_array_add (wanted, place (data, "gimp-diffusion/models", "a.safetensors", tiny));
+  g_ptr_array_add (wanted, place (home, "ComfyUI/models/checkpoints/sd15/people", "b.safetensors", tiny));
+  g_ptr_array_add (wanted, place (home, "stable-diffusion-webui/models/Stable-diffusion", "c.safetensors", tiny));
+  g_ptr_array_add (wanted, place (cache, "huggingface/hub/models--x--y/snapshots/0123456789", "d.safetensors", tiny));
+  g_ptr_array_add (wanted, place (home, "invokeai/models/sd-1/main", "e.safetensors", tiny));
+  g_ptr_array_add (
+      wanted, place (home, ".local/share/krita/ai_diffusion/server/ComfyUI/models/checkpoints", "f.safetensors", tiny));
+  g_free (place (home, "ComfyUI/models/checkpoints/1/2/3", "deep.safetensors", tiny));
+  g_free (place (home, "ComfyUI/models/loras", "elsewhere.safetensors", tiny));
+  lora = place (home, broken, "lora.safetensors", NULL);
+  tensors_write (lora, &entry, 1, NULL, &error);
+  g_assert_no_error (error);
+  pickle = place (home, broken, "model.ckpt", tiny);
+  fifo = place (home, broken, "pipe.safetensors", NULL);
+  g_assert_cmpint (mkfifo (fifo, 0600), ==, 0);
+  found = diffusion_checkpoint_list ();
+  g_assert_cmpuint (g_strv_length (found), ==, wanted->len);
+  for (guint i = 0; i < wanted->len; i++)
+    g_assert_cmpstr (found[i], ==, wanted->pdata[i]);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
+  g_test_add_func ("/checkpoint-files/changes", test_changes);
+  g_test_add_func ("/checkpoint-files/kinds", test_kinds);
+  g_test_add_func ("/checkpoint-files/damaged", test_damaged);
+  g_test_add_func ("/checkpoint-files/families", test_families);
+  g_test_add_func ("/checkpoint-files/places", test_places);
+  return g_test_run ();
+}

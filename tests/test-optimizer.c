@@ -1,0 +1,197 @@
+/* The optimizers of training: Adam, and Muon with its orthogonal factors.  SPDX-License-Identifier: GPL-3.0-or-later */
+#include "compute/polar.h"
+#include "net/model.h"
+#include "train/train.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Whatever a matrix's singular values are, its factor's are near 1: columns keep their directions and lose their sizes.
+ */
+static void
+test_polar (void)
+{
+  enum
+  {
+    ROWS = 40,
+    COLUMNS = 12
+  };
+  float  x[ROWS * COLUMNS], y[ROWS * COLUMNS] = { 0 }, q[COLUMNS * COLUMNS], work[POLAR_WORK (COLUMNS)];
+  Random random;
+
+  /* Waves are orthogonal; each column is 0.6 times the one before. */
+  for (int r = 0; r < ROWS; r++)
+    for (int c = 0; c < COLUMNS; c++)
+      x[r * COLUMNS + c] = (float) (pow (0.6, c) * cos (G_PI * (r + 0.5) * (c + 1) / ROWS));
+  g_assert_true (polar_find (x, ROWS, COLUMNS, q, work));
+  polar_apply (x, ROWS, COLUMNS, q, -2, y);
+  for (int a = 0; a < COLUMNS; a++)
+    for (int b = 0; b < COLUMNS; b++)
+      {
+        double product = 0;
+
+        for (int r = 0; r < ROWS; r++)
+          product += 0.25 * (double) (y[r * COLUMNS + a] * y[r * COLUMNS + b]);
+        if (a == b)
+          {
+            g_assert_cmpfloat (product, >, 0.6 * 0.6);
+            g_assert_cmpfloat (product, <, 1.25 * 1.25);
+            g_assert_cmpfloat (x[a] * y[a], <, 0);
+          }
+        else
+          {
+            g_assert_cmpfloat (fabs (product), <, 2e-3);
+          }
+      }
+
+  /* Any other matrix: no direction is stretched or lost. */
+  random_init (&random, 3, 0);
+  sample_fill_normal (&random, ROWS * COLUMNS, x);
+  memset (y, 0, sizeof y);
+  g_assert_true (polar_find (x, ROWS, COLUMNS, q, work));
+  polar_apply (x, ROWS, COLUMNS, q, 1, y);
+  for (int i = 0; i < 50; i++)
+    {
+      float  direction[COLUMNS];
+      double before = 0, after = 0;
+
+      sample_fill_normal (&random, COLUMNS, direction);
+      for (int r = 0; r < ROWS; r++)
+        {
+          double sum = 0;
+
+          for (int c = 0; c < COLUMNS; c++)
+            sum += (double) (y[r * COLUMNS + c] * direction[c]);
+          after += sum * sum;
+        }
+      for (int c = 0; c < COLUMNS; c++)
+        before += (double) (direction[c] * direction[c]);
+      g_assert_cmpfloat (sqrt (after / before), >, 0.6);
+      g_assert_cmpfloat (sqrt (after / before), <, 1.25);
+    }
+
+  memset (x, 0, sizeof x);
+  g_assert_false (polar_find (x, ROWS, COLUMNS, q, work));
+  for (int i = 0; i < COLUMNS * COLUMNS; i++)
+    g_assert_cmpfloat (q[i], ==, 0);
+}
+
+/* Weights that were zero took one step of rate 0.01, down the gradient, and half of it into their average. */
+static void
+assert_steps (const Muon *muon, const float *weights, const float *average, const float *m)
+{
+  for (int i = 0; i < muon->n_matrices; i++)
+    {
+      const MuonMatrix *matrix = &muon->matrices[i];
+      int               count = matrix->rows * matrix->columns;
+      double            square = 0, along = 0;
+
+      for (int k = 0; k < count; k++)
+        {
+          double step = (double) weights[matrix->offset + (gsize) k];
+
+          square += step * step / count;
+          along += step * (double) m[matrix->offset + (gsize) k];
+          g_assert_cmpfloat_with_epsilon ((double) average[matrix->offset + (gsize) k], step / 2, 1e-7);
+        }
+      g_assert_cmpfloat (sqrt (square), >, 0.7 * 0.2 * 0.01);
+      g_assert_cmpfloat (sqrt (square), <, 1.2 * 0.2 * 0.01);
+      g_assert_cmpfloat (along, <, 0);
+    }
+}
+
+/* Every parameter is either one of Muon's or left to Adam, and steps of both are of like size whatever the gradient's.
+ */
+static void
+test_muon (void)
+{
+  const DiffusionArchitecture architecture = { 2, { 16, 32 }, { 1, 1 } };
+  g_autoptr (NetLayout) layout = net_layout_new (&architecture, NULL);
+  g_autoptr (Pool) pool = pool_new (2, NULL);
+  gsize              n = layout->n_parameters;
+  g_autofree float  *weights = g_new0 (float, n), *average = g_new0 (float, n), *m = g_new0 (float, n);
+  g_autofree float  *v = g_new0 (float, n), *gradient = g_new0 (float, n);
+  g_autofree guint8 *seen = g_new0 (guint8, n);
+  Adam               adam = { n, weights, average, m, v, 0 };
+  Muon              *muon = muon_new (layout, 2, NULL);
+  Random             random;
+
+  g_assert_nonnull (muon);
+  /* Two of each block, one down, one up; not the first and the last. */
+  g_assert_cmpint (muon->n_matrices, ==, layout->n_convs - 2);
+  for (int i = 0; i < muon->n_matrices; i++)
+    for (int k = 0; k < muon->matrices[i].rows * muon->matrices[i].columns; k++)
+      seen[muon->matrices[i].offset + (gsize) k]++;
+  for (int i = 0; i < muon->n_rest; i++)
+    for (gsize k = 0; k < muon->rest[i].count; k++)
+      seen[muon->rest[i].offset + k]++;
+  for (gsize i = 0; i < n; i++)
+    g_assert_cmpint (seen[i], ==, 1);
+
+  for (int large = 0; large < 2; large++)
+    {
+      random_init (&random, 4, 0);
+      sample_fill_normal (&random, n, gradient);
+      for (gsize i = 0; i < n; i++)
+        {
+          gradient[i] *= large ? 1e3f : 1e-5f;
+          weights[i] = average[i] = m[i] = 0;
+        }
+      muon_step (muon, &adam, pool, gradient, 1, 0.01, 0.5);
+      for (int i = 0; i < muon->n_rest; i++)
+        for (gsize k = 0; k < muon->rest[i].count; k++)
+          g_assert_cmpfloat (weights[muon->rest[i].offset + k], ==, 0);
+      assert_steps (muon, weights, average, m);
+    }
+  memcpy (average, weights, n * sizeof (float));
+  adam_step (&adam, pool, gradient, 1, 0.01, 0.5, muon->rest, muon->n_rest);
+  for (int i = 0; i < muon->n_rest; i++)
+    for (gsize k = 0; k < muon->rest[i].count; k++)
+      g_assert_cmpfloat (weights[muon->rest[i].offset + k], !=, 0);
+  for (int i = 0; i < muon->n_matrices; i++)
+    for (int k = 0; k < muon->matrices[i].rows * muon->matrices[i].columns; k++)
+      {
+        gsize at = muon->matrices[i].offset + (gsize) k;
+
+        g_assert_cmpfloat (weights[at], ==, average[at]);
+      }
+  muon_free (muon);
+}
+
+/* Three steps worked out by hand from the paper's formulas, decay 1e-4. */
+static void
+test_adam (void)
+{
+  float  weights[2] = { 1, -1 }, average[2] = { 1, -1 }, m[2] = { 0 }, v[2] = { 0 }, first[2], second[2] = { 0.25f, 0 };
+  float *gradients[2] = { first, second };
+  Adam   adam = { 2, weights, average, m, v, 0 };
+  g_autoptr (Pool) pool = pool_new (2, NULL);
+  double w[2] = { 1, -1 }, em[2] = { 0 }, ev[2] = { 0 }, g[2] = { 0.75, -3 };
+
+  for (int t = 1; t <= 3; t++)
+    {
+      first[0] = t == 1 ? 0.5f : 0.75f;
+      first[1] = -3;
+      g_assert_cmpfloat_with_epsilon (adam_reduce (&adam, pool, gradients, 2), sqrt (0.75 * 0.75 + 9), 1e-6);
+      adam_step (&adam, pool, first, 0.5, 0.01, 0.9, &(Range){ 0, 2 }, 1);
+      for (int i = 0; i < 2; i++)
+        {
+          em[i] = 0.9 * em[i] + 0.1 * 0.5 * g[i];
+          ev[i] = 0.99 * ev[i] + 0.01 * 0.25 * g[i] * g[i];
+          w[i] -= 0.01 * (em[i] / (1 - pow (0.9, t)) / (sqrt (ev[i] / (1 - pow (0.99, t))) + 1e-8) + 1e-4 * w[i]);
+          g_assert_cmpfloat_with_epsilon ((double) weights[i], w[i], 1e-5);
+        }
+    }
+  g_assert_cmpfloat (second[0], ==, 0);
+  g_assert_cmpfloat_with_epsilon ((double) average[0], 1 - 0.1 * (0.01 + 0.9 * 0 + 0.019 + 0.0271), 3e-4);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/optimizer/polar", test_polar);
+  g_test_add_func ("/optimizer/muon", test_muon);
+  g_test_add_func ("/optimizer/adam", test_adam);
+  return g_test_run ();
+}
