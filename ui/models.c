@@ -18,6 +18,7 @@ static const char SUFFIX[] = ".safetensors";
 typedef struct
 {
   char *value; /* of the property */
+  char *name;  /* that finds it too; NULL: its path alone does */
   char *title;
   char *card; /* what it is, or why it cannot be used */
   char *data; /* what it was made from; NULL: unknown */
@@ -41,6 +42,7 @@ typedef struct
   char       *current; /* the property's value */
   const char *usual;   /* these as in UiModels */
   gboolean    checkpoints;
+  char       *usual_path; /* NULL until the thread has looked */
 } Search;
 
 static void
@@ -49,6 +51,7 @@ entry_free (gpointer data)
   Entry *entry = data;
 
   g_free (entry->value);
+  g_free (entry->name);
   g_free (entry->title);
   g_free (entry->card);
   g_free (entry->data);
@@ -148,7 +151,7 @@ entry_new (const char *path, const char *value, const Search *search)
 {
   Entry           *entry = g_new0 (Entry, 1);
   g_autofree char *base = g_path_get_basename (path);
-  g_autofree char *found = NULL, *usual = diffusion_model_find (search->usual, NULL);
+  g_autofree char *found = NULL;
 
   if (g_str_has_suffix (base, SUFFIX))
     base[strlen (base) - strlen (SUFFIX)] = '\0';
@@ -158,7 +161,10 @@ entry_new (const char *path, const char *value, const Search *search)
   else if (g_strcmp0 (found, path) != 0)
     entry->value = g_strdup (path);
   else
-    entry->value = g_strdup (g_strcmp0 (usual, path) == 0 ? "" : base);
+    {
+      entry->value = g_strdup (g_strcmp0 (search->usual_path, path) == 0 ? "" : base);
+      entry->name = g_strdup (base);
+    }
 
   describe (entry, path, base, search->checkpoints);
   return entry;
@@ -195,8 +201,12 @@ select_current (UiModels *models)
 
   models->filling = TRUE;
   for (guint i = 0; i < models->entries->len; i++)
-    if (g_str_equal (((Entry *) models->entries->pdata[i])->value, wanted))
-      gtk_combo_box_set_active (GTK_COMBO_BOX (models->list), (int) i);
+    {
+      const Entry *entry = models->entries->pdata[i];
+
+      if (g_str_equal (entry->value, wanted) || g_strcmp0 (entry->name, wanted) == 0)
+        gtk_combo_box_set_active (GTK_COMBO_BOX (models->list), (int) i);
+    }
   models->filling = FALSE;
   show_card (models);
 }
@@ -233,6 +243,7 @@ search_free (gpointer data)
   Search *search = data;
 
   g_free (search->current);
+  g_free (search->usual_path);
   g_free (search);
 }
 
@@ -240,7 +251,7 @@ static void
 start_looking (UiModels *models, const char *current, GTaskThreadFunc look, GAsyncReadyCallback done)
 {
   GTask  *task = g_task_new (NULL, models->cancellable, done, models);
-  Search *search = g_new (Search, 1);
+  Search *search = g_new0 (Search, 1);
 
   search->current = g_strdup (current);
   search->usual = models->usual;
@@ -261,11 +272,12 @@ add_paths (GPtrArray *entries, char **paths, const Search *search, GCancellable 
 static void
 look_for_models (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
-  const Search *search = data;
-  GPtrArray    *entries = g_ptr_array_new_with_free_func (entry_free);
+  Search    *search = data;
+  GPtrArray *entries = g_ptr_array_new_with_free_func (entry_free);
   g_auto (GStrv) paths = diffusion_model_list ();
   g_auto (GStrv) others = NULL;
 
+  search->usual_path = diffusion_model_find (search->usual, NULL);
   add_paths (entries, paths, search, cancellable);
   if (search->checkpoints)
     {

@@ -12,7 +12,7 @@ G_BEGIN_DECLS
 typedef struct
 {
   char       *model;
-  const char *usual_model; /* if model is NULL; NULL: DIFFUSION_MODEL_DENOISE */
+  const char *usual_model; /* if model is NULL */
   int         steps, default_steps;
   char       *sampler;
   guint64     seed;

@@ -47,17 +47,19 @@ diffusion_model_find (const char *name, GError **error)
 {
   gboolean         is_file = name && (g_str_has_suffix (name, SUFFIX) || g_str_has_suffix (name, ".ckpt"));
   g_autofree char *file = NULL;
-  char            *path = NULL;
 
   if (name && (strchr (name, G_DIR_SEPARATOR) || (is_file && g_file_test (name, G_FILE_TEST_IS_REGULAR))))
     return g_strdup (name);
   if (g_strcmp0 (name, DIFFUSION_MODEL_FILL) == 0)
     {
-      path = find_model_file (DIFFUSION_MODEL_FILL SUFFIX, NULL);
-      name = NULL;
+      char *path = find_model_file (DIFFUSION_MODEL_FILL SUFFIX, NULL);
+
+      if (path)
+        return path;
+      name = DIFFUSION_MODEL_DENOISE;
     }
   file = g_strconcat (name && *name ? name : DIFFUSION_MODEL_DENOISE, is_file ? "" : SUFFIX, NULL);
-  return path ? path : find_model_file (file, error);
+  return find_model_file (file, error);
 }
 
 static int

@@ -106,9 +106,8 @@ batch_set_target (Batch *batch, int index, const Sample *sample)
       {
         int   at = y * size + x;
         gsize to = first + (gsize) ((y / 2 * half + x / 2) * NET_CHANNELS_OUT + (y % 2 * 2 + x % 2) * 3);
-        float sigma = sample->level[at] * LEVEL_TO_SIGMA;
-        float level = sample->level[at],
-              weight = level * level / (level * level + sample->half_level * sample->half_level);
+        float level = sample->level[at], sigma = level * LEVEL_TO_SIGMA;
+        float weight = level * level / (level * level + sample->half_level * sample->half_level);
 
         if (sigma > 0 && sigma != last)
           condition = condition_at (last = sigma);

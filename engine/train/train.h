@@ -36,7 +36,8 @@ typedef struct
 #define HELD_OUT_EVERY_FEW 10
 #define HELD_OUT_LEAST     20
 
-/* Draws a crop of the training pictures or of those held out, a level map of the mix, and the noise.  Only the corpus
+/* Draws a crop of the training pictures or of those held out, a level map of the mix, and the noise; what is told of
+ * cameras' noise is a little off, as estimates are.  Only the corpus
  * and the random sequence decide.  Fails when the corpus cannot be read any more. */
 gboolean sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample,
                       float *work, GError **error);
@@ -53,7 +54,7 @@ gsize sample_work_size (int size);
 void camera_add_noise (Random *random, int size, double sigma, const float *clean, float *noisy, float *level,
                        float *work);
 /* Smooths one channel, of size x size values `step` apart, by a Gaussian of `sigma` pixels, in place; mirrored at the
- * borders.  work: size x size values. */
+ * borders.  Below 0.2 it does nothing, and it reaches 8 pixels at most.  work: size x size values. */
 void camera_smooth (int size, int step, double sigma, float *x, float *work);
 
 /* ---- adam.c ---- */
