@@ -40,7 +40,7 @@ typedef struct
 } WinogradTiles;
 
 WinogradTiles winograd_get_tiles (const ConvPiece *piece);
-/* The same for those whose pieces begin and end at any row, where results must not depend on that. */
+/* The same for those whose pieces are some rows of a picture, where results must not depend on which. */
 WinogradTiles winograd_get_tiles_in_place (const ConvPiece *piece);
 /* A good distance in floats between two of the 36 matrices [count][channels].  A tile is written and read as a row of
  * each: were it a power of two, as tiles and channels mostly are, all these rows would compete for the same few lines
