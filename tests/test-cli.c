@@ -831,6 +831,31 @@ test_train_style (void)
   REFUSED ("nothing.png", STYLE, "--samples", "64", "--try", "nothing.png");
 }
 
+/* A denoiser's samples: the picture, with noise of 25 and 50 (of which clipping takes some), and without it. */
+static void
+test_train_samples (void)
+{
+  g_autofree char *pictures = get_pictures (), *try = make_png ("tried.png", 64, 48, 3, 8, 0),
+                  *out = in_folder ("tried.safetensors"), *path = in_folder ("tried.progress/samples-0000000.png");
+  g_autoptr (Image) row = NULL;
+  double square[5] = { 0 };
+
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "8", "--try", try, TINY);
+  row = image_read_png (path);
+  g_assert_cmpint (row->width, ==, 5 * 64 + 6 * 10);
+  for (int panel = 1; panel < 5; panel++)
+    for (int i = 0; i < 48 * 64 * 3; i++)
+      {
+        const guint16 *pixel = row->data + ((10 + i / (64 * 3)) * row->width + 10) * 3 + i % (64 * 3);
+        double         difference = pixel[panel * (64 + 10) * 3] - pixel[0];
+
+        square[panel] += difference * difference / (48 * 64 * 3);
+      }
+  g_assert_cmpfloat_with_epsilon (sqrt (square[1]), 25, 2);
+  g_assert_cmpfloat_with_epsilon (sqrt (square[3]), 48, 4);
+  g_assert_cmpfloat (fabs (sqrt (square[2]) - sqrt (square[1])), >, 1);
+}
+
 static void
 test_train_interrupted (void)
 {
@@ -933,6 +958,7 @@ main (int argc, char **argv)
     { "train/resume", test_train_resume },
     { "train/from", test_train_from },
     { "train/style", test_train_style },
+    { "train/samples", test_train_samples },
     { "train/interrupted", test_train_interrupted },
   };
 

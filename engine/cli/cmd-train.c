@@ -251,9 +251,7 @@ prepare_journal (Journal *journal, const TrainTexts *texts, const DiffusionTrain
   g_autofree char *path = texts->try ? g_strdup (texts->try) : folder ? pack_find_first (texts->data) : NULL;
   g_autoptr (Photo) photo = path ? photo_read (path, error) : NULL;
 
-  return (photo || ! path)
-         && journal_init (journal, options->out, options->resume, photo ? photo->picture : NULL, options->threads,
-                          cancellable, error);
+  return (photo || ! path) && journal_init (journal, options, photo ? photo->picture : NULL, cancellable, error);
 }
 
 static gboolean
@@ -340,7 +338,7 @@ command_train (const Command *self, char **argv, GError **error)
       "learn a style: the model NAME goes to your own models folder, and the dialog of Regenerate lists it; as "
       "--from " STYLE_FROM ", --mix style, --crop 128, --batch 8, --rate 0.0002, unless these are given" },
     { "try", OPTION_FILE, &texts.try, "FILE",
-      "a photograph to redraw every few minutes, to see how far it is; default: the first picture of DIR" },
+      "a photograph to denoise or redraw every few minutes, to see how far it is; default: the first picture of DIR" },
     { "minutes", OPTION_REAL, &options.minutes, "M",
       "how long to train, earlier runs included, default 60; Ctrl-C stops before, and loses nothing", 0.01, 1e6 },
     { "samples", OPTION_LONG, &options.samples, "N", "the same, counted in samples", 1, SAMPLES_MOST },

@@ -20,13 +20,31 @@
 #define PLOT_WIDTH   720
 #define PLOT_HEIGHT  420
 
-/* Samples: a picture, redrawn from some levels (1/255), and one from pure noise. */
 #define SAMPLE_EDGE  224
 #define SAMPLE_STEPS 16
 #define SAMPLE_SEED  1
 #define MARGIN       10
 #define TEXT         12
-static const double sample_levels[] = { 40, 80, 140 };
+
+/* Samples: what becomes of a picture to which noise of a level was added. */
+typedef struct
+{
+  double      level; /* picture units */
+  int         steps; /* of taking it away again; 0: it stays */
+  const char *label;
+} Sample;
+
+/* A denoiser takes photographs' noise away in one call; all else draws anew what noise has hidden, the last time all of
+ * it: whatever is beneath pure noise is gone. */
+#define SAMPLES 4
+static const Sample denoised[SAMPLES] = { { 25.0 / 255, 0, "noise 25" },
+                                          { 25.0 / 255, 1, "taken away" },
+                                          { 50.0 / 255, 0, "noise 50" },
+                                          { 50.0 / 255, 1, "taken away" } };
+static const Sample redrawn[SAMPLES] = { { 40.0 / 255, SAMPLE_STEPS, "from noise 40" },
+                                         { 80.0 / 255, SAMPLE_STEPS, "from noise 80" },
+                                         { 140.0 / 255, SAMPLE_STEPS, "from noise 140" },
+                                         { DIFFUSION_LEVEL_MOST, SAMPLE_STEPS, "from nothing but noise" } };
 
 typedef struct
 {
@@ -68,17 +86,18 @@ read_curve (Journal *self)
 }
 
 gboolean
-journal_init (Journal *self, const char *out, gboolean resume, DiffusionPicture *picture, int threads,
-              GCancellable *cancellable, GError **error)
+journal_init (Journal *self, const DiffusionTrainOptions *options, DiffusionPicture *picture, GCancellable *cancellable,
+              GError **error)
 {
-  const char      *dot = strrchr (out, '.');
+  const char      *out = options->out, *dot = strrchr (out, '.');
   g_autofree char *stem = dot && ! strchr (dot, '/') ? g_strndup (out, dot - out) : g_strdup (out);
 
   *self = (Journal){ .watched = isatty (STDOUT_FILENO),
                      .folder = g_strconcat (stem, ".progress", NULL),
                      .picture = picture ? canvas_reduce (picture, SAMPLE_EDGE, error) : NULL,
                      .points = g_array_new (FALSE, FALSE, sizeof (Point)),
-                     .threads = threads,
+                     .mix = options->mix,
+                     .threads = options->threads,
                      .cancellable = cancellable };
   if (picture && ! self->picture)
     return FALSE;
@@ -88,7 +107,7 @@ journal_init (Journal *self, const char *out, gboolean resume, DiffusionPicture 
                    self->folder, g_strerror (errno));
       return FALSE;
     }
-  if (resume)
+  if (options->resume)
     read_curve (self);
   return TRUE;
 }
@@ -200,47 +219,44 @@ draw_curve (const Journal *self, GError **error)
 
 /* ---- samples ----------------------------------------------------------------------------------------------------- */
 
-/* The picture with noise of a level added and taken away again by the model. */
 static DiffusionPicture *
-redraw (const Journal *self, const DiffusionModel *model, double level, GError **error)
+make_sample (const Journal *self, const DiffusionModel *model, const Sample *sample, GError **error)
 {
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   g_autoptr (DiffusionPicture) picture = diffusion_picture_copy (self->picture, error);
-  g_autoptr (DiffusionPicture) map = picture ? canvas_even (picture, 1, level, error) : NULL;
+  g_autoptr (DiffusionPicture) map = picture ? canvas_even (picture, 1, sample->level, error) : NULL;
 
-  options.steps = SAMPLE_STEPS;
+  options.steps = sample->steps;
   options.sampler = DIFFUSION_SAMPLER_DDPM;
   options.seed = SAMPLE_SEED;
   options.threads = self->threads;
   if (! map || ! diffusion_forward (picture, map, 0, 1, SAMPLE_SEED, 0, 0, 0, error)
-      || ! diffusion_reverse (model, picture, map, &options, self->cancellable, error))
+      || (sample->steps && ! diffusion_reverse (model, picture, map, &options, self->cancellable, error)))
     return NULL;
   return g_steal_pointer (&picture);
 }
 
-/* The last one is from pure noise: whatever is beneath it is gone. */
+/* The picture, and the samples beside it. */
 static gboolean
 draw_samples (const Journal *self, const DiffusionModel *model, gint64 samples, GError **error)
 {
-  int width = self->picture->width, height = self->picture->height, count = G_N_ELEMENTS (sample_levels) + 2;
+  const Sample    *row = self->mix == DIFFUSION_TRAIN_DENOISE ? denoised : redrawn;
+  int              width = self->picture->width, height = self->picture->height;
   g_autofree char *name = g_strdup_printf ("samples-%07" G_GINT64_FORMAT ".png", samples);
   g_autofree char *path = g_build_filename (self->folder, name, NULL);
-  g_autoptr (cairo_t) canvas = canvas_new (MARGIN + count * (width + MARGIN), height + TEXT + 3 * MARGIN, error);
+  g_autoptr (cairo_t) canvas
+      = canvas_new (MARGIN + (SAMPLES + 1) * (width + MARGIN), height + TEXT + 3 * MARGIN, error);
 
-  for (int i = 0; i < count && canvas; i++)
+  for (int i = 0; i <= SAMPLES && canvas; i++)
     {
-      double           level = i && i < count - 1 ? sample_levels[i - 1] : 0;
-      g_autofree char *label = ! i          ? g_strdup ("the picture")
-                               : level == 0 ? g_strdup ("from nothing but noise")
-                                            : g_strdup_printf ("from noise %.0f", level);
       g_autoptr (DiffusionPicture) picture
-          = ! i ? diffusion_picture_copy (self->picture, error)
-                : redraw (self, model, level ? level / 255 : DIFFUSION_LEVEL_MOST, error);
+          = i ? make_sample (self, model, &row[i - 1], error) : diffusion_picture_copy (self->picture, error);
       int x = MARGIN + i * (width + MARGIN);
 
       if (! picture || ! canvas_picture (canvas, x, MARGIN, picture, error))
         return FALSE;
-      canvas_text_centred (canvas, x + width / 2.0, MARGIN + height + TEXT + 4, TEXT, label);
+      canvas_text_centred (canvas, x + width / 2.0, MARGIN + height + TEXT + 4, TEXT,
+                           i ? row[i - 1].label : "the picture");
     }
   return canvas && canvas_write (canvas, path, error);
 }

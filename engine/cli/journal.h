@@ -15,14 +15,15 @@ typedef struct
   char                *folder;    /* for curve and samples */
   DiffusionPicture    *picture;   /* what samples are made of; may be NULL */
   GArray              *points;    /* of the curve */
+  DiffusionTrainMix    mix;
   int                  threads;
   GCancellable        *cancellable;
   GError              *trouble; /* the first thing that could not be drawn or written: no reason to stop training */
 } Journal;
 
-/* Curve and samples go into the folder OUT.progress beside the model to be, OUT being its name without the extension.
- * A resumed training goes on with the curve that is there.  picture: what to make samples of, or NULL. */
-gboolean journal_init (Journal *journal, const char *out, gboolean resume, DiffusionPicture *picture, int threads,
+/* Curve and samples go into the folder NAME.progress beside the model to be, NAME being its file's without the
+ * extension.  A resumed training goes on with the curve that is there.  picture: what to make samples of, or NULL. */
+gboolean journal_init (Journal *journal, const DiffusionTrainOptions *options, DiffusionPicture *picture,
                        GCancellable *cancellable, GError **error);
 void     journal_clear (Journal *journal);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Journal, journal_clear)
