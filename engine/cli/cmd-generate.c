@@ -20,7 +20,7 @@ command_generate (const Command *self, char **argv, GError **error)
   const Option     table[] = {
         { "width", OPTION_INT, &width, "PIXELS", "the picture's width, needed", 1, SIZE_MOST },
         { "height", OPTION_INT, &height, "PIXELS", "the picture's height, needed", 1, SIZE_MOST },
-        RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, "50", "dpm++2m"),
+        RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, "50" CHECKPOINTS_OWN, "dpm++2m" CHECKPOINTS_OWN),
         PROMPT_OPTIONS (run),
   };
 

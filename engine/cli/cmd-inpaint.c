@@ -71,8 +71,8 @@ command_inpaint (const Command *self, char **argv, GError **error)
   DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
   int                     variants = 1;
   const Option            table[] = {
-               RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, G_STRINGIFY (DIFFUSION_INPAINT_STEPS), "ddpm"),
-               PROMPT_OPTIONS (run),
+               RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, G_STRINGIFY (DIFFUSION_INPAINT_STEPS) CHECKPOINTS_OWN,
+                            "ddpm" CHECKPOINTS_OWN),
                { "context", OPTION_INT, &inpaint.context, "PX",
                  "pixels around each hole that are looked at; 0, the default: by the hole's size", 0, CONTEXT_MOST },
                { "grow", OPTION_INT, &inpaint.grow, "PX",
@@ -86,6 +86,7 @@ command_inpaint (const Command *self, char **argv, GError **error)
                  "the photograph's noise in units of 1/255, 0 to 255; auto, the default: measure it" },
                { "variants", OPTION_INT, &variants, "N", "make N fills with seeds from --seed on: OUT, OUT-2, ...; default 1", 1,
                  VARIANTS_MOST },
+               PROMPT_OPTIONS (run),
   };
 
   options.sampler = DIFFUSION_INPAINT_SAMPLER;
@@ -115,12 +116,13 @@ command_regenerate (const Command *self, char **argv, GError **error)
   gint64           start, elapsed;
   gboolean         done;
   const Option     table[] = {
-        RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, G_STRINGIFY (DIFFUSION_REGENERATE_STEPS), "ddpm"),
-        PROMPT_OPTIONS (run),
+        RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, G_STRINGIFY (DIFFUSION_REGENERATE_STEPS) CHECKPOINTS_OWN,
+                     "ddpm" CHECKPOINTS_OWN),
         { "strength", OPTION_REAL, &strength, "X", "0: leave the picture alone ... 1: make everything up; needed", 0, 1 },
         { "structure", OPTION_REAL, &structure, "X", "how firmly the composition is held, 0: free ... 1: firm; default 0.5",
           0, 1 },
         OPTION_MASK (&mask_path),
+        PROMPT_OPTIONS (run),
   };
 
   options.sampler = DIFFUSION_REGENERATE_SAMPLER;

@@ -34,7 +34,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (RunOptions, run_options_clear)
 
 /* clang-format off */
 #define OPTION_THREADS(target) \
-  { "threads", OPTION_INT, (target), "N", "processor cores to use; 0, the default: all", 0, 1024 }
+  { "threads", OPTION_INT, (target), "N", "processor cores to use, 256 at most; 0, the default: all", 0, 1024 }
 #define OPTION_SEED_OF(target) \
   { "seed", OPTION_SEED, (target), "N", "start of the random numbers, default 0: the same seed gives the same result" }
 #define OPTION_MASK(target) \
@@ -50,10 +50,13 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (RunOptions, run_options_clear)
     default_sampler }, \
   OPTION_SEED_OF (&(run).seed), OPTION_THREADS (&(run).threads)
 
-/* After these, where Stable Diffusion checkpoints serve too. */
+/* After the defaults above, where Stable Diffusion checkpoints serve too. */
+#define CHECKPOINTS_OWN "; a checkpoint has its own"
+
+/* The last entries, where Stable Diffusion checkpoints serve too. */
 #define PROMPT_OPTIONS(run) \
   { "prompt", OPTION_TEXT, &(run).prompt, "TEXT", \
-    "what is to be seen; (words:1.3) gives words more weight.  This and what follows: for Stable Diffusion checkpoints" }, \
+    "what is to be seen; (words:1.3) gives words more weight.  The last five are for Stable Diffusion checkpoints" }, \
   { "negative", OPTION_TEXT, &(run).negative, "TEXT", "what is not to be seen" }, \
   { "guidance", OPTION_REAL, &(run).guidance, "X", \
     "how strongly the prompt counts, 0 to 100; 1: no negative prompt, half the time; default: by the checkpoint", 0, 100 }, \

@@ -434,7 +434,7 @@ check_options (const DiffusionOptions *options, GError **error)
 
   if (! good)
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                 "The reverse process takes 1 to %d steps, one of three samplers, and threads and tile of 0 or more; "
+                 "The reverse process takes 1 to %d steps, one of the samplers, and threads and tile of 0 or more; "
                  "it was given %d steps, sampler "
                  "%d, %d threads, tile %d.",
                  DIFFUSION_MAX_STEPS, options->steps, (int) options->sampler, options->threads, options->tile);
