@@ -105,6 +105,9 @@ char **diffusion_model_list (void);
 /* Reads a safetensors file and checks it: header, architecture, every tensor's shape and that all weights are finite.
  */
 DiffusionModel *diffusion_model_load (const char *path, GError **error);
+/* The same for what may be a checkpoint of several GB, all of which is read once to be checked: cancelled, it ends
+ * within a moment with G_IO_ERROR_CANCELLED.  cancellable: may be NULL. */
+DiffusionModel *diffusion_model_load_cancellable (const char *path, GCancellable *cancellable, GError **error);
 /* An untrained model, its weights drawn from the seed: by construction it predicts the optimal linear guess of a
  * picture. */
 DiffusionModel *diffusion_model_new (const DiffusionArchitecture *architecture, guint64 seed, GError **error);

@@ -66,10 +66,44 @@ layers_discard (HostLayer layer)
     gimp_item_delete (GIMP_ITEM (layer));
 }
 
-/* Sets the mask where it is 0 although the layer differs from the drawable below: a hole may have been grown.  (A
- * filter that knows no mask changes the rectangle around the selection too, where nothing is to be seen of it.) */
+/* The largest of each value and those up to `reach` before and after it in its row (or, with a step of a row, its
+ * column); line: memory for one. */
 static void
-show_changes (const Region *region, HostLayer layer, HostMask layer_mask)
+spread_line (float *values, int count, gsize step, int reach, float *line)
+{
+  for (int i = 0; i < count; i++)
+    {
+      line[i] = 0;
+      for (int j = MAX (i - reach, 0); j <= MIN (i + reach, count - 1); j++)
+        line[i] = MAX (line[i], values[(gsize) j * step]);
+    }
+  for (int i = 0; i < count; i++)
+    values[(gsize) i * step] = line[i];
+}
+
+/* The mask as it would be if what is selected reached further, but no more of it: the largest value within `reach`
+ * pixels. */
+static float *
+spread_mask (GeglBuffer *mask, int width, int height, int reach)
+{
+  const GeglRectangle all = { 0, 0, width, height };
+  float              *spread = g_new (float, (gsize) width *height);
+  g_autofree float   *line = g_new (float, MAX (width, height));
+
+  gegl_buffer_get (mask, &all, 1.0, babl_format ("Y float"), spread, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  for (int y = 0; y < height; y++)
+    spread_line (spread + (gsize) y * width, width, 1, reach, line);
+  for (int x = 0; x < width; x++)
+    spread_line (spread + x, height, width, reach, line);
+  return spread;
+}
+
+/* Sets the mask where it is 0 although the layer differs from the drawable below: a hole may have been grown, by up to
+ * `reach` pixels.  What is seen there is as strong as beside it, where the selection ends: all of it, or next to
+ * nothing if that is feathered.  (A filter that knows no mask changes the rectangle around the selection too, where
+ * nothing is to be seen of it.) */
+static void
+show_changes (const Region *region, HostLayer layer, HostMask layer_mask, int reach)
 {
   const GeglRectangle *rect = &region->rect;
   const int            bytes = babl_format_get_bytes_per_pixel (region->native);
@@ -80,6 +114,7 @@ show_changes (const Region *region, HostLayer layer, HostMask layer_mask)
   g_autofree guchar *before = g_malloc_n (rect->width, bytes);
   g_autofree guchar *after = g_malloc_n (rect->width, bytes);
   g_autofree float  *shown = g_new (float, rect->width);
+  g_autofree float  *spread = NULL; /* made before the first is set */
 
   for (int y = 0; y < rect->height; y++)
     {
@@ -92,7 +127,9 @@ show_changes (const Region *region, HostLayer layer, HostMask layer_mask)
       for (int x = 0; x < rect->width; x++)
         if (shown[x] == 0 && memcmp (before + (gsize) x * bytes, after + (gsize) x * bytes, bytes) != 0)
           {
-            shown[x] = 1;
+            if (! spread)
+              spread = spread_mask (mask, rect->width, rect->height, reach);
+            shown[x] = spread[(gsize) y * rect->width + x];
             any = TRUE;
           }
       if (any)
@@ -101,7 +138,7 @@ show_changes (const Region *region, HostLayer layer, HostMask layer_mask)
 }
 
 static gboolean
-insert (const Region *region, HostLayer layer, int position, gboolean visible, GError **error)
+insert (const Region *region, HostLayer layer, int position, gboolean visible, int reach, GError **error)
 {
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   HostMask        mask;
@@ -117,12 +154,12 @@ insert (const Region *region, HostLayer layer, int position, gboolean visible, G
   if (mask == HOST_NONE)
     return fail (error);
   if (region->mask)
-    show_changes (region, layer, mask);
+    show_changes (region, layer, mask, reach);
   return gimp_layer_add_mask (layer, mask) || fail (error);
 }
 
 gboolean
-layers_insert (const Region *region, const HostLayer *layers, guint n, GError **error)
+layers_insert (const Region *region, const HostLayer *layers, guint n, int reach, GError **error)
 {
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   const int       position = gimp_image_get_item_position (image, GIMP_ITEM (region->drawable));
@@ -130,7 +167,7 @@ layers_insert (const Region *region, const HostLayer *layers, guint n, GError **
 
   gimp_image_undo_group_start (image);
   for (guint i = n; success && i-- > 0;)
-    success = insert (region, layers[i], position, i == 0, error);
+    success = insert (region, layers[i], position, i == 0, reach, error);
   gimp_image_undo_group_end (image);
   return success;
 }

@@ -20,8 +20,9 @@ enum
   PROGRESS_MS = 100,
   /* Events to handle between two strips of rows: enough for any dialog, and an end even if a source is always ready. */
   MAX_EVENTS = 32,
-  /* A hole is grown by no more than so many pixels unless the user says so. */
+  /* A hole is grown by no more than so many pixels unless the user says so, and softened by one at least. */
   GROWN_LEAST = 8,
+  GROWN_USUAL = 2,
   /* Pixels of a band, so that memory does not grow with the layer. */
   BAND = 8 * 1000 * 1000
 };
@@ -43,6 +44,8 @@ settings_compare (FilterKind kind, const Settings *a, const Settings *b)
   if (kind != FILTER_DENOISE)
     {
       comparable.variants = a->variants; /* the first is shown */
+      if (kind == FILTER_INPAINT)
+        comparable.output = a->output;
       return memcmp (a, &comparable, sizeof comparable) == 0 ? SETTINGS_SAME : SETTINGS_ENGINE;
     }
   if (a->noise != b->noise || a->steps != b->steps || a->seed != b->seed
@@ -262,6 +265,13 @@ harden_mask (DiffusionPicture *mask)
     mask->data[i] = mask->data[i] > 0;
 }
 
+/* How far beyond the selection a fill may reach. */
+static int
+get_grown_most (const Settings *settings)
+{
+  return settings->grow < 0 ? GROWN_USUAL : MAX (settings->grow, 1);
+}
+
 /* Several results cannot all go into one layer. */
 static gboolean
 makes_layers (const Settings *settings)
@@ -316,7 +326,7 @@ process_get_options (FilterKind kind, const Settings *settings, const DiffusionM
     options.steps = kind == FILTER_INPAINT ? DIFFUSION_INPAINT_STEPS : DIFFUSION_REGENERATE_STEPS;
   options.guidance = settings->guidance;
   if (settings->size > 0)
-    options.size = MAX (settings->size / SIZE_MULTIPLE, 1) * SIZE_MULTIPLE;
+    options.size = MAX ((settings->size + SIZE_MULTIPLE / 2) / SIZE_MULTIPLE, 1) * SIZE_MULTIPLE;
   options.prediction = settings->prediction;
   return options;
 }
@@ -333,7 +343,8 @@ job_compute (Job *job, GCancellable *cancellable, GError **error)
   if (! any)
     return TRUE;
 
-  if (job->region->mask && makes_layers (&job->settings))
+  /* A preview of a fill has no layer mask that would soften it again. */
+  if (job->region->mask && makes_layers (&job->settings) && ! (job->previewed && job->kind == FILTER_INPAINT))
     harden_mask (job->region->mask);
 
   options.prompt = job->prompt;
@@ -375,14 +386,11 @@ process_estimate (Region *region, DiffusionNoise *noise, GError **error)
 }
 
 DiffusionModel *
-process_load_model (const Filter *filter, GObject *config, GError **error)
+process_load_model (const Filter *filter, const char *name, GCancellable *cancellable, GError **error)
 {
-  g_autofree char *name = NULL;
-  g_autofree char *path = NULL;
+  g_autofree char *path = diffusion_model_find (filter_get_model (filter, name), error);
 
-  g_object_get (config, "model", &name, NULL);
-  path = diffusion_model_find (filter_get_model (filter, name), error);
-  return path ? diffusion_model_load (path, error) : NULL;
+  return path ? diffusion_model_load_cancellable (path, cancellable, error) : NULL;
 }
 
 Region *
@@ -566,7 +574,8 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
         layers_discard (g_array_index (layers, HostLayer, i));
       return FALSE;
     }
-  return layers_insert (run->job->region, (HostLayer *) (void *) layers->data, layers->len, error);
+  return layers_insert (run->job->region, (HostLayer *) (void *) layers->data, layers->len,
+                        get_grown_most (&run->job->settings), error);
 }
 
 /* The record belongs to the same undo step. */

@@ -72,8 +72,8 @@ int process_get_band (const Filter *filter, const Settings *settings, const Diff
 /* The noise of a region that was read with weights; on any thread. */
 gboolean process_estimate (Region *region, DiffusionNoise *noise, GError **error);
 
-/* The model that the configuration names, or else the filter's usual one. */
-DiffusionModel *process_load_model (const Filter *filter, GObject *config, GError **error);
+/* The model of this name, or the filter's usual one for an empty name or NULL. */
+DiffusionModel *process_load_model (const Filter *filter, const char *name, GCancellable *cancellable, GError **error);
 
 typedef void (*ProcessProgress) (double fraction, gpointer data);
 

@@ -29,7 +29,6 @@ typedef struct
 
   Region        *region; /* whose noise is being estimated */
   guint          reader; /* idle source */
-  gboolean       unread; /* there is more of it to be read */
   gboolean       preparing, stopping;
   gboolean       prepared; /* the rest is known */
   gboolean       estimated;
@@ -40,11 +39,15 @@ typedef struct
   double         slowness;                /* of a checkpoint's preview, against what was foretold; 0: not known */
   gboolean       previewed;               /* by a checkpoint, with the present settings */
 
-  char    *model_name; /* that model was loaded for, or failed to */
-  gboolean loading;
-  gboolean unusable; /* that model */
+  char         *model_name;    /* that model was loaded for, or is being loaded for, or failed to be */
+  GCancellable *loading;       /* of the model that is being loaded; NULL: none is */
+  char         *model_trouble; /* why the named model cannot be used; NULL: it can */
+
+  gboolean computing; /* the preview */
+  char    *trouble;   /* why there is no preview, or no estimate */
 
   GCancellable *cancellable;
+  gboolean      running;          /* the dialog is the run's */
   gint64        start, cancelled; /* of the run */
 } Session;
 
@@ -57,6 +60,9 @@ enum
 {
   TELLING_PIXELS = 100000
 };
+
+/* No machine is this much faster than a checkpoint's forecast. */
+static const double QUICKEST = 0.1;
 
 static char *
 format_time (double seconds)
@@ -130,47 +136,89 @@ get_cost (Session *session, Cost *cost)
   return TRUE;
 }
 
-static void
-show_cost (Session *session)
+/* What the filter will need, or NULL if that is not known. */
+static char *
+describe_cost (Session *session)
 {
-  g_autofree char *time = NULL;
-  g_autofree char *size = NULL;
-  g_autofree char *text = NULL;
+  g_autofree char *time = NULL, *size = NULL, *text = NULL;
   Cost             cost;
 
   if (! get_cost (session, &cost))
-    return;
+    return NULL;
   time = format_time (cost.seconds);
   size = g_format_size ((guint64) cost.bytes);
   /* Translators: what the filter will need, as in "About 1 min 5 s and 310.2 MB of memory for all that is selected". */
   text = g_strdup_printf (C_ ("status", "About %s and %s of memory for all that is selected."), time, size);
   if (diffusion_model_get_checkpoint (session->model) && ! session->previewed)
-    {
-      g_autofree char *both = g_strdup_printf ("%s %s", text, C_ ("status", "Switch the preview on to see it before."));
+    return g_strdup_printf ("%s %s", text, C_ ("status", "Switch the preview on to see it before."));
+  return g_steal_pointer (&text);
+}
 
-      ui_dialog_set_status (session->dialog, both);
-    }
+/* Shows what is most worth knowing at this moment, while there is no run. */
+static void
+update_status (Session *session)
+{
+  g_autofree char *cost = NULL;
+  const char      *text;
+
+  if (session->running)
+    return;
+  if (session->loading)
+    text = C_ ("status", "Loading the model...");
+  else if (session->model_trouble)
+    text = session->model_trouble;
+  else if (session->preparing)
+    text = C_ ("status", "Estimating the noise...");
+  else if (session->computing)
+    text = C_ ("status", "Computing the preview...");
+  else if (session->trouble)
+    text = session->trouble;
   else
-    {
-      ui_dialog_set_status (session->dialog, text);
-    }
+    text = cost = describe_cost (session);
+  ui_dialog_set_status (session->dialog, text);
+}
+
+static void
+set_trouble (Session *session, const GError *error)
+{
+  g_free (session->trouble);
+  session->trouble = error ? g_strdup (error->message) : NULL;
 }
 
 /* ---- before the first preview ----------------------------------------------------------------------------- */
 
 static gboolean prepare_read (gpointer data);
 
-/* All that is selected is read, strip by strip, between this and its second call. */
+/* What is found out of a region on a thread.  All that is selected is read, strip by strip, between this and its second
+ * call. */
+typedef struct
+{
+  Region         *region;
+  DiffusionModel *model;
+  DiffusionNoise  noise;
+  Pace            pace;
+  gboolean        unread; /* there is more of the region to be read; else the others are known */
+} Preparation;
+
+static void
+preparation_free (gpointer data)
+{
+  Preparation *preparation = data;
+
+  diffusion_model_unref (preparation->model);
+  g_free (preparation);
+}
+
 static void
 prepare_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
-  Session *session = data;
-  GError  *error = NULL;
-  gboolean success = region_find (session->region, &session->unread, &error);
+  Preparation *preparation = data;
+  GError      *error = NULL;
+  gboolean     success = region_find (preparation->region, &preparation->unread, &error);
 
-  if (success && ! session->unread)
-    success = process_estimate (session->region, &session->noise, &error)
-              && pace_measure (&session->pace, session->model, cancellable, &error);
+  if (success && ! preparation->unread)
+    success = process_estimate (preparation->region, &preparation->noise, &error)
+              && pace_measure (&preparation->pace, preparation->model, cancellable, &error);
   if (success)
     g_task_return_boolean (task, TRUE);
   else
@@ -185,7 +233,8 @@ prepare_finish (Session *session, GError *error)
   session->prepared = session->estimated = ! error;
   if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
     return;
-  ui_dialog_set_status (session->dialog, error ? error->message : NULL);
+  set_trouble (session, error);
+  update_status (session);
   if (session->estimated)
     ui_dialog_set_estimate (session->dialog, session->noise.sigma * EIGHT_BIT);
   ui_preview_invalidate (session->preview, UI_PREVIEW_COMPUTE);
@@ -194,12 +243,17 @@ prepare_finish (Session *session, GError *error)
 static void
 prepare_done (GObject *source, GAsyncResult *result, gpointer data)
 {
-  Session *session = data;
+  Session     *session = data;
+  Preparation *preparation = g_task_get_task_data (G_TASK (result));
   g_autoptr (GError) error = NULL;
 
   g_task_propagate_boolean (G_TASK (result), &error);
-  if (error || ! session->unread)
+  if (error || ! preparation->unread)
     {
+      session->noise = preparation->noise;
+      /* Another model has a pace of its own. */
+      if (preparation->model == session->model && session->pace.pixel == 0)
+        session->pace = preparation->pace;
       prepare_finish (session, error);
     }
   else if (session->stopping)
@@ -216,9 +270,12 @@ prepare_done (GObject *source, GAsyncResult *result, gpointer data)
 static void
 prepare_think (Session *session)
 {
-  GTask *task = g_task_new (NULL, session->cancellable, prepare_done, session);
+  GTask       *task = g_task_new (NULL, session->cancellable, prepare_done, session);
+  Preparation *preparation = g_new0 (Preparation, 1);
 
-  g_task_set_task_data (task, session, NULL);
+  preparation->region = session->region;
+  preparation->model = diffusion_model_ref (session->model);
+  g_task_set_task_data (task, preparation, preparation_free);
   g_task_run_in_thread (task, prepare_work);
   g_object_unref (task);
 }
@@ -258,7 +315,7 @@ prepare_start (Session *session, GError **error)
     return FALSE;
   session->preparing = TRUE;
   prepare_think (session);
-  ui_dialog_set_status (session->dialog, C_ ("status", "Estimating the noise..."));
+  update_status (session);
   return TRUE;
 }
 
@@ -267,6 +324,7 @@ static void
 prepare_stop (Session *session)
 {
   session->stopping = TRUE;
+  g_cancellable_cancel (session->loading);
   if (session->reader)
     {
       g_source_remove (session->reader);
@@ -279,6 +337,8 @@ prepare_stop (Session *session)
 }
 
 /* ---- another model ---------------------------------------------------------------------------------------- */
+
+static void load_start (Session *session);
 
 typedef struct
 {
@@ -302,11 +362,10 @@ load_free (gpointer data)
 static void
 load_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
-  Load            *load = data;
-  GError          *error = NULL;
-  g_autofree char *path = diffusion_model_find (filter_get_model (load->filter, load->name), &error);
+  Load   *load = data;
+  GError *error = NULL;
 
-  load->model = path ? diffusion_model_load (path, &error) : NULL;
+  load->model = process_load_model (load->filter, load->name, cancellable, &error);
   if (load->model)
     cost_warm_up (load->model);
   if (load->model && (! load->measured || pace_measure (&load->pace, load->model, cancellable, &error)))
@@ -314,8 +373,6 @@ load_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellabl
   else
     g_task_return_error (task, error);
 }
-
-static void load_start (Session *session);
 
 /* The dialog as it suits the model.  What a checkpoint computes takes its time: it waits until it is asked for. */
 static void
@@ -328,8 +385,6 @@ show_model (Session *session)
   ui_preview_set_manual (session->preview, checkpoint);
   session->slowness = session->fill_seconds = 0;
   session->previewed = FALSE;
-  if (checkpoint)
-    show_cost (session);
 }
 
 static void
@@ -339,14 +394,11 @@ load_done (GObject *source, GAsyncResult *result, gpointer data)
   Load    *load = g_task_get_task_data (G_TASK (result));
   g_autoptr (GError) error = NULL;
 
-  session->loading = FALSE;
+  g_clear_object (&session->loading);
   g_task_propagate_boolean (G_TASK (result), &error);
-  session->unusable = error != NULL;
-  if (error)
-    {
-      ui_dialog_set_status (session->dialog, error->message);
-    }
-  else
+  g_free (session->model_trouble);
+  session->model_trouble = error ? g_strdup (error->message) : NULL;
+  if (! error)
     {
       diffusion_model_unref (session->model);
       session->model = diffusion_model_ref (load->model);
@@ -356,9 +408,11 @@ load_done (GObject *source, GAsyncResult *result, gpointer data)
     }
   gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, ! error);
   load_start (session);
+  update_status (session);
 }
 
-/* Loads the model that the configuration names now, if it is another one; one at a time. */
+/* Loads the model that the configuration names now, if it is another one; one at a time: the one before is given up
+ * first. */
 static void
 load_start (Session *session)
 {
@@ -367,22 +421,27 @@ load_start (Session *session)
   GTask           *task;
 
   g_object_get (session->config, "model", &name, NULL);
-  if (session->loading || g_strcmp0 (name ? name : "", session->model_name) == 0)
+  if (session->stopping || g_strcmp0 (name ? name : "", session->model_name) == 0)
     return;
+  if (session->loading)
+    {
+      g_cancellable_cancel (session->loading);
+      return;
+    }
   g_free (session->model_name);
   session->model_name = g_strdup (name ? name : "");
-  session->loading = TRUE;
   gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, FALSE);
-  ui_dialog_set_status (session->dialog, C_ ("status", "Loading the model..."));
 
+  session->loading = g_cancellable_new ();
   load = g_new0 (Load, 1);
   load->filter = session->filter;
   load->name = g_strdup (session->model_name);
   load->measured = session->filter->kind == FILTER_DENOISE;
-  task = g_task_new (NULL, session->cancellable, load_done, session);
+  task = g_task_new (NULL, session->loading, load_done, session);
   g_task_set_task_data (task, load, load_free);
   g_task_run_in_thread (task, load_work);
   g_object_unref (task);
+  update_status (session);
 }
 
 /* ---- the preview ------------------------------------------------------------------------------------------ */
@@ -391,11 +450,23 @@ load_start (Session *session)
 typedef struct
 {
   Job                    *job;
+  GeglRectangle           selected; /* when it was begun */
   DiffusionPicture       *step;
   const DiffusionPicture *seen;            /* NULL: nothing yet */
   double                  seconds, pixels; /* that the engine took, and worked on */
   double                  peak;            /* bytes that the process had meanwhile */
 } Crop;
+
+/* The bounds of what is selected; none without. */
+static GeglRectangle
+find_selected (const Session *session)
+{
+  GeglRectangle rect;
+
+  if (! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
+    rect = (GeglRectangle){ 0, 0, 0, 0 };
+  return rect;
+}
 
 static gpointer
 preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
@@ -405,7 +476,7 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
   Region             *region;
   Crop               *crop;
 
-  if (! session->prepared || session->unusable)
+  if (! session->prepared || session->loading || session->model_trouble)
     return NULL;
 
   region = process_make_region (session->filter, session->drawable, &session->settings, session->model, &rect, FALSE,
@@ -413,6 +484,7 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
   if (! region)
     return NULL;
   crop = g_new0 (Crop, 1);
+  crop->selected = find_selected (session);
   crop->job = job_new (session->filter, session->config, region, session->model, &session->noise);
   crop->job->previewed = TRUE;
   return crop;
@@ -468,12 +540,16 @@ preview_blend (gpointer data, GError **error)
   return TRUE;
 }
 
-/* A checkpoint's crop is all that is selected, whatever is seen. */
+/* A checkpoint's crop is all that is selected, whatever is seen.  The user may have selected something else meanwhile.
+ */
 static gboolean
 preview_covers (gpointer data, const GdkRectangle *visible, gpointer session)
 {
   const GeglRectangle rect = { visible->x, visible->y, visible->width, visible->height };
+  const GeglRectangle selected = find_selected (session);
 
+  if (! gegl_rectangle_equal (&selected, &((Crop *) data)->selected))
+    return FALSE;
   if (diffusion_model_get_checkpoint (((Crop *) data)->job->model))
     return TRUE;
   return gegl_rectangle_contains (&((Crop *) data)->job->region->rect, &rect);
@@ -539,36 +615,26 @@ preview_free (gpointer data)
 static gboolean
 has_all_that_is_selected (const Session *session, const Crop *crop)
 {
-  GeglRectangle rect;
+  const GeglRectangle selected = find_selected (session);
 
-  return gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height)
-         && gegl_rectangle_contains (&crop->job->region->rect, &rect);
+  return selected.width > 0 && gegl_rectangle_contains (&crop->job->region->rect, &selected);
 }
 
-/* A preview of some size tells how fast the machine is at this moment. */
+/* How fast the machine is at this moment, from a preview of some size. */
 static void
-preview_notify (gpointer data, double seconds, const GError *error, gpointer session_data)
+learn_cost (Session *session, const Crop *crop)
 {
-  Session    *session = session_data;
-  const Crop *crop = data;
-  const int   steps = crop ? process_get_options (crop->job->kind, &crop->job->settings, crop->job->model).steps : 1;
+  const int steps = process_get_options (crop->job->kind, &crop->job->settings, crop->job->model).steps;
+  Cost      told;
 
-  if (error || seconds < 0)
-    {
-      ui_dialog_set_status (session->dialog, error ? error->message : C_ ("status", "Computing the preview..."));
-      return;
-    }
   if (diffusion_model_get_checkpoint (crop->job->model))
     {
-      Cost told;
-
-      if (foretell (session, &crop->job->settings, &told) && told.seconds > 0)
+      /* Where there was nothing to do, that says nothing. */
+      if (foretell (session, &crop->job->settings, &told) && crop->seconds > told.seconds * QUICKEST)
         session->slowness = crop->seconds / told.seconds;
       session->previewed = TRUE;
-      show_cost (session);
       return;
     }
-  ui_dialog_set_status (session->dialog, NULL);
   session->fill_bytes = crop->peak;
   session->fill_pixels = crop->pixels;
   session->fill_seconds = has_all_that_is_selected (session, crop) ? crop->seconds : 0;
@@ -580,7 +646,19 @@ preview_notify (gpointer data, double seconds, const GError *error, gpointer ses
       if (steps == 1 || session->pace.pixel == 0 || seen < session->pace.pixel)
         session->pace.pixel = seen;
     }
-  show_cost (session);
+}
+
+static void
+preview_notify (gpointer crop, UiPreviewEvent event, const GError *error, gpointer session_data)
+{
+  Session *session = session_data;
+
+  session->computing = event == UI_PREVIEW_BEGUN;
+  set_trouble (session, error);
+  /* A model may have been chosen meanwhile that has to be loaded yet. */
+  if (event == UI_PREVIEW_DONE && ((Crop *) crop)->job->model == session->model)
+    learn_cost (session, crop);
+  update_status (session);
 }
 
 static const UiPreviewFilter preview_filter
@@ -593,7 +671,6 @@ config_changed (GObject *config, GParamSpec *pspec, Session *session)
   const gboolean checkpoint = diffusion_model_get_checkpoint (session->model) != NULL;
   Settings       now;
   SettingsDiff   diff;
-  gboolean       told;
 
   if (g_str_equal (pspec->name, "model"))
     load_start (session);
@@ -601,13 +678,11 @@ config_changed (GObject *config, GParamSpec *pspec, Session *session)
   diff = settings_compare (session->filter->kind, &session->settings, &now);
   if (checkpoint && (g_str_equal (pspec->name, "prompt") || g_str_equal (pspec->name, "negative-prompt")))
     diff = SETTINGS_ENGINE;
-  told = checkpoint && memcmp (&now, &session->settings, sizeof now) != 0 && ! session->loading;
   session->previewed = session->previewed && diff == SETTINGS_SAME;
   session->settings = now;
   if (diff != SETTINGS_SAME)
     ui_preview_invalidate (session->preview, diff == SETTINGS_BLEND ? UI_PREVIEW_BLEND : UI_PREVIEW_COMPUTE);
-  if (told)
-    show_cost (session);
+  update_status (session);
 }
 
 /* ---- the run after the dialog ----------------------------------------------------------------------------- */
@@ -655,6 +730,7 @@ run (Session *session, double *noise_used, GError **error)
   gboolean success;
   Cost     cost;
 
+  session->running = TRUE;
   if (get_cost (session, &cost))
     g_debug ("run: expected %.2f s, %.1f MB", cost.seconds, cost.bytes / MEGABYTE);
   ui_dialog_set_busy (session->dialog, TRUE);
@@ -692,7 +768,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   gboolean     success = FALSE;
 
   diffusion_model_ref (model);
-  g_object_get (config, "model", &session.model_name, NULL);
+  session.model_name = g_strdup ("");
   session.cancellable = g_cancellable_new ();
   if (! gimp_drawable_mask_intersect (drawable, &focus.x, &focus.y, &focus.width, &focus.height))
     focus = (GdkRectangle){ 0, 0, 1, 1 };
@@ -715,6 +791,8 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   g_thread_join (warm_up);
   if (prepare_start (&session, error))
     {
+      load_start (&session);
+      update_status (&session);
       ui_dialog_size_window (session.dialog, GTK_WINDOW (session.window));
       gtk_widget_show (session.window);
 
@@ -741,6 +819,8 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   g_object_unref (session.cancellable);
   diffusion_model_unref (session.model);
   g_free (session.model_name);
+  g_free (session.model_trouble);
+  g_free (session.trouble);
   return success;
 }
 
@@ -756,12 +836,17 @@ gboolean
 session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObject *config, HostDialogContext *context,
              double *noise_used, GError **error)
 {
+  g_autofree char *name = NULL;
   g_autoptr (DiffusionModel) model = NULL;
   GThread *warm_up;
 
   if (! region_check (drawable, error) || ! region_check_selection (drawable, filter->kind == FILTER_INPAINT, error))
     return FALSE;
-  model = process_load_model (filter, config, error);
+  /* The dialog loads what was used last when its window is there: a large file takes its time, and one that is gone is
+   * no reason not to choose another one. */
+  if (mode != GIMP_RUN_INTERACTIVE)
+    g_object_get (config, "model", &name, NULL);
+  model = process_load_model (filter, name, NULL, error);
   if (! model)
     return FALSE;
 

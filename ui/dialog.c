@@ -1,6 +1,8 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
+#include <math.h>
+
 #include <libgimp/gimp.h>
 #include <libgimp/gimpui.h>
 
@@ -140,6 +142,28 @@ automatic_input (GtkSpinButton *number, double *value, gpointer data)
   return TRUE;
 }
 
+/* A slider moves over whole numbers in whole steps. */
+static gboolean
+snap (GBinding *binding, const GValue *from, GValue *to, gpointer step)
+{
+  const double steps = g_value_get_double (from) / GPOINTER_TO_INT (step);
+
+  g_value_set_int (to, (int) floor (steps + 0.5) * GPOINTER_TO_INT (step));
+  return TRUE;
+}
+
+static void
+bind_slider (UiDialog *dialog, const char *property, GtkAdjustment *adjustment, double step)
+{
+  const GBindingFlags flags = G_BINDING_BIDIRECTIONAL | G_BINDING_SYNC_CREATE;
+
+  if (step > 1 && G_PARAM_SPEC_VALUE_TYPE (find_property (dialog, property)) == G_TYPE_INT)
+    g_object_bind_property_full (dialog->config, property, adjustment, "value", flags, NULL, snap,
+                                 GINT_TO_POINTER ((int) step), NULL);
+  else
+    g_object_bind_property (dialog->config, property, adjustment, "value", flags);
+}
+
 /* A slider and a number; the slider may cover only the useful part of the range, and then shows its end for what is
  * beyond.  (gimp_prop_hscale_new () would bind the slider, but makes an abstract type with GTK 2.) */
 static GtkWidget *
@@ -175,8 +199,7 @@ scale_new (UiDialog *dialog, const char *property, const UiField *field, GtkWidg
   name = gimp_strip_uline (g_param_spec_get_nick (pspec));
   ui_toolkit_set_name (scale, name, g_param_spec_get_blurb (pspec));
   gtk_widget_set_tooltip_text (scale, g_param_spec_get_blurb (pspec));
-  g_object_bind_property (dialog->config, property, adjustment, "value",
-                          G_BINDING_BIDIRECTIONAL | G_BINDING_SYNC_CREATE);
+  bind_slider (dialog, property, adjustment, field->step);
 
   gtk_box_pack_start (GTK_BOX (box), scale, TRUE, TRUE, 0);
   gtk_box_pack_start (GTK_BOX (box), *number, FALSE, FALSE, 0);
@@ -357,7 +380,7 @@ ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *fiel
     return;
   choose_target (dialog, field);
   if (field->kind != UI_FIELD_SEED && field->kind != UI_FIELD_MODEL)
-    ui_presets_add_property (dialog->presets, property);
+    ui_presets_add_property (dialog->presets, property, field->suits);
   switch (field->kind)
     {
     case UI_FIELD_NONE:
@@ -442,6 +465,7 @@ ui_dialog_set_checkpoint (UiDialog *dialog, gboolean checkpoint)
   for (guint i = 0; i < dialog->other_rows->len; i++)
     gtk_widget_set_visible (dialog->other_rows->pdata[i], ! checkpoint);
   gtk_widget_set_visible (dialog->first, checkpoint);
+  ui_presets_set_checkpoint (dialog->presets, checkpoint);
   if (! gtk_widget_get_realized (dialog->body))
     return;
   fit_fields (dialog->body, dialog);
@@ -515,10 +539,26 @@ ui_dialog_set_status (UiDialog *dialog, const char *text)
   gtk_label_set_text (GTK_LABEL (dialog->status), text ? text : "");
 }
 
+/* What GIMP 3 has beside the body could change the settings as well; Cancel stays. */
+static void
+set_beside (GtkWidget *widget, gpointer data)
+{
+  UiDialog  *dialog = data;
+  GtkWidget *window = gtk_widget_get_toplevel (dialog->body);
+  GtkWidget *cancel = gtk_dialog_get_widget_for_response (GTK_DIALOG (window), GTK_RESPONSE_CANCEL);
+
+  if (widget != dialog->body && ! (cancel && gtk_widget_is_ancestor (cancel, widget)))
+    gtk_widget_set_sensitive (widget, gtk_widget_get_sensitive (dialog->content));
+}
+
 void
 ui_dialog_set_busy (UiDialog *dialog, gboolean busy)
 {
+  GtkWidget *window = gtk_widget_get_toplevel (dialog->body);
+
   gtk_widget_set_sensitive (dialog->content, ! busy);
+  if (GTK_IS_DIALOG (window))
+    gtk_container_foreach (GTK_CONTAINER (gtk_dialog_get_content_area (GTK_DIALOG (window))), set_beside, dialog);
 }
 
 void

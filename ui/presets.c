@@ -16,20 +16,27 @@ enum
 
 static const double SAME = 1e-6;
 
+typedef struct
+{
+  const char *name;
+  UiSuits     suits;
+} Property;
+
 /* The user's file holds one group for each preset, named FILTER/PRESET, and one for each filter with its switches. */
 struct _UiPresets
 {
   GObject        *config;
   char           *group;
   const UiPreset *builtin;
-  GPtrArray      *properties;
-  GPtrArray      *names; /* of the user's presets, as in the list */
+  GArray         *properties; /* Property */
+  gboolean        checkpoint; /* the model is one */
+  GPtrArray      *names;      /* of the user's presets, as in the list */
   GKeyFile       *file;
   char           *path;
 
   GtkWidget *list;
   GtkWidget *remove;
-  gboolean   filling;
+  gboolean   filling; /* list or configuration are changed from here */
 };
 
 static int
@@ -52,6 +59,32 @@ get_file_group (UiPresets *presets, const char *name)
 
 /* A file that cannot be written costs the preset, not the work. */
 static void
+complain (const GError *error)
+{
+  g_message (C_ ("preset", "The presets could not be saved: %s"), error->message);
+}
+
+/* Before each change: another dialog may have changed the file meanwhile.  One that cannot be read is not written over.
+ */
+static gboolean
+reload_file (UiPresets *presets)
+{
+  GKeyFile *file = g_key_file_new ();
+  g_autoptr (GError) error = NULL;
+
+  if (! g_key_file_load_from_file (file, presets->path, G_KEY_FILE_KEEP_COMMENTS, &error)
+      && ! g_error_matches (error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+    {
+      complain (error);
+      g_key_file_unref (file);
+      return FALSE;
+    }
+  g_key_file_unref (presets->file);
+  presets->file = file;
+  return TRUE;
+}
+
+static void
 save_file (UiPresets *presets)
 {
   g_autofree char *folder = g_path_get_dirname (presets->path);
@@ -59,7 +92,7 @@ save_file (UiPresets *presets)
 
   g_mkdir_with_parents (folder, 0700);
   if (! g_key_file_save_to_file (presets->file, presets->path, &error))
-    g_message (C_ ("preset", "The presets could not be saved: %s"), error->message);
+    complain (error);
 }
 
 static void
@@ -86,6 +119,8 @@ ui_presets_get_switch (UiPresets *presets, const char *name, gboolean fallback)
 void
 ui_presets_set_switch (UiPresets *presets, const char *name, gboolean value)
 {
+  if (! reload_file (presets))
+    return;
   g_key_file_set_boolean (presets->file, presets->group, name, value);
   save_file (presets);
 }
@@ -124,19 +159,30 @@ is_text (UiPresets *presets, const char *property)
   return g_type_is_a (G_PARAM_SPEC_VALUE_TYPE (pspec), G_TYPE_STRING);
 }
 
+/* The i-th property's name, or NULL if it has no effect with the present model. */
+static const char *
+get_property (UiPresets *presets, guint i)
+{
+  const Property *property = &g_array_index (presets->properties, Property, i);
+  const UiSuits   hidden = presets->checkpoint ? UI_SUITS_OWN : UI_SUITS_CHECKPOINT;
+
+  return property->suits == hidden ? NULL : property->name;
+}
+
 /* Walks through a user's preset: applies it, or tells whether the configuration is like it. */
 static gboolean
 visit_own (UiPresets *presets, const char *name, gboolean apply)
 {
   g_autofree char *group = get_file_group (presets, name);
-  gboolean         same = TRUE;
+  gboolean         same = TRUE, any = FALSE;
 
   for (guint i = 0; i < presets->properties->len; i++)
     {
-      const char *property = presets->properties->pdata[i];
+      const char *property = get_property (presets, i);
 
-      if (! g_key_file_has_key (presets->file, group, property, NULL))
+      if (! property || ! g_key_file_has_key (presets->file, group, property, NULL))
         continue;
+      any = TRUE;
       if (is_text (presets, property))
         {
           g_autofree char *wanted = g_key_file_get_string (presets->file, group, property, NULL);
@@ -156,7 +202,7 @@ visit_own (UiPresets *presets, const char *name, gboolean apply)
             set_number (presets->config, property, wanted);
         }
     }
-  return same;
+  return same && any;
 }
 
 static gboolean
@@ -178,19 +224,32 @@ visit_builtin (UiPresets *presets, const UiPreset *preset, gboolean apply)
 
 /* ---- the list --------------------------------------------------------------------------------------------- */
 
-/* Row 0 stands for settings that are no preset. */
+/* Whether the configuration is like the preset of a row. */
+static gboolean
+is_current (UiPresets *presets, int row)
+{
+  const int n = count_builtin (presets);
+
+  if (row <= 0 || row > n + (int) presets->names->len)
+    return FALSE;
+  return row <= n ? visit_builtin (presets, &presets->builtin[row - 1], FALSE)
+                  : visit_own (presets, presets->names->pdata[row - 1 - n], FALSE);
+}
+
+/* Row 0 stands for settings that are no preset.  Of several that are alike, the one that was chosen stays. */
 static void
 select_current (UiPresets *presets)
 {
-  const int n = count_builtin (presets);
-  int       row = 0;
+  const int n = count_builtin (presets), last = n + (int) presets->names->len;
+  int       row = gtk_combo_box_get_active (GTK_COMBO_BOX (presets->list));
 
-  for (int i = n - 1; i >= 0; i--)
-    if (visit_builtin (presets, &presets->builtin[i], FALSE))
-      row = 1 + i;
-  for (guint i = 0; i < presets->names->len && row == 0; i++)
-    if (visit_own (presets, presets->names->pdata[i], FALSE))
-      row = 1 + n + (int) i;
+  if (! is_current (presets, row))
+    {
+      row = 1;
+      while (row <= last && ! is_current (presets, row))
+        row++;
+      row = row <= last ? row : 0;
+    }
 
   presets->filling = TRUE;
   gtk_combo_box_set_active (GTK_COMBO_BOX (presets->list), row);
@@ -198,8 +257,19 @@ select_current (UiPresets *presets)
   gtk_widget_set_sensitive (presets->remove, row > n);
 }
 
+/* The row of a preset of the user's, or 0. */
+static int
+find_row (UiPresets *presets, const char *name)
+{
+  for (guint i = 0; i < presets->names->len; i++)
+    if (g_str_equal (presets->names->pdata[i], name))
+      return 1 + count_builtin (presets) + (int) i;
+  return 0;
+}
+
+/* select: a preset of the user's that is to be chosen, or NULL. */
 static void
-fill_list (UiPresets *presets)
+fill_list (UiPresets *presets, const char *select)
 {
   GtkComboBoxText *list = GTK_COMBO_BOX_TEXT (presets->list);
 
@@ -212,6 +282,7 @@ fill_list (UiPresets *presets)
   list_names (presets);
   for (guint i = 0; i < presets->names->len; i++)
     gtk_combo_box_text_append_text (list, presets->names->pdata[i]);
+  gtk_combo_box_set_active (GTK_COMBO_BOX (list), select ? find_row (presets, select) : 0);
   presets->filling = FALSE;
   select_current (presets);
 }
@@ -224,17 +295,19 @@ list_changed (GtkComboBox *list, UiPresets *presets)
 
   if (presets->filling || row <= 0)
     return;
+  presets->filling = TRUE;
   if (row <= n)
     visit_builtin (presets, &presets->builtin[row - 1], TRUE);
   else
     visit_own (presets, presets->names->pdata[row - 1 - n], TRUE);
+  presets->filling = FALSE;
   select_current (presets);
 }
 
 static void
 config_changed (GObject *config, GParamSpec *pspec, UiPresets *presets)
 {
-  if (presets->list)
+  if (presets->list && ! presets->filling)
     select_current (presets);
 }
 
@@ -275,13 +348,15 @@ save_clicked (GtkButton *button, UiPresets *presets)
   g_autofree char *name = ask_name (GTK_WIDGET (button));
   g_autofree char *group = NULL;
 
-  if (! name)
+  if (! name || ! reload_file (presets))
     return;
   group = get_file_group (presets, name);
   for (guint i = 0; i < presets->properties->len; i++)
     {
-      const char *property = presets->properties->pdata[i];
+      const char *property = get_property (presets, i);
 
+      if (! property)
+        continue;
       if (is_text (presets, property))
         {
           g_autofree char *text = NULL;
@@ -295,7 +370,7 @@ save_clicked (GtkButton *button, UiPresets *presets)
         }
     }
   save_file (presets);
-  fill_list (presets);
+  fill_list (presets, name);
 }
 
 static void
@@ -304,12 +379,12 @@ remove_clicked (GtkButton *button, UiPresets *presets)
   const int        own = gtk_combo_box_get_active (GTK_COMBO_BOX (presets->list)) - 1 - count_builtin (presets);
   g_autofree char *group = NULL;
 
-  if (own < 0)
+  if (own < 0 || ! reload_file (presets))
     return;
   group = get_file_group (presets, presets->names->pdata[own]);
   g_key_file_remove_group (presets->file, group, NULL);
   save_file (presets);
-  fill_list (presets);
+  fill_list (presets, NULL);
 }
 
 static GtkWidget *
@@ -340,7 +415,7 @@ ui_presets_get_widget (UiPresets *presets, GtkWidget **target)
   gtk_size_group_add_widget (buttons, save);
   gtk_size_group_add_widget (buttons, presets->remove);
   g_object_unref (buttons);
-  fill_list (presets);
+  fill_list (presets, NULL);
   g_signal_connect (presets->list, "changed", G_CALLBACK (list_changed), presets);
   g_signal_connect (presets->config, "notify", G_CALLBACK (config_changed), presets);
   return row;
@@ -354,7 +429,7 @@ ui_presets_new (GObject *config, const char *group, const UiPreset *builtin)
   presets->config = config;
   presets->group = g_strdup (group);
   presets->builtin = builtin;
-  presets->properties = g_ptr_array_new ();
+  presets->properties = g_array_new (FALSE, FALSE, sizeof (Property));
   presets->names = g_ptr_array_new_with_free_func (g_free);
   presets->file = g_key_file_new ();
   presets->path = g_build_filename (g_get_user_config_dir (), "gimp-diffusion", "presets.ini", NULL);
@@ -367,7 +442,7 @@ void
 ui_presets_free (UiPresets *presets)
 {
   g_signal_handlers_disconnect_by_data (presets->config, presets);
-  g_ptr_array_unref (presets->properties);
+  g_array_unref (presets->properties);
   g_ptr_array_unref (presets->names);
   g_key_file_unref (presets->file);
   g_free (presets->path);
@@ -376,7 +451,15 @@ ui_presets_free (UiPresets *presets)
 }
 
 void
-ui_presets_add_property (UiPresets *presets, const char *property)
+ui_presets_add_property (UiPresets *presets, const char *property, UiSuits suits)
 {
-  g_ptr_array_add (presets->properties, (gpointer) property);
+  g_array_append_vals (presets->properties, &(Property){ property, suits }, 1);
+}
+
+void
+ui_presets_set_checkpoint (UiPresets *presets, gboolean checkpoint)
+{
+  presets->checkpoint = checkpoint;
+  if (presets->list)
+    select_current (presets);
 }

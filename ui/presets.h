@@ -18,8 +18,10 @@ typedef struct _UiPresets UiPresets;
 UiPresets *ui_presets_new (GObject *config, const char *group, const UiPreset *presets);
 void       ui_presets_free (UiPresets *presets); /* after its widgets are gone */
 
-/* A property that is saved with the user's presets. */
-void ui_presets_add_property (UiPresets *presets, const char *property);
+/* A property that is saved with the user's presets.  One that has an effect with some models only is saved and set only
+ * with those. */
+void ui_presets_add_property (UiPresets *presets, const char *property, UiSuits suits);
+void ui_presets_set_checkpoint (UiPresets *presets, gboolean checkpoint);
 
 /* The list with its buttons, and in *target the widget that a label's mnemonic leads to.  Call once, at last. */
 GtkWidget *ui_presets_get_widget (UiPresets *presets, GtkWidget **target);

@@ -132,7 +132,7 @@ paint_rows (UiPreview *preview, Painting *painting, UiViewSide side)
   else
     {
       ui_raster_free (raster);
-      preview->filter->notify (painting->crop, 0, error, preview->data);
+      preview->filter->notify (painting->crop, UI_PREVIEW_STOPPED, error, preview->data);
       g_clear_error (&error);
     }
   return TRUE;
@@ -238,15 +238,17 @@ finish_compute (UiPreview *preview, GError *error)
     {
       g_debug ("preview: stopped %" G_GINT64_FORMAT " ms after the change", (now - preview->cancelled) / 1000);
       free_crop (preview, &preview->crop);
+      preview->filter->notify (NULL, UI_PREVIEW_STOPPED, NULL, preview->data);
       return;
     }
-  preview->filter->notify (preview->crop, (now - preview->start) / (double) G_USEC_PER_SEC, error, preview->data);
   if (error)
     {
       preview->failed = TRUE;
       free_crop (preview, &preview->crop);
+      preview->filter->notify (NULL, UI_PREVIEW_STOPPED, error, preview->data);
       return;
     }
+  preview->filter->notify (preview->crop, UI_PREVIEW_DONE, NULL, preview->data);
   g_debug ("preview: computed in %" G_GINT64_FORMAT " ms", (now - preview->start) / 1000);
   stop_painting (preview, UI_VIEW_AFTER);
   free_crop (preview, &preview->shown);
@@ -275,7 +277,7 @@ work_done (GObject *source, GAsyncResult *result, gpointer data)
   else
     {
       if (error)
-        preview->filter->notify (preview->shown, 0, error, preview->data);
+        preview->filter->notify (preview->shown, UI_PREVIEW_STOPPED, error, preview->data);
       g_debug ("preview: blended");
       paint (preview, UI_VIEW_AFTER, preview->shown);
     }
@@ -338,7 +340,7 @@ read_some (gpointer data)
       preview->failed = TRUE;
       g_clear_object (&preview->cancellable);
       free_crop (preview, &preview->crop);
-      preview->filter->notify (NULL, 0, error, preview->data);
+      preview->filter->notify (NULL, UI_PREVIEW_STOPPED, error, preview->data);
       ui_view_set_progress (preview->view, -1);
       g_clear_error (&error);
     }
@@ -375,14 +377,14 @@ start_compute (UiPreview *preview, const GdkRectangle *visible)
   if (error)
     {
       preview->failed = TRUE;
-      preview->filter->notify (NULL, 0, error, preview->data);
+      preview->filter->notify (NULL, UI_PREVIEW_STOPPED, error, preview->data);
       g_clear_error (&error);
     }
   if (! preview->crop)
     return;
   preview->stale = FALSE;
   preview->start = g_get_monotonic_time ();
-  preview->filter->notify (preview->crop, -1, NULL, preview->data);
+  preview->filter->notify (preview->crop, UI_PREVIEW_BEGUN, NULL, preview->data);
   ui_view_set_progress (preview->view, 0);
   preview->cancellable = g_cancellable_new ();
   start_thread (preview, FINDING, preview->crop);
@@ -443,6 +445,8 @@ cancel (UiPreview *preview)
       g_clear_object (&preview->cancellable);
       free_crop (preview, &preview->crop);
       preview->phase = IDLE;
+      ui_view_set_progress (preview->view, -1);
+      preview->filter->notify (NULL, UI_PREVIEW_STOPPED, NULL, preview->data);
     }
   else if ((preview->phase == FINDING || preview->phase == COMPUTING)
            && ! g_cancellable_is_cancelled (preview->cancellable))
@@ -509,10 +513,15 @@ static void
 after_toggled (GtkToggleButton *button, UiPreview *preview)
 {
   const gboolean active = gtk_toggle_button_get_active (button);
+  GdkRectangle   visible;
+  double         scale;
 
   ui_view_set_after (preview->view, active);
   if (! preview->manual)
     return;
+  if (active && preview->shown && ui_view_get_visible (preview->view, &visible, &scale)
+      && ! preview->filter->covers (preview->shown, &visible, preview->data))
+    preview->stale = TRUE;
   /* Off stops the work under way, and on tries again what has failed. */
   if (preview->failed || (! active && preview->phase != IDLE))
     preview->stale = TRUE;

@@ -12,6 +12,13 @@
 
 G_BEGIN_DECLS
 
+typedef enum
+{
+  UI_PREVIEW_BEGUN,  /* it computes */
+  UI_PREVIEW_DONE,   /* has a result */
+  UI_PREVIEW_STOPPED /* has none, since something has changed, or failed */
+} UiPreviewEvent;
+
 /* What the preview asks of the filter.  A crop is the filter's own: a part of the layer on its way to a result. */
 typedef struct
 {
@@ -36,8 +43,9 @@ typedef struct
   /* Main thread, for some milliseconds: R'G'B'A of 8 bits; crop NULL: the layer as it is. */
   gboolean (*render) (gpointer crop, const GdkRectangle *rect, guchar *rgba, gpointer data, GError **error);
   void (*free) (gpointer crop);
-  /* Main thread: the preview begins to compute (seconds < 0), or has done so in that time, or has failed. */
-  void (*notify) (gpointer crop, double seconds, const GError *error, gpointer data);
+  /* Main thread: how the preview is doing; error: why it failed, else NULL.  crop may be NULL but for BEGUN and DONE.
+   */
+  void (*notify) (gpointer crop, UiPreviewEvent event, const GError *error, gpointer data);
 } UiPreviewFilter;
 
 typedef enum

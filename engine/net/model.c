@@ -177,7 +177,7 @@ load_own (TensorFile *file, GError **error)
 }
 
 static DiffusionModel *
-load_checkpoint (TensorFile *file, GError **error)
+load_checkpoint (TensorFile *file, GCancellable *cancellable, GError **error)
 {
   g_autoptr (DiffusionModel) model = g_new0 (DiffusionModel, 1);
   GHashTable *metadata = tensor_file_get_metadata (file);
@@ -185,12 +185,18 @@ load_checkpoint (TensorFile *file, GError **error)
   model->references = 1;
   g_mutex_init (&model->lock);
   model->metadata = g_hash_table_ref (metadata);
-  model->checkpoint = sd_checkpoint_new (file, error);
+  model->checkpoint = sd_checkpoint_new (file, cancellable, error);
   return model->checkpoint ? g_steal_pointer (&model) : NULL;
 }
 
 DiffusionModel *
 diffusion_model_load (const char *path, GError **error)
+{
+  return diffusion_model_load_cancellable (path, NULL, error);
+}
+
+DiffusionModel *
+diffusion_model_load_cancellable (const char *path, GCancellable *cancellable, GError **error)
 {
   TensorFile *file = sd_family_check_format (path, error) ? tensor_file_open (path, error) : NULL;
   gboolean    own = file && g_hash_table_contains (tensor_file_get_metadata (file), "format")
@@ -200,7 +206,7 @@ diffusion_model_load (const char *path, GError **error)
   if (! file)
     return NULL;
   if (! own)
-    return load_checkpoint (file, error);
+    return load_checkpoint (file, cancellable, error);
   model = load_own (file, error);
   tensor_file_free (file);
   return model;

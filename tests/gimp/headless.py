@@ -443,6 +443,24 @@ def add_new_layers(suite, name, call):
               call=call(output=1, drawable='mask'))
 
 
+def fades(suite, file):
+    """In the image in the file (R'G'B'A) the layer has changed where it is selected, and where it is not next to nothing: as little as beside it."""
+    def check(status, text, layer):
+        problem = unchanged_success(status, text, layer)
+        if problem:
+            return problem
+        seen = suite.read(file)
+        inside = outside = 0
+        for i, selected in enumerate(layer.mask):
+            change = max(abs(seen[4 * i + c] - layer.before[3 * i + c]) for c in range(3))
+            if selected > 0:
+                inside = max(inside, change)
+            else:
+                outside = max(outside, change)
+        return None if inside > 20 and outside <= 3 else 'up to %d of 255 inside, %d outside' % (inside, outside)
+    return check
+
+
 def add_inpaint(suite):
     suite.add('inpaint, nothing selected', Layer('RGB'), fails_with('select'), call=inpaint_call())
     suite.add('inpaint, everything selected', Layer('RGB'), fails_with('unselected'), before='(gimp-selection-all image)', call=inpaint_call())
@@ -454,6 +472,9 @@ def add_inpaint(suite):
     file = suite.file('seen-grown.raw')
     suite.add('inpaint, grown, in a new layer looks the same', Layer('RGB'), looks_like(suite, file, grown), before=LARGE,
               call='(begin %s (save-visible image %s))' % (inpaint_call(grow=5, feather=0, output=1), scheme_string(file)))
+    file = suite.file('seen-faded.raw')
+    suite.add('inpaint, a soft selection in a new layer has no rim', Layer('RGB'), fades(suite, file), before=ELLIPSE,
+              call='(begin %s (save-visible image %s))' % (inpaint_call(output=1), scheme_string(file)))
     suite.add('inpaint, variants are layers, the first on top', Layer('RGB'),
               says('((Inpainted, seed 7 1 1) (Inpainted, seed 8 0 1) (Inpainted, seed 9 0 1) (layer 1 0))', unchanged_success),
               before=RECTANGLE, call='(begin %s (describe image))' % inpaint_call(variants=3, seed=7))

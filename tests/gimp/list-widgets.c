@@ -44,7 +44,7 @@ render (gpointer crop, const GdkRectangle *rect, guchar *rgba, gpointer data, GE
 }
 
 static void
-notify (gpointer crop, double seconds, const GError *error, gpointer data)
+notify (gpointer crop, UiPreviewEvent event, const GError *error, gpointer data)
 {
 }
 

@@ -76,6 +76,8 @@ def script(session, other):
     session.add('(pixels layer %s "" "")' % scheme_string(session.file('in-colour.raw')))
     session.add('(stage "told" (lambda () (denoise RUN-NONINTERACTIVE image layer %d 1 1 0 %s)))' % (NOISE, scheme_string(other)))
     session.add_dump('told')
+    session.add('(file-delete %s)' % scheme_string(other))
+    session.add('(stage "again" (lambda () (denoise RUN-INTERACTIVE image layer 0 1 1 0 "")))')
 
 
 def check(session, other, broken):
@@ -130,6 +132,26 @@ def check(session, other, broken):
     session.result('told-dumped')
     tap.check('models: as a script does that names it', None if session.read('out-first.raw') == session.read('out-told.raw') != session.read('in-colour.raw')
               else 'the results differ: %s' % session.result('told'))
+    check_lost(session, chooser)
+
+
+def check_lost(session, chooser):
+    """The model of the last time is not there any more: the dialog opens, says so, and takes another one."""
+    tap, screen = session.tap, session.screen
+    opened = chooser.open()
+    tap.check('models: the dialog opens though the file of the last time is gone', None if opened else 'there is no window')
+    if not opened:
+        return
+    screen.settle(chooser.window)
+    session.screenshot('models-lost', chooser.window)
+    screen.keys(chooser.window, 'alt+o')
+    time.sleep(0.5)
+    tap.check('models: it cannot be applied', None if screen.find('^%s$' % window.TITLE) and not os.path.exists(session.file('stage-again')) else 'it was')
+    chooser.choose('Home')
+    tap.check('models: another one is chosen instead', chooser.says('default: '))
+    screen.keys(chooser.window, 'alt+o')
+    result = session.result('again')
+    tap.check('models: and applied', None if result and 'OK' in result else result)
 
 
 def main():

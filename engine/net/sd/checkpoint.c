@@ -26,6 +26,7 @@ typedef struct
   GPtrArray        *names;
   gsize            *counts;
   GError          **errors;
+  GCancellable     *cancellable;
 } Scan;
 
 /* Parts that are read; the rest of a file (averaged weights, optimizer state) may be what it likes. */
@@ -52,7 +53,9 @@ scan_tensor (int task, int thread, gpointer data)
   type = sd_weight_type (view.type);
   most = sizeof piece / weight_size (type);
   scan->counts[thread] += view.count;
-  for (gsize first = 0; first < view.count && ! *error; first += most)
+  for (gsize first = 0;
+       first < view.count && ! *error && ! g_cancellable_set_error_if_cancelled (scan->cancellable, error);
+       first += most)
     {
       gsize count = MIN (most, view.count - first), size = weight_size (type);
 
@@ -66,7 +69,7 @@ scan_tensor (int task, int thread, gpointer data)
 }
 
 static gboolean
-scan_weights (SdCheckpoint *checkpoint, GError **error)
+scan_weights (SdCheckpoint *checkpoint, GCancellable *cancellable, GError **error)
 {
   g_autoptr (Pool) pool = pool_new (0, error);
   g_autoptr (GPtrArray) names = NULL;
@@ -79,7 +82,7 @@ scan_weights (SdCheckpoint *checkpoint, GError **error)
   names = tensor_file_list (checkpoint->file, is_used);
   counts = g_new0 (gsize, (gsize) pool_get_threads (pool));
   errors = g_new0 (GError *, (gsize) pool_get_threads (pool));
-  scan = (Scan){ checkpoint->file, names, counts, errors };
+  scan = (Scan){ checkpoint->file, names, counts, errors, cancellable };
   pool_run (pool, (int) names->len, scan_tensor, &scan);
   for (int i = 0; i < pool_get_threads (pool); i++)
     checkpoint->parameters += counts[i];
@@ -132,14 +135,14 @@ bind_networks (SdCheckpoint *checkpoint, GError **error)
 }
 
 SdCheckpoint *
-sd_checkpoint_new (TensorFile *file, GError **error)
+sd_checkpoint_new (TensorFile *file, GCancellable *cancellable, GError **error)
 {
   SdCheckpoint *checkpoint = g_new0 (SdCheckpoint, 1);
 
   checkpoint->file = file;
   g_mutex_init (&checkpoint->lock);
   if (sd_family_find (file, &checkpoint->info, error) && bind_networks (checkpoint, error)
-      && scan_weights (checkpoint, error))
+      && scan_weights (checkpoint, cancellable, error))
     {
       set_alphas (checkpoint);
       return checkpoint;

@@ -16,7 +16,7 @@ gboolean sd_family_check_format (const char *path, GError **error);
 typedef struct _SdCheckpoint SdCheckpoint;
 
 /* Takes the file over, also on failure.  Checks that all tensors are there and that all weights are numbers. */
-SdCheckpoint *sd_checkpoint_new (TensorFile *file, GError **error);
+SdCheckpoint *sd_checkpoint_new (TensorFile *file, GCancellable *cancellable, GError **error);
 void          sd_checkpoint_free (SdCheckpoint *checkpoint);
 
 DiffusionCheckpoint *sd_checkpoint_get_info (SdCheckpoint *checkpoint);
