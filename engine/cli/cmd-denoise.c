@@ -59,7 +59,7 @@ denoise (const DiffusionModel *model, DiffusionPicture *picture, const Diffusion
 gboolean
 command_denoise (const Command *self, char **argv, GError **error)
 {
-  g_auto (RunOptions) run = { .usual_model = DIFFUSION_MODEL_DENOISE, .steps = 1 };
+  g_auto (RunOptions) run = { .usual_model = DIFFUSION_MODEL_DENOISE, .steps = 1, .guidance = -1 };
   g_auto (GStrv) files = NULL;
   g_autofree char *noise_text = NULL, *mask_path = NULL;
   g_autoptr (DiffusionModel) model = NULL;
@@ -69,8 +69,7 @@ command_denoise (const Command *self, char **argv, GError **error)
   DiffusionNoise   noise = { 0 };
   Shares           shares = { 1, 0, 1 };
   double           level;
-  gint64           start, elapsed;
-  gboolean         done;
+  gint64           start;
   const Option     table[] = {
         RUN_OPTIONS (run, DIFFUSION_MODEL_DENOISE, "1", "dpm++2m"),
         { "noise", OPTION_TEXT, &noise_text, "SIGMA",
@@ -91,13 +90,8 @@ command_denoise (const Command *self, char **argv, GError **error)
       || ! choose_noise (level, photo, &noise, error))
     return FALSE;
   start = g_get_monotonic_time ();
-  done = denoise (model, photo->picture, mask, &noise, &shares, &options, error);
-  elapsed = g_get_monotonic_time () - start;
-  run_finish_progress ();
-  if (! done || ! photo_write (photo, files[1], error))
-    return FALSE;
-  run_print_time (elapsed, photo->picture);
-  return TRUE;
+  return run_finish (denoise (model, photo->picture, mask, &noise, &shares, &options, error), start, photo, files[1],
+                     error);
 }
 
 gboolean
@@ -133,22 +127,17 @@ command_forward (const Command *self, char **argv, GError **error)
   g_auto (GStrv) files = NULL;
   g_autoptr (DiffusionPicture) level = NULL;
   g_autoptr (Photo) photo = NULL;
-  double       sigma = -1, t = 1;
+  double       sigma = 0, t = 1;
   guint64      seed = 0;
   const Option table[] = {
-    { "noise", OPTION_REAL, &sigma, "SIGMA", "the level at the chain's end, in units of 1/255", 0, FORWARD_MOST },
+    { "noise", OPTION_REAL, &sigma, "SIGMA", "how much noise to add: the level at the chain's end, in units of 1/255",
+      0, FORWARD_MOST, .needed = TRUE },
     { "t", OPTION_REAL, &t, "T", "how far along the chain to go: 0 is clean, 1, the default, is its end", 0, 1 },
     OPTION_SEED_OF (&seed),
   };
 
-  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))
-    return FALSE;
-  if (sigma < 0)
-    {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "--noise SIGMA is needed: how much noise to add");
-      return FALSE;
-    }
-  if (! raster_check_target (files[1], NULL, error) || ! (photo = photo_read (files[0], error))
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
+      || ! raster_check_target (files[1], NULL, error) || ! (photo = photo_read (files[0], error))
       || ! raster_check_target (files[1], photo->raster, error)
       || ! (level = diffusion_picture_new (photo->picture->width, photo->picture->height, 1, error)))
     return FALSE;

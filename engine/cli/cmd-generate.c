@@ -15,32 +15,19 @@ command_generate (const Command *self, char **argv, GError **error)
   g_autoptr (Photo) photo = NULL;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   int              width = 0, height = 0;
-  gint64           start, elapsed;
-  gboolean         done;
+  gint64           start;
   const Option     table[] = {
-        { "width", OPTION_INT, &width, "PIXELS", "the picture's width, needed", 1, SIZE_MOST },
-        { "height", OPTION_INT, &height, "PIXELS", "the picture's height, needed", 1, SIZE_MOST },
+        { "width", OPTION_INT, &width, "PIXELS", "the picture's width", 1, SIZE_MOST, .needed = TRUE },
+        { "height", OPTION_INT, &height, "PIXELS", "the picture's height", 1, SIZE_MOST, .needed = TRUE },
         RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, "50" CHECKPOINTS_OWN, "dpm++2m" CHECKPOINTS_OWN),
         PROMPT_OPTIONS (run),
   };
 
-  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))
-    return FALSE;
-  if (! width || ! height)
-    {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                   "--width and --height are needed: the size of the picture");
-      return FALSE;
-    }
-  if (! raster_check_target (files[0], NULL, error) || ! (model = run_options_apply (&run, &options, error))
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
+      || ! raster_check_target (files[0], NULL, error) || ! (model = run_options_apply (&run, &options, error))
       || ! (photo = photo_new (width, height, error)))
     return FALSE;
   start = g_get_monotonic_time ();
-  done = diffusion_generate (model, photo->picture, &options, run_get_cancellable (), error);
-  elapsed = g_get_monotonic_time () - start;
-  run_finish_progress ();
-  if (! done || ! photo_write (photo, files[0], error))
-    return FALSE;
-  run_print_time (elapsed, photo->picture);
-  return TRUE;
+  return run_finish (diffusion_generate (model, photo->picture, &options, run_get_cancellable (), error), start, photo,
+                     files[0], error);
 }

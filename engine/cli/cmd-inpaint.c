@@ -112,13 +112,13 @@ command_regenerate (const Command *self, char **argv, GError **error)
   g_autoptr (DiffusionPicture) mask = NULL;
   g_autoptr (Photo) photo = NULL;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
-  double           strength = -1, structure = 0.5;
-  gint64           start, elapsed;
-  gboolean         done;
+  double           strength = 0, structure = 0.5;
+  gint64           start;
   const Option     table[] = {
         RUN_OPTIONS (run, DIFFUSION_MODEL_FILL, G_STRINGIFY (DIFFUSION_REGENERATE_STEPS) CHECKPOINTS_OWN,
                      "ddpm" CHECKPOINTS_OWN),
-        { "strength", OPTION_REAL, &strength, "X", "0: leave the picture alone ... 1: make everything up; needed", 0, 1 },
+        { "strength", OPTION_REAL, &strength, "X", "how much is to be made up, from 0, nothing, to 1, everything", 0, 1,
+          .needed = TRUE },
         { "structure", OPTION_REAL, &structure, "X", "how firmly the composition is held, 0: free ... 1: firm; default 0.5",
           0, 1 },
         OPTION_MASK (&mask_path),
@@ -126,25 +126,13 @@ command_regenerate (const Command *self, char **argv, GError **error)
   };
 
   options.sampler = DIFFUSION_REGENERATE_SAMPLER;
-  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error))
-    return FALSE;
-  if (strength < 0)
-    {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                   "--strength X is needed: how much is to be made up, 0 to 1");
-      return FALSE;
-    }
-  if (! raster_check_target (files[1], NULL, error) || ! (model = run_options_apply (&run, &options, error))
+  if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
+      || ! raster_check_target (files[1], NULL, error) || ! (model = run_options_apply (&run, &options, error))
       || ! (photo = photo_read (files[0], error)) || ! raster_check_target (files[1], photo->raster, error)
       || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error))))
     return FALSE;
   start = g_get_monotonic_time ();
-  done = diffusion_regenerate (model, photo->picture, mask, strength, structure, &options, run_get_cancellable (),
-                               error);
-  elapsed = g_get_monotonic_time () - start;
-  run_finish_progress ();
-  if (! done || ! photo_write (photo, files[1], error))
-    return FALSE;
-  run_print_time (elapsed, photo->picture);
-  return TRUE;
+  return run_finish (
+      diffusion_regenerate (model, photo->picture, mask, strength, structure, &options, run_get_cancellable (), error),
+      start, photo, files[1], error);
 }

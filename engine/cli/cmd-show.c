@@ -423,7 +423,8 @@ draw_all (const Show *show, Parts parts, const char *path, GError **error)
 gboolean
 command_show (const Command *self, char **argv, GError **error)
 {
-  g_auto (RunOptions) run = { .usual_model = DIFFUSION_MODEL_FILL, .steps = STEPS, .sampler = g_strdup ("ddpm") };
+  g_auto (RunOptions) run
+      = { .usual_model = DIFFUSION_MODEL_FILL, .steps = STEPS, .guidance = -1, .sampler = g_strdup ("ddpm") };
   g_auto (GStrv) files = NULL;
   g_auto (Show) show = { .frames = FRAMES };
   g_autofree char *part = NULL;

@@ -90,6 +90,15 @@ take_value (const Option *option, char **text, GError **error)
 }
 
 static gboolean
+check_not_needed (const Option *option, GError **error)
+{
+  if (option->needed)
+    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT, "--%s %s is needed: %s", option->name,
+                 option->argument, option->help);
+  return ! option->needed;
+}
+
+static gboolean
 check_files (const Command *self, char **files, GError **error)
 {
   g_auto (GStrv) names = g_strsplit (self->files, " ", -1);
@@ -108,6 +117,7 @@ command_parse (const Command *self, char **argv, const Option *options, gsize co
   g_autoptr (GOptionContext) context = g_option_context_new (self->files);
   g_autofree GOptionEntry *entries = g_new0 (GOptionEntry, count + 2);
   g_autofree char        **values = g_new0 (char *, count);
+  g_autoptr (GPtrArray) descriptions = g_ptr_array_new_with_free_func (g_free);
   g_auto (GStrv) rest = NULL, copy = g_strdupv (argv);
   g_autofree char *program = g_strdup_printf ("diffusion %s", self->name);
   g_autofree char *help = g_strdup_printf ("; \"%s --help\" explains it", program);
@@ -124,6 +134,9 @@ command_parse (const Command *self, char **argv, const Option *options, gsize co
       entry->arg_data = options[i].kind == OPTION_FLAG ? options[i].target : &values[i];
       entry->arg_description = options[i].argument;
       entry->description = options[i].help;
+      if (options[i].needed)
+        g_ptr_array_add (descriptions,
+                         (gpointer) (entry->description = g_strconcat (options[i].help, "; needed", NULL)));
     }
   entries[count].long_name = G_OPTION_REMAINING;
   entries[count].arg = G_OPTION_ARG_FILENAME_ARRAY;
@@ -134,7 +147,8 @@ command_parse (const Command *self, char **argv, const Option *options, gsize co
   parsed = g_option_context_parse_strv (context, &copy, error);
   for (gsize i = 0; i < count; i++)
     {
-      parsed = parsed && (! values[i] || take_value (&options[i], &values[i], error));
+      parsed
+          = parsed && (values[i] ? take_value (&options[i], &values[i], error) : check_not_needed (&options[i], error));
       g_free (values[i]);
     }
   if (! parsed || ! check_files (self, rest, error))

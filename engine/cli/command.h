@@ -49,6 +49,7 @@ typedef struct
   const char *argument;
   const char *help;
   double      least, most;
+  gboolean    needed; /* an error if it is not given */
 } Option;
 
 /* Parses what follows the command's name.  files: the file arguments, exactly as many as the command has, to be freed

@@ -57,10 +57,11 @@ apply_checkpoint (const RunOptions *run, DiffusionModel *model, DiffusionOptions
 {
   const DiffusionCheckpoint *checkpoint = diffusion_model_get_checkpoint (model);
 
-  if (! checkpoint && (run->prompt || run->negative || run->prediction))
+  if (! checkpoint && (run->prompt || run->negative || run->prediction || run->guidance >= 0 || run->size))
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                   "--prompt, --negative and --prediction need a Stable Diffusion checkpoint: name one with --model");
+                   "--prompt, --negative, --guidance, --size and --prediction need a Stable Diffusion checkpoint: name "
+                   "one with --model");
       return FALSE;
     }
   if (run->prediction && strcmp (run->prediction, "v") != 0 && strcmp (run->prediction, "epsilon") != 0)
@@ -97,6 +98,18 @@ run_options_apply (const RunOptions *run, DiffusionOptions *options, GError **er
   path = diffusion_model_find (run->model ? run->model : run->usual_model, error);
   model = path ? diffusion_model_load (path, error) : NULL;
   return model && apply_checkpoint (run, model, options, error) ? g_steal_pointer (&model) : NULL;
+}
+
+gboolean
+run_finish (gboolean done, gint64 start, Photo *photo, const char *path, GError **error)
+{
+  gint64 elapsed = g_get_monotonic_time () - start;
+
+  run_finish_progress ();
+  if (! done || ! photo_write (photo, path, error))
+    return FALSE;
+  run_print_time (elapsed, photo->picture);
+  return TRUE;
 }
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */

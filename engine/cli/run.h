@@ -4,6 +4,7 @@
 #pragma once
 
 #include "command.h"
+#include "picture-io.h"
 
 G_BEGIN_DECLS
 
@@ -20,7 +21,7 @@ typedef struct
 
   /* For Stable Diffusion checkpoints. */
   char  *prompt, *negative, *prediction;
-  double guidance;
+  double guidance; /* negative: not given */
   int    size;
 } RunOptions;
 
@@ -71,6 +72,10 @@ DiffusionModel *run_options_apply (const RunOptions *run, DiffusionOptions *opti
 
 /* Removes the progress display. */
 void run_finish_progress (void);
+
+/* Ends work that was started at `start` (g_get_monotonic_time ()): if it is done, writes the photo and prints the time
+ * that it took without the writing; else error is set already. */
+gboolean run_finish (gboolean done, gint64 start, Photo *photo, const char *path, GError **error);
 
 /* Prints what the work took, in microseconds, and the picture's size. */
 void run_print_time (gint64 elapsed, const DiffusionPicture *picture);
