@@ -214,6 +214,28 @@ test_families (void)
   g_assert_cmpint (sd1.native_size, ==, 512);
 }
 
+/* All of a file is read when it is loaded; that can be cancelled. */
+static void
+test_cancelled (void)
+{
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  g_autoptr (DiffusionModel) model = NULL, none = NULL;
+  GError          *error = NULL;
+  g_autofree char *path = NULL;
+
+  if (! references_find ())
+    return;
+  path = references_get_path ("tiny-sd1.safetensors");
+  model = diffusion_model_load_cancellable (path, cancellable, &error);
+  g_assert_no_error (error);
+  g_assert_nonnull (model);
+  g_cancellable_cancel (cancellable);
+  none = diffusion_model_load_cancellable (path, cancellable, &error);
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  g_assert_null (none);
+  g_clear_error (&error);
+}
+
 /* ---- where they are ---- */
 
 static char *
@@ -273,6 +295,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-files/kinds", test_kinds);
   g_test_add_func ("/checkpoint-files/damaged", test_damaged);
   g_test_add_func ("/checkpoint-files/families", test_families);
+  g_test_add_func ("/checkpoint-files/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint-files/places", test_places);
   return g_test_run ();
 }
