@@ -338,11 +338,14 @@ gboolean diffusion_generate (const DiffusionModel *model, DiffusionPicture *pict
  * known at all, mid grey.  What a network must not see (pixels without a meaning) is made harmless by it. */
 gboolean diffusion_fill_smooth (DiffusionPicture *picture, GError **error);
 
+/* Pixels by which a hole is grown at most, unless it is said. */
+#define DIFFUSION_INPAINT_GROWN 2
+
 typedef struct
 {
   int context; /* pixels of surroundings that are looked at around each region, 1 ... 4096; 0: by the region's size */
   int grow;    /* pixels by which the hole is grown, 0 ... 256: around a cut-out thing there is often a fringe of it;
-                  -1: 2 for large regions, 0 for thin ones, whose masks are mostly exact */
+                  -1: DIFFUSION_INPAINT_GROWN for large regions, 0 for thin ones, whose masks are mostly exact */
   int feather; /* width in pixels, 0 ... 256, of the fill's fade at the edge of the grown hole, inwards; -1: as grow,
                   so that it ends where the mask begins */
   double texture; /* how much of the texture is taken from the surroundings: 0 (the model's own) ... 1; negative: chosen

@@ -66,44 +66,53 @@ layers_discard (HostLayer layer)
     gimp_item_delete (GIMP_ITEM (layer));
 }
 
-/* The largest of each value and those up to `reach` before and after it in its row (or, with a step of a row, its
- * column); line: memory for one. */
+/* Each of a line's values becomes the largest of those up to `reach` before and after it.  candidates: memory for
+ * `count`, the places of those that may yet be the largest, falling. */
 static void
-spread_line (float *values, int count, gsize step, int reach, float *line)
+spread_line (float *values, int count, gsize step, int reach, float *line, int *candidates)
 {
+  int first = 0, last = 0;
+
   for (int i = 0; i < count; i++)
+    line[i] = values[(gsize) i * step];
+  for (int i = 0; i < count + reach; i++)
     {
-      line[i] = 0;
-      for (int j = MAX (i - reach, 0); j <= MIN (i + reach, count - 1); j++)
-        line[i] = MAX (line[i], values[(gsize) j * step]);
+      while (i < count && last > first && line[candidates[last - 1]] <= line[i])
+        last--;
+      if (i < count)
+        candidates[last++] = i;
+      if (candidates[first] < i - 2 * reach)
+        first++;
+      if (i >= reach)
+        values[(gsize) (i - reach) * step] = line[candidates[first]];
     }
-  for (int i = 0; i < count; i++)
-    values[(gsize) i * step] = line[i];
 }
 
 /* The mask as it would be if what is selected reached further, but no more of it: the largest value within `reach`
- * pixels. */
+ * pixels.  NULL without memory. */
 static float *
 spread_mask (GeglBuffer *mask, int width, int height, int reach)
 {
   const GeglRectangle all = { 0, 0, width, height };
-  float              *spread = g_new (float, (gsize) width *height);
+  float              *spread = g_try_malloc_n ((gsize) width * height, sizeof (float));
   g_autofree float   *line = g_new (float, MAX (width, height));
+  g_autofree int     *candidates = g_new (int, MAX (width, height));
 
+  if (! spread)
+    return NULL;
   gegl_buffer_get (mask, &all, 1.0, babl_format ("Y float"), spread, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   for (int y = 0; y < height; y++)
-    spread_line (spread + (gsize) y * width, width, 1, reach, line);
+    spread_line (spread + (gsize) y * width, width, 1, reach, line, candidates);
   for (int x = 0; x < width; x++)
-    spread_line (spread + x, height, width, reach, line);
+    spread_line (spread + x, height, width, reach, line, candidates);
   return spread;
 }
 
-/* Sets the mask where it is 0 although the layer differs from the drawable below: a hole may have been grown, by up to
- * `reach` pixels.  What is seen there is as strong as beside it, where the selection ends: all of it, or next to
- * nothing if that is feathered.  (A filter that knows no mask changes the rectangle around the selection too, where
- * nothing is to be seen of it.) */
-static void
-show_changes (const Region *region, HostLayer layer, HostMask layer_mask, int reach)
+/* Widens the mask where the layer differs from the drawable below: a hole may have been grown, by up to `reach` pixels,
+ * and is seen there as much as where the selection ends; feathered, next to nothing.  (A filter that knows no mask
+ * changes the rectangle around the selection too, where nothing is to be seen of it.) */
+static gboolean
+show_changes (const Region *region, HostLayer layer, HostMask layer_mask, int reach, GError **error)
 {
   const GeglRectangle *rect = &region->rect;
   const int            bytes = babl_format_get_bytes_per_pixel (region->native);
@@ -114,8 +123,16 @@ show_changes (const Region *region, HostLayer layer, HostMask layer_mask, int re
   g_autofree guchar *before = g_malloc_n (rect->width, bytes);
   g_autofree guchar *after = g_malloc_n (rect->width, bytes);
   g_autofree float  *shown = g_new (float, rect->width);
-  g_autofree float  *spread = NULL; /* made before the first is set */
+  g_autofree float  *spread = spread_mask (mask, rect->width, rect->height, reach);
 
+  if (! spread)
+    {
+      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+                           C_ ("error",
+                               "There is not enough memory for a region of this size; select a smaller part of "
+                               "the layer."));
+      return FALSE;
+    }
   for (int y = 0; y < rect->height; y++)
     {
       const GeglRectangle there = { rect->x, rect->y + y, rect->width, 1 }, here = { 0, y, rect->width, 1 };
@@ -125,16 +142,16 @@ show_changes (const Region *region, HostLayer layer, HostMask layer_mask, int re
       gegl_buffer_get (fresh, &here, 1.0, region->native, after, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
       gegl_buffer_get (mask, &here, 1.0, mask_format, shown, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
       for (int x = 0; x < rect->width; x++)
-        if (shown[x] == 0 && memcmp (before + (gsize) x * bytes, after + (gsize) x * bytes, bytes) != 0)
+        if (shown[x] < spread[(gsize) y * rect->width + x]
+            && memcmp (before + (gsize) x * bytes, after + (gsize) x * bytes, bytes) != 0)
           {
-            if (! spread)
-              spread = spread_mask (mask, rect->width, rect->height, reach);
             shown[x] = spread[(gsize) y * rect->width + x];
             any = TRUE;
           }
       if (any)
         gegl_buffer_set (mask, &here, 0, mask_format, shown, GEGL_AUTO_ROWSTRIDE);
     }
+  return TRUE;
 }
 
 static gboolean
@@ -153,8 +170,11 @@ insert (const Region *region, HostLayer layer, int position, gboolean visible, i
   mask = gimp_layer_create_mask (layer, GIMP_ADD_MASK_SELECTION);
   if (mask == HOST_NONE)
     return fail (error);
-  if (region->mask)
-    show_changes (region, layer, mask, reach);
+  if (reach > 0 && ! show_changes (region, layer, mask, reach, error))
+    {
+      gimp_item_delete (GIMP_ITEM (mask));
+      return FALSE;
+    }
   return gimp_layer_add_mask (layer, mask) || fail (error);
 }
 

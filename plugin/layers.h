@@ -17,8 +17,7 @@ gboolean layers_check (HostDrawable drawable, GError **error);
 HostLayer layers_make (Region *region, const char *name, RegionTick tick, gpointer data, GError **error);
 
 /* Puts the layers above the region's drawable, the first topmost and alone visible, each with the selection as its
- * layer mask, as one undo step.  A mask also shows what was changed where nothing is selected, up to `reach` pixels
- * away, as much as of what is selected there. */
+ * layer mask, as one undo step.  Where the layers differ from the drawable the mask is wider by `reach` pixels. */
 gboolean layers_insert (const Region *region, const HostLayer *layers, guint n, int reach, GError **error);
 
 /* Forgets a layer that was not inserted. */

@@ -20,9 +20,8 @@ enum
   PROGRESS_MS = 100,
   /* Events to handle between two strips of rows: enough for any dialog, and an end even if a source is always ready. */
   MAX_EVENTS = 32,
-  /* A hole is grown by no more than so many pixels unless the user says so, and softened by one at least. */
+  /* Room around what is selected for a checkpoint's fill to be grown into, at least. */
   GROWN_LEAST = 8,
-  GROWN_USUAL = 2,
   /* Pixels of a band, so that memory does not grow with the layer. */
   BAND = 8 * 1000 * 1000
 };
@@ -265,11 +264,13 @@ harden_mask (DiffusionPicture *mask)
     mask->data[i] = mask->data[i] > 0;
 }
 
-/* How far beyond the selection a fill may reach. */
+/* How far beyond the selection the result may reach. */
 static int
-get_grown_most (const Settings *settings)
+get_reach (FilterKind kind, const Settings *settings)
 {
-  return settings->grow < 0 ? GROWN_USUAL : MAX (settings->grow, 1);
+  if (kind != FILTER_INPAINT)
+    return 0;
+  return settings->grow < 0 ? DIFFUSION_INPAINT_GROWN : settings->grow;
 }
 
 /* Several results cannot all go into one layer. */
@@ -575,7 +576,7 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
       return FALSE;
     }
   return layers_insert (run->job->region, (HostLayer *) (void *) layers->data, layers->len,
-                        get_grown_most (&run->job->settings), error);
+                        get_reach (filter->kind, &run->job->settings), error);
 }
 
 /* The record belongs to the same undo step. */

@@ -39,7 +39,8 @@ typedef struct
   double         slowness;                /* of a checkpoint's preview, against what was foretold; 0: not known */
   gboolean       previewed;               /* by a checkpoint, with the present settings */
 
-  char         *model_name;    /* that model was loaded for, or is being loaded for, or failed to be */
+  char         *used_name;     /* that the model was loaded for */
+  char         *model_name;    /* that one is being loaded for, or was, or failed to be */
   GCancellable *loading;       /* of the model that is being loaded; NULL: none is */
   char         *model_trouble; /* why the named model cannot be used; NULL: it can */
 
@@ -60,9 +61,6 @@ enum
 {
   TELLING_PIXELS = 100000
 };
-
-/* No machine is this much faster than a checkpoint's forecast. */
-static const double QUICKEST = 0.1;
 
 static char *
 format_time (double seconds)
@@ -196,6 +194,7 @@ typedef struct
   Region         *region;
   DiffusionModel *model;
   DiffusionNoise  noise;
+  gboolean        measured; /* the model's pace is asked for */
   Pace            pace;
   gboolean        unread; /* there is more of the region to be read; else the others are known */
 } Preparation;
@@ -217,8 +216,9 @@ prepare_work (GTask *task, gpointer source, gpointer data, GCancellable *cancell
   gboolean     success = region_find (preparation->region, &preparation->unread, &error);
 
   if (success && ! preparation->unread)
-    success = process_estimate (preparation->region, &preparation->noise, &error)
-              && pace_measure (&preparation->pace, preparation->model, cancellable, &error);
+    success
+        = process_estimate (preparation->region, &preparation->noise, &error)
+          && (! preparation->measured || pace_measure (&preparation->pace, preparation->model, cancellable, &error));
   if (success)
     g_task_return_boolean (task, TRUE);
   else
@@ -275,6 +275,8 @@ prepare_think (Session *session)
 
   preparation->region = session->region;
   preparation->model = diffusion_model_ref (session->model);
+  /* Else it is another model's that will be wanted, which is being measured on the same processor. */
+  preparation->measured = ! session->loading;
   g_task_set_task_data (task, preparation, preparation_free);
   g_task_run_in_thread (task, prepare_work);
   g_object_unref (task);
@@ -387,6 +389,17 @@ show_model (Session *session)
   session->previewed = FALSE;
 }
 
+/* The model in use is wanted after all. */
+static void
+keep_model (Session *session)
+{
+  g_free (session->model_name);
+  session->model_name = g_strdup (session->used_name);
+  g_clear_pointer (&session->model_trouble, g_free);
+  /* What has waited goes on. */
+  ui_preview_invalidate (session->preview, UI_PREVIEW_BLEND);
+}
+
 static void
 load_done (GObject *source, GAsyncResult *result, gpointer data)
 {
@@ -394,19 +407,28 @@ load_done (GObject *source, GAsyncResult *result, gpointer data)
   Load    *load = g_task_get_task_data (G_TASK (result));
   g_autoptr (GError) error = NULL;
 
-  g_clear_object (&session->loading);
   g_task_propagate_boolean (G_TASK (result), &error);
-  g_free (session->model_trouble);
-  session->model_trouble = error ? g_strdup (error->message) : NULL;
-  if (! error)
+  if (g_cancellable_is_cancelled (session->loading))
+    {
+      keep_model (session);
+    }
+  else if (error)
+    {
+      session->model_trouble = g_strdup (error->message);
+    }
+  else
     {
       diffusion_model_unref (session->model);
       session->model = diffusion_model_ref (load->model);
       session->pace = load->pace;
+      g_free (session->used_name);
+      session->used_name = g_strdup (session->model_name);
+      set_trouble (session, NULL);
       ui_preview_invalidate (session->preview, UI_PREVIEW_COMPUTE);
       show_model (session);
     }
-  gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, ! error);
+  g_clear_object (&session->loading);
+  gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, ! session->model_trouble);
   load_start (session);
   update_status (session);
 }
@@ -421,15 +443,24 @@ load_start (Session *session)
   GTask           *task;
 
   g_object_get (session->config, "model", &name, NULL);
-  if (session->stopping || g_strcmp0 (name ? name : "", session->model_name) == 0)
+  if (! name)
+    name = g_strdup ("");
+  if (session->stopping || g_str_equal (name, session->model_name))
     return;
   if (session->loading)
     {
       g_cancellable_cancel (session->loading);
       return;
     }
+  if (g_str_equal (name, session->used_name))
+    {
+      keep_model (session);
+      gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, TRUE);
+      return;
+    }
+  g_clear_pointer (&session->model_trouble, g_free);
   g_free (session->model_name);
-  session->model_name = g_strdup (name ? name : "");
+  session->model_name = g_strdup (name);
   gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, FALSE);
 
   session->loading = g_cancellable_new ();
@@ -484,6 +515,7 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
   if (! region)
     return NULL;
   crop = g_new0 (Crop, 1);
+  session->previewed = FALSE;
   crop->selected = find_selected (session);
   crop->job = job_new (session->filter, session->config, region, session->model, &session->noise);
   crop->job->previewed = TRUE;
@@ -540,7 +572,7 @@ preview_blend (gpointer data, GError **error)
   return TRUE;
 }
 
-/* A checkpoint's crop is all that is selected, whatever is seen.  The user may have selected something else meanwhile.
+/* A checkpoint's crop is all that is selected, whatever is seen.  The user may have selected more or less meanwhile.
  */
 static gboolean
 preview_covers (gpointer data, const GdkRectangle *visible, gpointer session)
@@ -625,12 +657,16 @@ static void
 learn_cost (Session *session, const Crop *crop)
 {
   const int steps = process_get_options (crop->job->kind, &crop->job->settings, crop->job->model).steps;
-  Cost      told;
+  /* Where there was nothing to do, that says nothing. */
+  const gboolean telling = g_atomic_int_get (&crop->job->permille) > 0;
+  Cost           told;
 
   if (diffusion_model_get_checkpoint (crop->job->model))
     {
-      /* Where there was nothing to do, that says nothing. */
-      if (foretell (session, &crop->job->settings, &told) && crop->seconds > told.seconds * QUICKEST)
+      const GeglRectangle selected = find_selected (session);
+
+      if (telling && gegl_rectangle_equal (&selected, &crop->selected)
+          && foretell (session, &crop->job->settings, &told) && told.seconds > 0)
         session->slowness = crop->seconds / told.seconds;
       session->previewed = TRUE;
       return;
@@ -639,7 +675,7 @@ learn_cost (Session *session, const Crop *crop)
   session->fill_pixels = crop->pixels;
   session->fill_seconds = has_all_that_is_selected (session, crop) ? crop->seconds : 0;
   /* Many steps are slowed down by being painted: they can only tell that the machine is faster than it was thought. */
-  if (crop->pixels >= TELLING_PIXELS)
+  if (telling && crop->pixels >= TELLING_PIXELS)
     {
       const double seen = crop->seconds / (crop->pixels * steps);
 
@@ -653,7 +689,8 @@ preview_notify (gpointer crop, UiPreviewEvent event, const GError *error, gpoint
 {
   Session *session = session_data;
 
-  session->computing = event == UI_PREVIEW_BEGUN;
+  if (event != UI_PREVIEW_FAILED)
+    session->computing = event == UI_PREVIEW_BEGUN;
   set_trouble (session, error);
   /* A model may have been chosen meanwhile that has to be loaded yet. */
   if (event == UI_PREVIEW_DONE && ((Crop *) crop)->job->model == session->model)
@@ -680,6 +717,9 @@ config_changed (GObject *config, GParamSpec *pspec, Session *session)
     diff = SETTINGS_ENGINE;
   session->previewed = session->previewed && diff == SETTINGS_SAME;
   session->settings = now;
+  /* What failed with other settings may be well with these. */
+  if (diff == SETTINGS_ENGINE && session->prepared)
+    set_trouble (session, NULL);
   if (diff != SETTINGS_SAME)
     ui_preview_invalidate (session->preview, diff == SETTINGS_BLEND ? UI_PREVIEW_BLEND : UI_PREVIEW_COMPUTE);
   update_status (session);
@@ -761,14 +801,15 @@ run (Session *session, double *noise_used, GError **error)
 
 static gboolean
 run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, HostDialogContext *context,
-                 DiffusionModel *model, GThread *warm_up, double *noise_used, GError **error)
+                 DiffusionModel *model, const char *name, GThread *warm_up, double *noise_used, GError **error)
 {
   Session      session = { .filter = filter, .drawable = drawable, .config = config, .model = model };
   GdkRectangle focus;
   gboolean     success = FALSE;
 
   diffusion_model_ref (model);
-  session.model_name = g_strdup ("");
+  session.used_name = g_strdup (name);
+  session.model_name = g_strdup (name);
   session.cancellable = g_cancellable_new ();
   if (! gimp_drawable_mask_intersect (drawable, &focus.x, &focus.y, &focus.width, &focus.height))
     focus = (GdkRectangle){ 0, 0, 1, 1 };
@@ -789,10 +830,9 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   cost_warm_up (model);
   show_model (&session);
   g_thread_join (warm_up);
+  load_start (&session);
   if (prepare_start (&session, error))
     {
-      load_start (&session);
-      update_status (&session);
       ui_dialog_size_window (session.dialog, GTK_WINDOW (session.window));
       gtk_widget_show (session.window);
 
@@ -818,6 +858,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   region_free (session.region);
   g_object_unref (session.cancellable);
   diffusion_model_unref (session.model);
+  g_free (session.used_name);
   g_free (session.model_name);
   g_free (session.model_trouble);
   g_free (session.trouble);
@@ -844,9 +885,15 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
     return FALSE;
   /* The dialog loads what was used last when its window is there: a large file takes its time, and one that is gone is
    * no reason not to choose another one. */
-  if (mode != GIMP_RUN_INTERACTIVE)
-    g_object_get (config, "model", &name, NULL);
-  model = process_load_model (filter, name, NULL, error);
+  name = g_strdup ("");
+  if (mode == GIMP_RUN_INTERACTIVE)
+    model = process_load_model (filter, name, NULL, NULL);
+  if (! model)
+    {
+      g_free (name);
+      g_object_get (config, "model", &name, NULL);
+      model = process_load_model (filter, name, NULL, error);
+    }
   if (! model)
     return FALSE;
 
@@ -856,5 +903,5 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
 
   warm_up = region_warm_up (drawable, babl_format (SHOWN_FORMAT));
   host_ui_init ();
-  return run_interactive (filter, drawable, config, context, model, warm_up, noise_used, error);
+  return run_interactive (filter, drawable, config, context, model, name ? name : "", warm_up, noise_used, error);
 }

@@ -276,6 +276,7 @@ look_for_models (GTask *task, gpointer source, gpointer data, GCancellable *canc
   GPtrArray *entries = g_ptr_array_new_with_free_func (entry_free);
   g_auto (GStrv) paths = diffusion_model_list ();
   g_auto (GStrv) others = NULL;
+  g_autofree char *found = NULL;
 
   search->usual_path = diffusion_model_find (search->usual, NULL);
   add_paths (entries, paths, search, cancellable);
@@ -284,7 +285,9 @@ look_for_models (GTask *task, gpointer source, gpointer data, GCancellable *canc
       others = diffusion_checkpoint_list ();
       add_paths (entries, others, search, cancellable);
     }
-  if (strchr (search->current, G_DIR_SEPARATOR))
+  found = diffusion_model_find (search->current, NULL);
+  /* One from elsewhere, or that is there no more. */
+  if (strchr (search->current, G_DIR_SEPARATOR) || (*search->current && ! found))
     g_ptr_array_add (entries, entry_new (search->current, search->current, search));
   g_task_return_pointer (task, entries, (GDestroyNotify) g_ptr_array_unref);
 }

@@ -132,7 +132,7 @@ paint_rows (UiPreview *preview, Painting *painting, UiViewSide side)
   else
     {
       ui_raster_free (raster);
-      preview->filter->notify (painting->crop, UI_PREVIEW_STOPPED, error, preview->data);
+      preview->filter->notify (painting->crop, UI_PREVIEW_FAILED, error, preview->data);
       g_clear_error (&error);
     }
   return TRUE;
@@ -277,7 +277,7 @@ work_done (GObject *source, GAsyncResult *result, gpointer data)
   else
     {
       if (error)
-        preview->filter->notify (preview->shown, UI_PREVIEW_STOPPED, error, preview->data);
+        preview->filter->notify (preview->shown, UI_PREVIEW_FAILED, error, preview->data);
       g_debug ("preview: blended");
       paint (preview, UI_VIEW_AFTER, preview->shown);
     }
@@ -405,7 +405,14 @@ proceed (UiPreview *preview)
   if (preview->stopped || preview->phase != IDLE || preview->timer
       || ! ui_view_get_visible (preview->view, &visible, &scale))
     return;
-  if (preview->stale || (preview->shown && ! preview->filter->covers (preview->shown, &visible, preview->data)))
+  if (! preview->stale && preview->shown && ! preview->filter->covers (preview->shown, &visible, preview->data))
+    {
+      /* By hand, it is the user who starts it again. */
+      if (preview->manual)
+        ui_preview_invalidate (preview, UI_PREVIEW_COMPUTE);
+      preview->stale = TRUE;
+    }
+  if (preview->stale)
     {
       if (! preview->failed && is_wanted (preview))
         start_compute (preview, &visible);

@@ -14,9 +14,10 @@ G_BEGIN_DECLS
 
 typedef enum
 {
-  UI_PREVIEW_BEGUN,  /* it computes */
-  UI_PREVIEW_DONE,   /* has a result */
-  UI_PREVIEW_STOPPED /* has none, since something has changed, or failed */
+  UI_PREVIEW_BEGUN,   /* it computes */
+  UI_PREVIEW_DONE,    /* has a result */
+  UI_PREVIEW_STOPPED, /* has none, since something has changed, or it failed */
+  UI_PREVIEW_FAILED   /* could not show or mix what it has */
 } UiPreviewEvent;
 
 /* What the preview asks of the filter.  A crop is the filter's own: a part of the layer on its way to a result. */

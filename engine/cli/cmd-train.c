@@ -196,10 +196,10 @@ apply_texts (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
 
   if (texts->style && ! apply_style (texts, options, error))
     return FALSE;
-  if (! texts->data || ! texts->out)
+  if (! texts->out)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                   "--data DIR is needed, and --style NAME or --out FILE");
+                   "--style NAME or --out FILE is needed: what to call the model");
       return FALSE;
     }
   if (options->team.rank == 0 && ! target_check (texts->out, error)) /* not only after hours of work */
@@ -333,7 +333,7 @@ command_train (const Command *self, char **argv, GError **error)
   gboolean     done;
   const Option table[] = {
     { "data", OPTION_FILE, &texts.data, "DIR",
-      "the folder of pictures to learn from, 20 or more, or a packed corpus file; needed" },
+      "the folder of pictures to learn from, 20 or more, or a packed corpus file", .needed = TRUE },
     { "style", OPTION_TEXT, &texts.style, "NAME",
       "learn a style: the model NAME goes to your own models folder, and the dialog of Regenerate lists it; as "
       "--from " STYLE_FROM ", --mix style, --crop 128, --batch 8, --rate 0.0002, unless these are given" },

@@ -205,6 +205,11 @@ diffusion_model_load_cancellable (const char *path, GCancellable *cancellable, G
 
   if (! file)
     return NULL;
+  if (g_cancellable_set_error_if_cancelled (cancellable, error))
+    {
+      tensor_file_free (file);
+      return NULL;
+    }
   if (! own)
     return load_checkpoint (file, cancellable, error);
   model = load_own (file, error);

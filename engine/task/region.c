@@ -11,7 +11,6 @@
  * this disc fits. */
 #define STROKE       10.0
 #define SMALL_RADIUS 5.0
-#define GROW_LARGE   2
 
 #define CONTEXT_MIN 64
 #define CONTEXT_MAX 192
@@ -188,7 +187,7 @@ measure_radius (const DiffusionPicture *mask, const Regions *regions, Region *re
 static void
 choose_crop (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, Region *region)
 {
-  region->grow = inpaint->grow >= 0 ? inpaint->grow : region->thin ? 0 : GROW_LARGE;
+  region->grow = inpaint->grow >= 0 ? inpaint->grow : region->thin ? 0 : DIFFUSION_INPAINT_GROWN;
   region->feather = inpaint->feather >= 0 ? inpaint->feather : region->grow;
   region->soften = inpaint->grow >= 0 ? inpaint->grow : MAX (region->grow, 1);
   region->context = inpaint->context > 0

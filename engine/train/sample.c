@@ -32,6 +32,8 @@
 #define TOLD_MAX     1.15
 #define ESTIMATE_MIN 0.4
 #define ESTIMATE_MAX 1.3
+/* Less is no estimate. */
+#define ESTIMATE_NOTHING 0.04
 /* Estimates are also made of pictures that have next to no noise. */
 #define CAMERA_ESTIMATED_MIN (0.3 / 255)
 /* Nothing is told to be free of noise: where the level is 0 there is nothing to learn. */
@@ -382,7 +384,8 @@ add_camera_noise (Random *random, double least, Sample *sample, float *work)
                     sample->noisy, sample->level, work);
 }
 
-/* Puts into the map what denoising would be told of this picture if nobody said anything. */
+/* Puts into the map what denoising would be told of this picture if nobody said anything: a coarser estimate than that
+ * of a whole photograph, and no further off than ESTIMATE_MIN and ESTIMATE_MAX say. */
 static gboolean
 tell_estimate (Sample *sample, float *work, GError **error)
 {
@@ -407,7 +410,7 @@ tell_estimate (Sample *sample, float *work, GError **error)
       work[i] = (float) diffusion_noise_at (&noise, (double) work[i]);
       told += (double) (work[i] * work[i]);
     }
-  if (told < is * ESTIMATE_MIN * ESTIMATE_MIN / 100)
+  if (told < is * ESTIMATE_NOTHING * ESTIMATE_NOTHING)
     {
       /* Nothing was found, which does not say where. */
       memcpy (work, sample->level, (gsize) pixels * sizeof (float));

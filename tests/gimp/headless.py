@@ -443,6 +443,10 @@ def add_new_layers(suite, name, call):
               call=call(output=1, drawable='mask'))
 
 
+def reaches_somewhere(status, text, layer):
+    return succeeded(status, text, layer) or (None if layer.before != layer.after else 'nothing changed')
+
+
 def fades(suite, file):
     """In the image in the file (R'G'B'A) the layer has changed where it is selected, and where it is not next to nothing: as little as beside it."""
     def check(status, text, layer):
@@ -472,6 +476,11 @@ def add_inpaint(suite):
     file = suite.file('seen-grown.raw')
     suite.add('inpaint, grown, in a new layer looks the same', Layer('RGB'), looks_like(suite, file, grown), before=LARGE,
               call='(begin %s (save-visible image %s))' % (inpaint_call(grow=5, feather=0, output=1), scheme_string(file)))
+    oval = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 14 10 40 32)'  # its edge is antialiased
+    place, file = Layer('RGB'), suite.file('seen-oval.raw')
+    suite.add('inpaint, an oval', place, reaches_somewhere, before=oval, call=inpaint_call())
+    suite.add('inpaint, an oval in a new layer looks the same', Layer('RGB'), looks_like(suite, file, place, 2), before=oval,
+              call='(begin %s (save-visible image %s))' % (inpaint_call(output=1), scheme_string(file)))
     file = suite.file('seen-faded.raw')
     suite.add('inpaint, a soft selection in a new layer has no rim', Layer('RGB'), fades(suite, file), before=ELLIPSE,
               call='(begin %s (save-visible image %s))' % (inpaint_call(output=1), scheme_string(file)))
