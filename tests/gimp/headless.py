@@ -346,7 +346,7 @@ def differs_from(other):
 
 
 def looks_like(suite, file, other, rounding=0):
-    """The layer stays, but the image in the file (R'G'B'A) looks like another case's layer: to the last bit, or but for rounding."""
+    """The layer stays, but the image in the file (R'G'B'A) looks like another case's layer: to the last bit, or but for so much rounding (of 255)."""
     def check(status, text, layer):
         problem = unchanged_success(status, text, layer)
         if problem:
@@ -479,7 +479,7 @@ def add_inpaint(suite):
     oval = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 14 10 40 32)'  # its edge is antialiased
     place, file = Layer('RGB'), suite.file('seen-oval.raw')
     suite.add('inpaint, an oval', place, reaches_somewhere, before=oval, call=inpaint_call())
-    suite.add('inpaint, an oval in a new layer looks the same', Layer('RGB'), looks_like(suite, file, place, 2), before=oval,
+    suite.add('inpaint, an oval in a new layer looks the same', Layer('RGB'), looks_like(suite, file, place, 8), before=oval,
               call='(begin %s (save-visible image %s))' % (inpaint_call(output=1), scheme_string(file)))
     file = suite.file('seen-faded.raw')
     suite.add('inpaint, a soft selection in a new layer has no rim', Layer('RGB'), fades(suite, file), before=ELLIPSE,
