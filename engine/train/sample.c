@@ -1,6 +1,5 @@
 /* Training samples: crops, level maps, noise.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "process/process.h"
-#include "task/noise.h"
 #include "train.h"
 
 #include <math.h>
@@ -25,21 +24,10 @@
 #define HALF        (12.75f / 255)
 #define HALF_CAMERA (5.0f / 255)
 
-/* What is told of a camera's noise.  Half of the samples: a share of what there is, as a user would tell it.  The
- * others: what the estimate says, within these bounds; it cannot tell the coarse part of such noise from texture, and
- * the network is to learn what that looks like. */
-#define TOLD_MIN     0.65
-#define TOLD_MAX     1.15
-#define ESTIMATE_MIN 0.4
-#define ESTIMATE_MAX 1.3
-/* Less is no estimate. */
-#define ESTIMATE_NOTHING 0.04
-/* Estimates are also made of pictures that have next to no noise. */
-#define CAMERA_ESTIMATED_MIN (0.3 / 255)
-/* Nothing is told to be free of noise: where the level is 0 there is nothing to learn. */
-#define LEVEL_LEAST (0.5f / 255)
-/* As denoising smooths brightness before it asks for the level. */
-#define BRIGHTNESS_SMOOTH 1.4
+/* What is told of a camera's noise, as a share of what there is: the estimate mostly says less, since it cannot tell
+ * the coarse part of such noise from texture. */
+#define TOLD_MIN 0.65
+#define TOLD_MAX 1.15
 
 /* So many of the corpus's pixels make one of a crop, in each direction. */
 #define SCALE_MIN 0.5
@@ -376,55 +364,6 @@ fill_level (Random *random, int size, MapKind kind, float *level)
     fill_soft (random, size, exp (random_range (random, log (0.02), log (1.5))), level);
 }
 
-/* Camera noise; the map is as it is. */
-static void
-add_camera_noise (Random *random, double least, Sample *sample, float *work)
-{
-  camera_add_noise (random, sample->size, exp (random_range (random, log (least), log (CAMERA_MAX))), sample->clean,
-                    sample->noisy, sample->level, work);
-}
-
-/* Puts into the map what denoising would be told of this picture if nobody said anything: a coarser estimate than that
- * of a whole photograph, and no further off than ESTIMATE_MIN and ESTIMATE_MAX say. */
-static gboolean
-tell_estimate (Sample *sample, float *work, GError **error)
-{
-  const int pixels = sample->size * sample->size;
-  g_autoptr (DiffusionPicture) picture = diffusion_picture_new (sample->size, sample->size, 3, error);
-  DiffusionNoise noise;
-  double         is = 0, told = 0, factor;
-
-  if (! picture)
-    return FALSE;
-  memcpy (picture->data, sample->noisy, (gsize) pixels * 3 * sizeof (float));
-  if (! diffusion_estimate_noise (picture, NULL, &noise, error))
-    return FALSE;
-  for (int i = 0; i < pixels; i++)
-    {
-      work[i] = (sample->noisy[i * 3] + sample->noisy[i * 3 + 1] + sample->noisy[i * 3 + 2]) / 3;
-      is += (double) (sample->level[i] * sample->level[i]);
-    }
-  camera_smooth (sample->size, 1, BRIGHTNESS_SMOOTH, work, work + pixels);
-  for (int i = 0; i < pixels; i++)
-    {
-      work[i] = (float) diffusion_noise_at (&noise, (double) work[i]);
-      told += (double) (work[i] * work[i]);
-    }
-  if (told < is * ESTIMATE_NOTHING * ESTIMATE_NOTHING)
-    {
-      /* Nothing was found, which does not say where. */
-      memcpy (work, sample->level, (gsize) pixels * sizeof (float));
-      told = is;
-      factor = ESTIMATE_MIN;
-    }
-  else
-    factor = CLAMP (sqrt (told / is), ESTIMATE_MIN, ESTIMATE_MAX);
-  factor *= sqrt (is / told);
-  for (int i = 0; i < pixels; i++)
-    sample->level[i] = MAX (work[i] * (float) factor, LEVEL_LEAST);
-  return TRUE;
-}
-
 gboolean
 sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionTrainMix mix, Sample *sample,
              float *work, GError **error)
@@ -441,16 +380,12 @@ sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionT
   if (! held_out && mix != DIFFUSION_TRAIN_STYLE && (kind == MAP_PHOTO || kind == MAP_CAMERA || kind == MAP_SOFT))
     vary_colours (random, pixels, sample->clean);
   sample->half_level = kind == MAP_CAMERA ? HALF_CAMERA : HALF;
-  if (kind == MAP_CAMERA && random_double (random) < 0.5)
-    {
-      add_camera_noise (random, CAMERA_ESTIMATED_MIN, sample, work);
-      return tell_estimate (sample, work, error);
-    }
   if (kind == MAP_CAMERA)
     {
       float told = (float) exp (random_range (random, log (TOLD_MIN), log (TOLD_MAX)));
 
-      add_camera_noise (random, CAMERA_MIN, sample, work);
+      camera_add_noise (random, sample->size, exp (random_range (random, log (CAMERA_MIN), log (CAMERA_MAX))),
+                        sample->clean, sample->noisy, sample->level, work);
       for (int i = 0; i < pixels; i++)
         sample->level[i] *= told;
       return TRUE;
