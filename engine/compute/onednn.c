@@ -13,6 +13,8 @@
 #include <omp.h>
 
 /* Different shapes kept per convolution; a picture needs some ten, and each is some 100 kB of code. */
+/* Bytes, more than oneDNN wants to plan anything: without memory it ends the program instead of saying so. */
+#define ROOM     ((gsize) 64 << 20)
 #define KEPT_MAX 48
 
 typedef enum
@@ -230,7 +232,9 @@ static dnnl_status_t
 create_reorder (MemoryDesc from, MemoryDesc to, dnnl_primitive_t *reorder)
 {
   dnnl_primitive_desc_t desc = NULL;
-  dnnl_status_t status = dnnl_reorder_primitive_desc_create (&desc, from, get_engine (), to, get_engine (), NULL);
+  dnnl_status_t         status = core_has_room (ROOM)
+                                     ? dnnl_reorder_primitive_desc_create (&desc, from, get_engine (), to, get_engine (), NULL)
+                                     : dnnl_out_of_memory;
 
   if (status == dnnl_success)
     status = dnnl_primitive_create (reorder, desc);
@@ -453,7 +457,7 @@ plan_new (OnednnConv *self, const PlanKey *key, GError **error)
 
   plan->references = 1;
   plan->key = *key;
-  status = plan_create_desc (plan, &self->conv.shape);
+  status = core_has_room (ROOM) ? plan_create_desc (plan, &self->conv.shape) : dnnl_out_of_memory;
   if (status == dnnl_success)
     status = dnnl_primitive_create (&plan->primitive, plan->desc);
   if (status == dnnl_success && key->pass == PASS_BACKWARD_WEIGHTS)
@@ -716,7 +720,7 @@ kernel_finish (Kernel *kernel, dnnl_status_t status, Problem *problem, dnnl_prim
     dnnl_primitive_attr_destroy (attributes);
   problem_clear (problem);
   if (status == dnnl_success)
-    status = dnnl_primitive_create (&kernel->primitive, kernel->desc);
+    status = core_has_room (ROOM) ? dnnl_primitive_create (&kernel->primitive, kernel->desc) : dnnl_out_of_memory;
   if (status == dnnl_success)
     kernel->scratch_size = dnnl_memory_desc_get_size (QUERY (kernel, scratchpad));
   return check (status, "plan a product", error);

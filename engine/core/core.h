@@ -11,6 +11,8 @@
 gpointer core_alloc (gsize count, gsize size, GError **error);
 gpointer core_alloc0 (gsize count, gsize size, GError **error);
 void     core_free (gpointer memory);
+/* Whether so much could be allocated at this moment. */
+gboolean core_has_room (gsize bytes);
 
 /* Frees a variable's memory where its block ends. */
 static inline void

@@ -59,6 +59,16 @@ core_alloc (gsize count, gsize size, GError **error)
   return memory;
 }
 
+gboolean
+core_has_room (gsize bytes)
+{
+  /* Volatile, or the compiler takes both away and says yes. */
+  void *volatile room = malloc (bytes);
+
+  free (room);
+  return room != NULL;
+}
+
 gpointer
 core_alloc0 (gsize count, gsize size, GError **error)
 {
