@@ -364,6 +364,10 @@ typedef struct
 #define DIFFUSION_REGENERATE_STEPS   20
 #define DIFFUSION_REGENERATE_SAMPLER DIFFUSION_SAMPLER_DDPM
 
+/* Each value of a mask becomes the largest of those up to `by` columns and rows away: how a fill that is grown shows
+ * where a soft selection ends.  by: 0 or more.  Fails for want of memory alone. */
+gboolean diffusion_mask_widen (DiffusionPicture *mask, int by, GError **error);
+
 /* Fills holes in place.  mask: 1 channel in [0, 1], the picture's size: 0 is known, anything above is a hole, whose
  * pixels' old values play no part except that they show through where the mask is below 1.  Each connected region is
  * worked on at the picture's own resolution within a crop of its surroundings.  options->steps: network calls per pixel

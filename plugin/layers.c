@@ -66,53 +66,25 @@ layers_discard (HostLayer layer)
     gimp_item_delete (GIMP_ITEM (layer));
 }
 
-/* Each of a line's values becomes the largest of those up to `reach` before and after it.  candidates: memory for
- * `count`, the places of those that may yet be the largest, falling. */
-static void
-spread_line (float *values, int count, gsize step, int reach, float *line, int *candidates)
+/* What the layers' masks may show at most: the selection, in region->rect, and what is within `reach` pixels of it. */
+static DiffusionPicture *
+make_widest (HostMask layer_mask, const GeglRectangle *rect, int reach, GError **error)
 {
-  int first = 0, last = 0;
+  const GeglRectangle all = { 0, 0, rect->width, rect->height };
+  g_autoptr (GeglBuffer) mask = gimp_drawable_get_buffer (GIMP_DRAWABLE (layer_mask));
+  g_autoptr (DiffusionPicture) widest = diffusion_picture_new (rect->width, rect->height, 1, error);
 
-  for (int i = 0; i < count; i++)
-    line[i] = values[(gsize) i * step];
-  for (int i = 0; i < count + reach; i++)
-    {
-      while (i < count && last > first && line[candidates[last - 1]] <= line[i])
-        last--;
-      if (i < count)
-        candidates[last++] = i;
-      if (candidates[first] < i - 2 * reach)
-        first++;
-      if (i >= reach)
-        values[(gsize) (i - reach) * step] = line[candidates[first]];
-    }
-}
-
-/* The mask as it would be if what is selected reached further, but no more of it: the largest value within `reach`
- * pixels.  NULL without memory. */
-static float *
-spread_mask (GeglBuffer *mask, int width, int height, int reach)
-{
-  const GeglRectangle all = { 0, 0, width, height };
-  float              *spread = g_try_malloc_n ((gsize) width * height, sizeof (float));
-  g_autofree float   *line = g_new (float, MAX (width, height));
-  g_autofree int     *candidates = g_new (int, MAX (width, height));
-
-  if (! spread)
+  if (! widest)
     return NULL;
-  gegl_buffer_get (mask, &all, 1.0, babl_format ("Y float"), spread, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-  for (int y = 0; y < height; y++)
-    spread_line (spread + (gsize) y * width, width, 1, reach, line, candidates);
-  for (int x = 0; x < width; x++)
-    spread_line (spread + x, height, width, reach, line, candidates);
-  return spread;
+  gegl_buffer_get (mask, &all, 1.0, babl_format ("Y float"), widest->data, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  return diffusion_mask_widen (widest, reach, error) ? g_steal_pointer (&widest) : NULL;
 }
 
-/* Widens the mask where the layer differs from the drawable below: a hole may have been grown, by up to `reach` pixels,
- * and is seen there as much as where the selection ends; feathered, next to nothing.  (A filter that knows no mask
- * changes the rectangle around the selection too, where nothing is to be seen of it.) */
-static gboolean
-show_changes (const Region *region, HostLayer layer, HostMask layer_mask, int reach, GError **error)
+/* Widens the mask where the layer differs from the drawable below: a hole may have been grown, and is seen there as
+ * much as where the selection ends; feathered, next to nothing.  (A filter that knows no mask changes the rectangle
+ * around the selection too, where nothing is to be seen of it.) */
+static void
+show_changes (const Region *region, HostLayer layer, HostMask layer_mask, const DiffusionPicture *widest)
 {
   const GeglRectangle *rect = &region->rect;
   const int            bytes = babl_format_get_bytes_per_pixel (region->native);
@@ -123,39 +95,31 @@ show_changes (const Region *region, HostLayer layer, HostMask layer_mask, int re
   g_autofree guchar *before = g_malloc_n (rect->width, bytes);
   g_autofree guchar *after = g_malloc_n (rect->width, bytes);
   g_autofree float  *shown = g_new (float, rect->width);
-  g_autofree float  *spread = spread_mask (mask, rect->width, rect->height, reach);
 
-  if (! spread)
-    {
-      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
-                           C_ ("error",
-                               "There is not enough memory for a region of this size; select a smaller part of "
-                               "the layer."));
-      return FALSE;
-    }
   for (int y = 0; y < rect->height; y++)
     {
       const GeglRectangle there = { rect->x, rect->y + y, rect->width, 1 }, here = { 0, y, rect->width, 1 };
+      const float        *most = widest->data + (gsize) y * rect->width;
       gboolean            any = FALSE;
 
       gegl_buffer_get (old, &there, 1.0, region->native, before, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
       gegl_buffer_get (fresh, &here, 1.0, region->native, after, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
       gegl_buffer_get (mask, &here, 1.0, mask_format, shown, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
       for (int x = 0; x < rect->width; x++)
-        if (shown[x] < spread[(gsize) y * rect->width + x]
-            && memcmp (before + (gsize) x * bytes, after + (gsize) x * bytes, bytes) != 0)
+        if (shown[x] < most[x] && memcmp (before + (gsize) x * bytes, after + (gsize) x * bytes, bytes) != 0)
           {
-            shown[x] = spread[(gsize) y * rect->width + x];
+            shown[x] = most[x];
             any = TRUE;
           }
       if (any)
         gegl_buffer_set (mask, &here, 0, mask_format, shown, GEGL_AUTO_ROWSTRIDE);
     }
-  return TRUE;
 }
 
+/* widest: of the first layer's mask, for all of them; NULL until then. */
 static gboolean
-insert (const Region *region, HostLayer layer, int position, gboolean visible, int reach, GError **error)
+insert (const Region *region, HostLayer layer, int position, gboolean visible, int reach, DiffusionPicture **widest,
+        GError **error)
 {
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   HostMask        mask;
@@ -170,11 +134,13 @@ insert (const Region *region, HostLayer layer, int position, gboolean visible, i
   mask = gimp_layer_create_mask (layer, GIMP_ADD_MASK_SELECTION);
   if (mask == HOST_NONE)
     return fail (error);
-  if (reach > 0 && ! show_changes (region, layer, mask, reach, error))
+  if (reach > 0 && ! *widest && ! (*widest = make_widest (mask, &region->rect, reach, error)))
     {
       gimp_item_delete (GIMP_ITEM (mask));
       return FALSE;
     }
+  if (reach > 0)
+    show_changes (region, layer, mask, *widest);
   return gimp_layer_add_mask (layer, mask) || fail (error);
 }
 
@@ -184,10 +150,11 @@ layers_insert (const Region *region, const HostLayer *layers, guint n, int reach
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   const int       position = gimp_image_get_item_position (image, GIMP_ITEM (region->drawable));
   gboolean        success = TRUE;
+  g_autoptr (DiffusionPicture) widest = NULL;
 
   gimp_image_undo_group_start (image);
   for (guint i = n; success && i-- > 0;)
-    success = insert (region, layers[i], position, i == 0, reach, error);
+    success = insert (region, layers[i], position, i == 0, reach, &widest, error);
   gimp_image_undo_group_end (image);
   return success;
 }

@@ -75,6 +75,17 @@ format_time (double seconds)
 
 /* ---- what it will cost ------------------------------------------------------------------------------------ */
 
+/* The bounds of what is selected; none without. */
+static GeglRectangle
+find_selected (const Session *session)
+{
+  GeglRectangle rect;
+
+  if (! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
+    rect = (GeglRectangle){ 0, 0, 0, 0 };
+  return rect;
+}
+
 /* Of a checkpoint, before anything was computed; for one variant. */
 static gboolean
 foretell (const Session *session, const Settings *settings, Cost *cost)
@@ -82,13 +93,12 @@ foretell (const Session *session, const Settings *settings, Cost *cost)
   const DiffusionOptions options = process_get_options (session->filter->kind, settings, session->model);
   const int              width = gimp_drawable_get_width (session->drawable);
   const int              height = gimp_drawable_get_height (session->drawable);
-  GeglRectangle          rect;
-  DiffusionBox           box;
+  const GeglRectangle    rect = find_selected (session);
+  const DiffusionBox     box = { rect.x, rect.y, rect.width, rect.height };
   double                 bytes;
 
-  if (! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
+  if (rect.width == 0)
     return FALSE;
-  box = (DiffusionBox){ rect.x, rect.y, rect.width, rect.height };
   diffusion_model_estimate_cost (session->model, width, height, &box, session->filter->kind == FILTER_INPAINT, &options,
                                  &bytes, &cost->seconds);
   cost->bytes = cost_get_memory () + bytes;
@@ -100,7 +110,7 @@ get_cost (Session *session, Cost *cost)
 {
   const Settings *settings = &session->settings;
   const int       margin = diffusion_model_get_margin (session->model);
-  GeglRectangle   rect;
+  GeglRectangle   rect = { 0, 0, 0, 0 };
   int             band;
   gboolean        blended = session->filter->kind == FILTER_REGENERATE || settings->strength < 1 || settings->detail > 0
                      || settings->colour < 1;
@@ -119,8 +129,9 @@ get_cost (Session *session, Cost *cost)
       cost_estimate_fill (cost, session->fill_pixels, session->fill_seconds, session->fill_bytes, settings->variants);
       return TRUE;
     }
-  if (! session->prepared || session->pace.pixel == 0 || session->filter->kind == FILTER_INPAINT
-      || ! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
+  if (session->prepared && session->pace.pixel > 0 && session->filter->kind != FILTER_INPAINT)
+    rect = find_selected (session);
+  if (rect.width == 0)
     return FALSE;
 
   const GeglRectangle layer
@@ -152,7 +163,7 @@ describe_cost (Session *session)
   return g_steal_pointer (&text);
 }
 
-/* Shows what is most worth knowing at this moment, while there is no run. */
+/* Shows what is most worth knowing at this moment, and whether OK can be pressed, while there is no run. */
 static void
 update_status (Session *session)
 {
@@ -161,6 +172,8 @@ update_status (Session *session)
 
   if (session->running)
     return;
+  gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK,
+                                     ! session->loading && ! session->model_trouble);
   if (session->loading)
     text = C_ ("status", "Loading the model...");
   else if (session->model_trouble)
@@ -428,7 +441,6 @@ load_done (GObject *source, GAsyncResult *result, gpointer data)
       show_model (session);
     }
   g_clear_object (&session->loading);
-  gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, ! session->model_trouble);
   load_start (session);
   update_status (session);
 }
@@ -455,14 +467,12 @@ load_start (Session *session)
   if (g_str_equal (name, session->used_name))
     {
       keep_model (session);
-      gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, TRUE);
+      update_status (session);
       return;
     }
   g_clear_pointer (&session->model_trouble, g_free);
   g_free (session->model_name);
   session->model_name = g_strdup (name);
-  gtk_dialog_set_response_sensitive (GTK_DIALOG (session->window), GTK_RESPONSE_OK, FALSE);
-
   session->loading = g_cancellable_new ();
   load = g_new0 (Load, 1);
   load->filter = session->filter;
@@ -487,17 +497,6 @@ typedef struct
   double                  seconds, pixels; /* that the engine took, and worked on */
   double                  peak;            /* bytes that the process had meanwhile */
 } Crop;
-
-/* The bounds of what is selected; none without. */
-static GeglRectangle
-find_selected (const Session *session)
-{
-  GeglRectangle rect;
-
-  if (! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
-    rect = (GeglRectangle){ 0, 0, 0, 0 };
-  return rect;
-}
 
 static gpointer
 preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
@@ -572,19 +571,24 @@ preview_blend (gpointer data, GError **error)
   return TRUE;
 }
 
-/* A checkpoint's crop is all that is selected, whatever is seen.  The user may have selected more or less meanwhile.
- */
+/* A checkpoint's crop is all that is selected, whatever is seen. */
 static gboolean
 preview_covers (gpointer data, const GdkRectangle *visible, gpointer session)
 {
   const GeglRectangle rect = { visible->x, visible->y, visible->width, visible->height };
-  const GeglRectangle selected = find_selected (session);
 
-  if (! gegl_rectangle_equal (&selected, &((Crop *) data)->selected))
-    return FALSE;
   if (diffusion_model_get_checkpoint (((Crop *) data)->job->model))
     return TRUE;
   return gegl_rectangle_contains (&((Crop *) data)->job->region->rect, &rect);
+}
+
+/* The user may have selected more or less meanwhile. */
+static gboolean
+preview_holds (gpointer data, gpointer session)
+{
+  const GeglRectangle selected = find_selected (session);
+
+  return gegl_rectangle_equal (&selected, &((Crop *) data)->selected);
 }
 
 static double
@@ -663,10 +667,8 @@ learn_cost (Session *session, const Crop *crop)
 
   if (diffusion_model_get_checkpoint (crop->job->model))
     {
-      const GeglRectangle selected = find_selected (session);
-
-      if (telling && gegl_rectangle_equal (&selected, &crop->selected)
-          && foretell (session, &crop->job->settings, &told) && told.seconds > 0)
+      if (telling && preview_holds ((gpointer) crop, session) && foretell (session, &crop->job->settings, &told)
+          && told.seconds > 0)
         session->slowness = crop->seconds / told.seconds;
       session->previewed = TRUE;
       return;
@@ -698,9 +700,18 @@ preview_notify (gpointer crop, UiPreviewEvent event, const GError *error, gpoint
   update_status (session);
 }
 
-static const UiPreviewFilter preview_filter
-    = { preview_begin,  preview_find, preview_read,   preview_compute, preview_adjust, preview_blend,
-        preview_covers, preview_look, preview_render, preview_free,    preview_notify };
+static const UiPreviewFilter preview_filter = { .begin = preview_begin,
+                                                .find = preview_find,
+                                                .read = preview_read,
+                                                .compute = preview_compute,
+                                                .adjust = preview_adjust,
+                                                .blend = preview_blend,
+                                                .covers = preview_covers,
+                                                .holds = preview_holds,
+                                                .look = preview_look,
+                                                .render = preview_render,
+                                                .free = preview_free,
+                                                .notify = preview_notify };
 
 static void
 config_changed (GObject *config, GParamSpec *pspec, Session *session)
@@ -823,9 +834,9 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
       ui_dialog_add_field (session.dialog, param->name, &param->field, param->choices);
     }
   ui_dialog_complete (session.dialog);
+  session.window = host_dialog_new (filter, context, config, ui_dialog_get_body (session.dialog));
   settings_read (&session.settings, filter, config);
   g_signal_connect (config, "notify", G_CALLBACK (config_changed), &session);
-  session.window = host_dialog_new (filter, context, config, ui_dialog_get_body (session.dialog));
 
   cost_warm_up (model);
   show_model (&session);

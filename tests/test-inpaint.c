@@ -546,10 +546,40 @@ test_spectator_thin (void)
   g_assert_cmpmem (alone->data, WIDTH * HEIGHT * 12, seen->data, WIDTH * HEIGHT * 12);
 }
 
+/* The largest within a square around each value, by looking at all of them. */
+static void
+test_widen (void)
+{
+  const int widths[] = { 1, 7, 40 }, reaches[] = { 0, 1, 2, 9, 60 };
+  g_autoptr (GRand) random = g_rand_new_with_seed (3);
+
+  for (int n = 0; n < (int) (G_N_ELEMENTS (widths) * G_N_ELEMENTS (reaches)); n++)
+    {
+      const int width = widths[n % 3], height = 23, by = reaches[n / 3];
+      g_autoptr (DiffusionPicture) mask = diffusion_picture_new (width, height, 1, NULL), before = NULL;
+
+      for (int i = 0; i < width * height; i++)
+        mask->data[i] = g_rand_double (random) < 0.8 ? 0 : (float) g_rand_double (random);
+      before = diffusion_picture_copy (mask, NULL);
+      g_assert_true (diffusion_mask_widen (mask, by, NULL));
+      for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++)
+          {
+            float most = 0;
+
+            for (int v = MAX (y - by, 0); v <= MIN (y + by, height - 1); v++)
+              for (int u = MAX (x - by, 0); u <= MIN (x + by, width - 1); u++)
+                most = MAX (most, before->data[v * width + u]);
+            g_assert_cmpfloat (mask->data[y * width + x], ==, most);
+          }
+    }
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/inpaint/widen", test_widen);
   g_test_add_func ("/inpaint/holes", test_holes);
   g_test_add_func ("/inpaint/regions", test_regions);
   g_test_add_func ("/inpaint/soft", test_soft);

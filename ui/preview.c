@@ -396,6 +396,15 @@ is_wanted (UiPreview *preview)
   return ! preview->manual || gtk_toggle_button_get_active (GTK_TOGGLE_BUTTON (preview->toggle));
 }
 
+/* What is shown is not what would be computed now. */
+static gboolean
+is_outdated (UiPreview *preview, const GdkRectangle *visible)
+{
+  return preview->shown
+         && ! (preview->filter->covers (preview->shown, visible, preview->data)
+               && preview->filter->holds (preview->shown, preview->data));
+}
+
 static void
 proceed (UiPreview *preview)
 {
@@ -405,12 +414,12 @@ proceed (UiPreview *preview)
   if (preview->stopped || preview->phase != IDLE || preview->timer
       || ! ui_view_get_visible (preview->view, &visible, &scale))
     return;
-  if (! preview->stale && preview->shown && ! preview->filter->covers (preview->shown, &visible, preview->data))
+  if (! preview->stale && is_outdated (preview, &visible))
     {
+      preview->stale = TRUE;
       /* By hand, it is the user who starts it again. */
       if (preview->manual)
-        ui_preview_invalidate (preview, UI_PREVIEW_COMPUTE);
-      preview->stale = TRUE;
+        gtk_toggle_button_set_active (GTK_TOGGLE_BUTTON (preview->toggle), FALSE);
     }
   if (preview->stale)
     {
@@ -526,8 +535,7 @@ after_toggled (GtkToggleButton *button, UiPreview *preview)
   ui_view_set_after (preview->view, active);
   if (! preview->manual)
     return;
-  if (active && preview->shown && ui_view_get_visible (preview->view, &visible, &scale)
-      && ! preview->filter->covers (preview->shown, &visible, preview->data))
+  if (active && ui_view_get_visible (preview->view, &visible, &scale) && is_outdated (preview, &visible))
     preview->stale = TRUE;
   /* Off stops the work under way, and on tries again what has failed. */
   if (preview->failed || (! active && preview->phase != IDLE))

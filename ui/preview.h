@@ -38,6 +38,8 @@ typedef struct
   gboolean (*blend) (gpointer crop, GError **error);
   /* Main thread: whether the crop has all that is seen. */
   gboolean (*covers) (gpointer crop, const GdkRectangle *visible, gpointer data);
+  /* Main thread: whether what it was made of is still so; asked when the view rests. */
+  gboolean (*holds) (gpointer crop, gpointer data);
   /* Main thread, while it computes: how far it is, 0 ... 1; *fresh tells that there is something new to render,
    * and is NULL if nobody would. */
   double (*look) (gpointer crop, gboolean *fresh);

@@ -100,7 +100,7 @@ gboolean
 command_bench (const Command *self, char **argv, GError **error)
 {
   g_auto (GStrv) files = NULL;
-  g_auto (RunOptions) run = { .usual_model = DIFFUSION_MODEL_DENOISE, .steps = 1, .guidance = -1 };
+  g_auto (RunOptions) run = RUN_OPTIONS_INIT (.usual_model = DIFFUSION_MODEL_DENOISE, .steps = 1);
   g_autofree char *only = NULL;
   g_autoptr (DiffusionModel) model = NULL;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;

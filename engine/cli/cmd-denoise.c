@@ -59,7 +59,7 @@ denoise (const DiffusionModel *model, DiffusionPicture *picture, const Diffusion
 gboolean
 command_denoise (const Command *self, char **argv, GError **error)
 {
-  g_auto (RunOptions) run = { .usual_model = DIFFUSION_MODEL_DENOISE, .steps = 1, .guidance = -1 };
+  g_auto (RunOptions) run = RUN_OPTIONS_INIT (.usual_model = DIFFUSION_MODEL_DENOISE, .steps = 1);
   g_auto (GStrv) files = NULL;
   g_autofree char *noise_text = NULL, *mask_path = NULL;
   g_autoptr (DiffusionModel) model = NULL;

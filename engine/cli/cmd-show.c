@@ -424,7 +424,7 @@ gboolean
 command_show (const Command *self, char **argv, GError **error)
 {
   g_auto (RunOptions) run
-      = { .usual_model = DIFFUSION_MODEL_FILL, .steps = STEPS, .guidance = -1, .sampler = g_strdup ("ddpm") };
+      = RUN_OPTIONS_INIT (.usual_model = DIFFUSION_MODEL_FILL, .steps = STEPS, .sampler = g_strdup ("ddpm"));
   g_auto (GStrv) files = NULL;
   g_auto (Show) show = { .frames = FRAMES };
   g_autofree char *part = NULL;

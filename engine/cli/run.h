@@ -25,10 +25,11 @@ typedef struct
   int    size;
 } RunOptions;
 
-#define RUN_OPTIONS_PAINT(steps)                                                                                       \
+#define RUN_OPTIONS_INIT(...)                                                                                          \
   {                                                                                                                    \
-    .usual_model = DIFFUSION_MODEL_FILL, .default_steps = (steps), .guidance = -1                                      \
+    .guidance = -1, __VA_ARGS__                                                                                        \
   }
+#define RUN_OPTIONS_PAINT(steps) RUN_OPTIONS_INIT (.usual_model = DIFFUSION_MODEL_FILL, .default_steps = (steps))
 
 void run_options_clear (RunOptions *run);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (RunOptions, run_options_clear)

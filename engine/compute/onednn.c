@@ -13,9 +13,9 @@
 #include <omp.h>
 
 /* Different shapes kept per convolution; a picture needs some ten, and each is some 100 kB of code. */
-/* Bytes, more than oneDNN wants to plan anything: without memory it ends the program instead of saying so. */
-#define ROOM     ((gsize) 64 << 20)
 #define KEPT_MAX 48
+/* Bytes, more than oneDNN wants to plan anything: without memory it ends the program instead of saying so. */
+#define ROOM ((gsize) 64 << 20)
 
 typedef enum
 {

@@ -306,20 +306,42 @@ regions_clear (Regions *regions)
 
 /* ---- holes ---- */
 
-/* The largest of `radius` values to either side, along a line. */
+/* The largest of `radius` values to either side, along a line.  candidates: memory for n, the places of those that may
+ * yet be the largest, whose values fall. */
 static void
-widen_line (float *values, int n, int stride, int radius, float *work)
+widen_line (float *values, int n, int stride, int radius, float *work, int *candidates)
 {
+  int first = 0, last = 0;
+
   for (int i = 0; i < n; i++)
     work[i] = values[(gsize) i * (gsize) stride];
-  for (int i = 0; i < n; i++)
+  for (int i = 0; i < n + radius; i++)
     {
-      float most = 0;
-
-      for (int j = MAX (i - radius, 0); j <= MIN (i + radius, n - 1); j++)
-        most = MAX (most, work[j]);
-      values[(gsize) i * (gsize) stride] = most;
+      while (i < n && last > first && work[candidates[last - 1]] <= work[i])
+        last--;
+      if (i < n)
+        candidates[last++] = i;
+      if (candidates[first] < i - 2 * radius)
+        first++;
+      if (i >= radius)
+        values[(gsize) (i - radius) * (gsize) stride] = work[candidates[first]];
     }
+}
+
+gboolean
+diffusion_mask_widen (DiffusionPicture *mask, int by, GError **error)
+{
+  gsize                longest = (gsize) MAX (mask->width, mask->height);
+  core_autofree float *work = core_alloc (longest, sizeof (float), error);
+  core_autofree int   *candidates = work ? core_alloc (longest, sizeof (int), error) : NULL;
+
+  if (! candidates)
+    return FALSE;
+  for (int x = 0; x < mask->width; x++)
+    widen_line (mask->data + x, mask->height, mask->width, by, work, candidates);
+  for (int y = 0; y < mask->height; y++)
+    widen_line (mask->data + (gsize) y * (gsize) mask->width, mask->width, 1, by, work, candidates);
+  return TRUE;
 }
 
 DiffusionPicture *
@@ -328,9 +350,7 @@ region_make_cover (const Region *region, const Regions *regions, const Diffusion
   DiffusionBox crop = region->crop;
   g_autoptr (DiffusionPicture) cover = diffusion_picture_new (crop.width, crop.height, 1, error);
   g_autoptr (DiffusionPicture) outside = cover ? diffusion_picture_new (crop.width, crop.height, 1, error) : NULL;
-  core_autofree float *line
-      = outside ? core_alloc ((gsize) MAX (crop.width, crop.height), sizeof (float), error) : NULL;
-  g_autoptr (DiffusionPicture) inside = line ? diffusion_picture_new (crop.width, crop.height, 1, error) : NULL;
+  g_autoptr (DiffusionPicture) inside = outside ? diffusion_picture_new (crop.width, crop.height, 1, error) : NULL;
   gsize i = 0;
 
   if (! inside)
@@ -345,12 +365,9 @@ region_make_cover (const Region *region, const Regions *regions, const Diffusion
         inside->data[i] = ours ? INFINITY : 0;
       }
   if (! region_distance (outside->data, crop.width, crop.height, error)
-      || ! region_distance (inside->data, crop.width, crop.height, error))
+      || ! region_distance (inside->data, crop.width, crop.height, error)
+      || ! diffusion_mask_widen (cover, region->soften, error))
     return NULL;
-  for (int x = 0; x < crop.width; x++)
-    widen_line (cover->data + x, crop.height, crop.width, region->soften, line);
-  for (int y = 0; y < crop.height; y++)
-    widen_line (cover->data + (gsize) y * (gsize) crop.width, crop.width, 1, region->soften, line);
   for (i = 0; i < (gsize) crop.width * (gsize) crop.height; i++)
     {
       /* How deep the pixel lies in the grown hole: 1 for its outermost pixels. */
