@@ -15,7 +15,7 @@
 typedef struct
 {
   ConvShape shape;
-  float    *taps; /* [kh][kw][c_in][c_out], or Winograd's [36][c_in][c_out] */
+  float    *taps; /* [kh][kw][c_in][c_out], or Winograd's 36 matrices */
   gboolean  winograd;
 } Kernel;
 
@@ -47,7 +47,7 @@ kernel_init (Kernel *kernel, ConvShape shape, GError **error)
 {
   kernel->shape = shape;
   kernel->winograd = shape.kind == CONV_SAME3 && winograd_can (shape.c_in, shape.c_out);
-  kernel->taps = core_alloc0 (kernel->winograd ? 36 * (gsize) shape.c_in * (gsize) shape.c_out
+  kernel->taps = core_alloc0 (kernel->winograd ? 36 * winograd_get_step ((gsize) shape.c_in, shape.c_out)
                                                : conv_shape_count_weights (&shape),
                               sizeof (float), error);
   return kernel->taps != NULL;

@@ -185,7 +185,7 @@ void
 weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out, int first, int n_out, const void *weights,
                      float *transformed)
 {
-  gsize step = (gsize) c_padded * (gsize) c_out;
+  gsize step = winograd_get_step ((gsize) c_padded, c_out);
   float rows[FILTER_CHANNELS * 9 * LANES], taps[FILTER_CHANNELS * 9 * LANES];
 
   for (int o = 0; o < n_out; o += LANES)

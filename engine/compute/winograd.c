@@ -15,6 +15,12 @@
 /* From so many channels on, both counted, no round fits anyway: then packing weights as seldom as possible counts. */
 #define ROUND_CHANNELS 512
 
+gsize
+winograd_get_step (gsize rows, int channels)
+{
+  return rows * (gsize) channels + 5 * LANES;
+}
+
 /* out = G g for one column of a filter's taps or of a half-transformed filter; values are `step` apart. */
 static inline void
 transform_filter_column (const float *restrict g, gsize step, float *restrict out, gsize out_step)
@@ -38,7 +44,7 @@ transform_filter_column (const float *restrict g, gsize step, float *restrict ou
 MULTIVERSION void
 winograd_transform_weights (const float *weights, int c_in, int c_out, float *transformed)
 {
-  gsize pairs = (gsize) c_in * (gsize) c_out;
+  gsize pairs = (gsize) c_in * (gsize) c_out, step = winograd_get_step ((gsize) c_in, c_out);
 
   for (gsize i = 0; i < pairs; i += LANES)
     {
@@ -47,7 +53,7 @@ winograd_transform_weights (const float *weights, int c_in, int c_out, float *tr
       for (gsize q = 0; q < 3; q++)
         transform_filter_column (weights + q * pairs + i, 3 * pairs, half[q][0], LANES);
       for (gsize a = 0; a < 6; a++)
-        transform_filter_column (half[0][a], 6 * LANES, transformed + a * 6 * pairs + i, pairs);
+        transform_filter_column (half[0][a], 6 * LANES, transformed + a * 6 * step + i, step);
     }
 }
 
@@ -194,12 +200,6 @@ gather_patch (const ConvPiece *piece, int rows_in, const float *x, int channels,
       }
 }
 
-gsize
-winograd_get_step (gsize count, int channels)
-{
-  return count * (gsize) channels + 5 * LANES;
-}
-
 static WinogradTiles
 order_tiles (const ConvPiece *piece, gsize group, gsize kinds)
 {
@@ -251,9 +251,11 @@ void
 winograd_multiply (const float *v, gsize v_step, const float *transformed, int c_in, int c_out, gsize count, float *m,
                    gsize m_step)
 {
+  gsize step = winograd_get_step ((gsize) c_in, c_out);
+
   for (gsize k = 0; k < 36; k++)
     cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) count, c_out, c_in, 1.0f, v + k * v_step, c_in,
-                 transformed + k * (gsize) c_in * (gsize) c_out, c_out, 0.0f, m + k * m_step, c_out);
+                 transformed + k * step, c_out, 0.0f, m + k * m_step, c_out);
 }
 
 void

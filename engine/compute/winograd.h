@@ -16,7 +16,12 @@ winograd_can (int c_in, int c_out)
   return c_in % WINOGRAD_LANES == 0 && c_out % WINOGRAD_LANES == 0;
 }
 
-/* weights [3][3][c_in][c_out] -> transformed [36][c_in][c_out] */
+/* A good distance in floats between two of the 36 matrices [rows][channels], of weights as of tiles.  What is
+ * transformed is written, and read, as a row of each: were the distance a power of two, as rows and channels mostly
+ * are, or some of them, all these rows would compete for the same few lines of the cache. */
+gsize winograd_get_step (gsize rows, int channels);
+
+/* weights [3][3][c_in][c_out] -> transformed: 36 matrices [c_in][c_out], winograd_get_step (c_in, c_out) apart */
 void winograd_transform_weights (const float *weights, int c_in, int c_out, float *transformed);
 
 /* As ComputeBackend.conv_forward; bias may be NULL. */
@@ -42,14 +47,10 @@ typedef struct
 WinogradTiles winograd_get_tiles (const ConvPiece *piece);
 /* The same for those whose pieces are some rows of a picture, where results must not depend on which. */
 WinogradTiles winograd_get_tiles_in_place (const ConvPiece *piece);
-/* A good distance in floats between two of the 36 matrices [count][channels].  A tile is written and read as a row of
- * each: were it a power of two, as tiles and channels mostly are, all these rows would compete for the same few lines
- * of the cache. */
-gsize winograd_get_step (gsize count, int channels);
 /* Tiles [first, first + count) of x -> v: 36 matrices [count][c_in], `step` floats apart.  zeros: c_in of them. */
 void winograd_transform_tiles (const ConvPiece *piece, const WinogradTiles *tiles, const float *x, int c_in,
                                const float *zeros, gsize first, gsize count, float *v, gsize step);
-/* m = v * transformed for all 36: [count][c_in] * [c_in][c_out] -> [count][c_out]; transformed without gaps. */
+/* m = v * transformed for all 36: [count][c_in] * [c_in][c_out] -> [count][c_out]. */
 void winograd_multiply (const float *v, gsize v_step, const float *transformed, int c_in, int c_out, gsize count,
                         float *m, gsize m_step);
 /* m: 36 matrices [count][channels] -> tiles [first, first + count) of `channels` of the y_channels channels that a

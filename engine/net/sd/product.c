@@ -283,7 +283,7 @@ convolve_winograd (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor
 
   if (run->error)
     return;
-  p.weights = sd_run_get_shared (run, 36 * (gsize) p.c_in * (gsize) p.c_out * sizeof (float));
+  p.weights = sd_run_get_shared (run, 36 * winograd_get_step ((gsize) p.c_in, p.c_out) * sizeof (float));
   if (! p.weights)
     return;
   sd_run_tasks (run, p.c_out / WINOGRAD_LANES, transform_outputs, &p);
@@ -298,7 +298,7 @@ static void
 transform_input (int task, int thread, gpointer data)
 {
   Product *p = data;
-  gsize    first = (gsize) task * TASK_TILES, step = p->tiles.count * (gsize) p->c_in;
+  gsize    first = (gsize) task * TASK_TILES, step = winograd_get_step (p->tiles.count, p->c_in);
 
   winograd_transform_tiles (&p->whole, &p->tiles, p->picture->data, p->c_in, p->v + 36 * step, first,
                             MIN (TASK_TILES, p->tiles.count - first), p->v + first * (gsize) p->c_in, step);
@@ -311,15 +311,17 @@ convolve_block (int task, int thread, gpointer data)
   Product       *p = data;
   const SdLayer *layer = p->layer;
   int            first = task * BLOCK_FILTERS, count = MIN (BLOCK_FILTERS, layer->out - first);
-  gsize filter = (gsize) layer->in * 9, u = 36 * (gsize) p->c_in * (gsize) count, step = p->tiles.count * (gsize) count;
-  const guint8 *raw = fetch_weights (p, (gsize) first * filter, (gsize) count * filter, thread);
-  float        *block
+  gsize          filter = (gsize) layer->in * 9, u = 36 * winograd_get_step ((gsize) p->c_in, count);
+  gsize          step = winograd_get_step (p->tiles.count, count);
+  const guint8  *raw = fetch_weights (p, (gsize) first * filter, (gsize) count * filter, thread);
+  float         *block
       = raw ? scratch_get (&p->run->scratch[thread], (u + 36 * step) * sizeof (float), &p->run->errors[thread]) : NULL;
 
   if (! block)
     return;
   weights_to_winograd (layer->type, layer->in, p->c_in, count, 0, count, raw, block);
-  winograd_multiply (p->v, p->tiles.count * (gsize) p->c_in, block, p->c_in, count, p->tiles.count, block + u, step);
+  winograd_multiply (p->v, winograd_get_step (p->tiles.count, p->c_in), block, p->c_in, count, p->tiles.count,
+                     block + u, step);
   winograd_finish_tiles (&p->whole, &p->tiles, block + u, step, count, layer->bias ? layer->bias + first : NULL,
                          p->add ? EPILOGUE_ADD : EPILOGUE_NONE, 0, p->tiles.count, p->y + first, p->c_out);
 }
@@ -342,7 +344,7 @@ convolve_winograd_blocks (SdRun *run, const SdLayer *layer, const SdTensor *x, S
   if (run->error)
     return;
   p.tiles = winograd_get_tiles (&p.whole);
-  size = 36 * p.tiles.count * (gsize) p.c_in;
+  size = 36 * winograd_get_step (p.tiles.count, p.c_in);
   p.v = sd_run_get_shared (run, (size + (gsize) p.c_in) * sizeof (float));
   if (! p.v)
     return;
