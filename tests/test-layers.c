@@ -76,15 +76,16 @@ typedef struct
   int n, h, w, in, out, taps, stride, pad;
 } Case;
 
-/* Few rows and many, sides that are no multiples of a tile, channels that Winograd takes and that it does not, more of
- * them than a block has, more tiles than blocks are for. */
+/* Few rows and many, sides that are no multiples of a tile of either size, channels that Winograd takes and that it
+ * does not, more of them than a block has, more tiles than blocks are for. */
 static const Case cases[] = {
   { 1, 1, 77, 40, 48, 1, 1, 0 },   { 2, 1, 400, 1100, 130, 1, 1, 0 }, { 1, 30, 30, 24, 10, 1, 1, 0 },
   { 2, 5, 7, 16, 32, 9, 1, 1 },    { 2, 33, 35, 16, 32, 9, 1, 1 },    { 1, 64, 37, 48, 16, 9, 1, 1 },
   { 1, 40, 40, 9, 32, 9, 1, 1 },   { 1, 40, 33, 32, 3, 9, 1, 1 },     { 2, 8, 6, 16, 24, 9, 2, 1 },
   { 1, 60, 62, 3, 16, 9, 2, 0 },   { 1, 9, 7, 8, 8, 9, 2, 1 },        { 1, 1, 1, 16, 16, 9, 1, 1 },
   { 2, 33, 35, 64, 80, 9, 1, 1 },  { 1, 32, 34, 80, 384, 9, 1, 1 },   { 2, 34, 31, 32, 144, 9, 1, 1 },
-  { 1, 121, 90, 16, 32, 9, 1, 1 },
+  { 1, 121, 90, 16, 32, 9, 1, 1 }, { 1, 8, 8, 16, 16, 9, 1, 1 },      { 2, 9, 13, 176, 80, 9, 1, 1 },
+  { 1, 31, 33, 336, 32, 9, 1, 1 }, { 1, 32, 35, 176, 32, 9, 1, 1 },
 };
 
 static double *

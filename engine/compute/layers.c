@@ -2,6 +2,7 @@
 #include "layers.h"
 #include "vector.h"
 #include "winograd.h"
+#include "winograd2.h"
 
 #define LANES WINOGRAD_LANES
 
@@ -128,7 +129,7 @@ weights_are_finite (WeightType type, gsize count, const void *weights)
 
 /* G g G^T of the filters of 16 output channels for one input channel; taps are [9][16], the 36 results `step` apart. */
 MULTIVERSION static void
-transform_filters (const float *restrict taps, float *restrict out, gsize step)
+transform_filters_4x4 (const float *restrict taps, float *restrict out, gsize step)
 {
   float half[6][3][LANES];
 
@@ -169,6 +170,42 @@ transform_filters (const float *restrict taps, float *restrict out, gsize step)
     }
 }
 
+/* The same for tiles of 2x2 pixels: 16 results. */
+MULTIVERSION static void
+transform_filters_2x2 (const float *restrict taps, float *restrict out, gsize step)
+{
+  float half[4][3][LANES];
+
+  for (int q = 0; q < 3; q++)
+    {
+      const float *g0 = taps + q * LANES, *g1 = taps + (3 + q) * LANES, *g2 = taps + (6 + q) * LANES;
+
+      for (int l = 0; l < LANES; l++)
+        {
+          half[0][q][l] = g0[l];
+          half[1][q][l] = 0.5f * (g0[l] + g2[l] + g1[l]);
+          half[2][q][l] = 0.5f * (g0[l] + g2[l] - g1[l]);
+          half[3][q][l] = g2[l];
+        }
+    }
+  for (gsize a = 0; a < 4; a++)
+    {
+      float row[4][LANES]; /* as above */
+
+      for (int l = 0; l < LANES; l++)
+        {
+          float g0 = half[a][0][l], g1 = half[a][1][l], g2 = half[a][2][l];
+
+          row[0][l] = g0;
+          row[1][l] = 0.5f * (g0 + g2 + g1);
+          row[2][l] = 0.5f * (g0 + g2 - g1);
+          row[3][l] = g2;
+        }
+      for (gsize b = 0; b < 4; b++)
+        memcpy (out + (a * 4 + b) * step, row[b], sizeof row[b]);
+    }
+}
+
 /* [16][count] -> [count][16] */
 MULTIVERSION static void
 transpose_lanes (gsize count, const float *restrict x, float *restrict y)
@@ -182,29 +219,36 @@ transpose_lanes (gsize count, const float *restrict x, float *restrict y)
 #define FILTER_CHANNELS 32
 
 void
-weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out, int first, int n_out, const void *weights,
-                     float *transformed)
+weights_to_winograd (int products, WeightType type, int c_in, const void *weights, int from, int n_in, int first,
+                     int n_out, int c_out, float *transformed)
 {
-  gsize step = winograd_get_step ((gsize) c_padded, c_out);
+  gsize step = winograd_get_step ((gsize) n_in, c_out);
   float rows[FILTER_CHANNELS * 9 * LANES], taps[FILTER_CHANNELS * 9 * LANES];
+  int   there = MIN (n_in, c_in - from);
 
   for (int o = 0; o < n_out; o += LANES)
-    for (int i = 0; i < c_in; i += FILTER_CHANNELS)
+    for (int i = 0; i < there; i += FILTER_CHANNELS)
       {
-        gsize count = (gsize) MIN (FILTER_CHANNELS, c_in - i) * 9;
+        gsize count = (gsize) MIN (FILTER_CHANNELS, there - i) * 9;
 
         for (int l = 0; l < LANES; l++)
           weights_to_f32 (type, count,
                           (const guint8 *) weights
-                              + (((gsize) (o + l) * (gsize) c_in + (gsize) i) * 9) * weight_size (type),
+                              + (((gsize) (o + l) * (gsize) c_in + (gsize) (from + i)) * 9) * weight_size (type),
                           rows + (gsize) l * count);
         transpose_lanes (count, rows, taps);
         for (gsize j = 0; j < count / 9; j++)
-          transform_filters (taps + j * 9 * LANES, transformed + ((gsize) i + j) * (gsize) c_out + (gsize) (first + o),
-                             step);
+          {
+            float *out = transformed + ((gsize) i + j) * (gsize) c_out + (gsize) (first + o);
+
+            if (products == WINOGRAD_PRODUCTS)
+              transform_filters_4x4 (taps + j * 9 * LANES, out, step);
+            else
+              transform_filters_2x2 (taps + j * 9 * LANES, out, step);
+          }
       }
-  for (int i = c_in; i < c_padded; i++)
-    for (gsize k = 0; k < 36; k++)
+  for (int i = there; i < n_in; i++)
+    for (gsize k = 0; k < (gsize) products; k++)
       memset (transformed + k * step + (gsize) i * (gsize) c_out + (gsize) first, 0, (gsize) n_out * sizeof (float));
 }
 

@@ -29,11 +29,12 @@ void weights_to_f32 (WeightType type, gsize count, const void *weights, float *v
 void weights_to_bf16 (WeightType type, gsize count, const void *weights, guint16 *values);
 /* No NaN and no infinity among them. */
 gboolean weights_are_finite (WeightType type, gsize count, const void *weights);
-/* Filters [n_out][c_in][3][3] -> their part of winograd_forward ()'s weights, [36][c_in][c_out], that of output
- * channels first ... first + n_out - 1; n_out is a multiple of 16.  The input channels from c_in to c_padded get zeros.
- */
-void weights_to_winograd (WeightType type, int c_in, int c_padded, int c_out, int first, int n_out, const void *weights,
-                          float *transformed);
+/* Filters [n_out][c_in][3][3] -> their part of Winograd's weights: matrices [n_in][c_out], winograd_get_step (n_in,
+ * c_out) apart, of which they are the columns from `first` on; n_out is a multiple of 16.  Rows are the input channels
+ * from `from` on; those that there are not are zeros.  products: WINOGRAD_PRODUCTS for tiles of 4x4 pixels, or
+ * WINOGRAD2_PRODUCTS for such of 2x2. */
+void weights_to_winograd (int products, WeightType type, int c_in, const void *weights, int from, int n_in, int first,
+                          int n_out, int c_out, float *transformed);
 
 /* ---- pointwise ---- */
 

@@ -248,14 +248,14 @@ winograd_transform_tiles (const ConvPiece *piece, const WinogradTiles *tiles, co
 }
 
 void
-winograd_multiply (const float *v, gsize v_step, const float *transformed, int c_in, int c_out, gsize count, float *m,
-                   gsize m_step)
+winograd_multiply (int products, const float *v, gsize v_step, int v_pitch, const float *transformed, int c_in,
+                   int c_out, gsize count, gboolean add, float *m, gsize m_step)
 {
   gsize step = winograd_get_step ((gsize) c_in, c_out);
 
-  for (gsize k = 0; k < 36; k++)
-    cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) count, c_out, c_in, 1.0f, v + k * v_step, c_in,
-                 transformed + k * step, c_out, 0.0f, m + k * m_step, c_out);
+  for (gsize k = 0; k < (gsize) products; k++)
+    cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) count, c_out, c_in, 1.0f, v + k * v_step, v_pitch,
+                 transformed + k * step, c_out, add ? 1.0f : 0.0f, m + k * m_step, c_out);
 }
 
 void
@@ -301,7 +301,7 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
       gsize count = MIN (round, tiles.count - first);
 
       winograd_transform_tiles (piece, &tiles, x, c_in, zeros, first, count, v, v_step);
-      winograd_multiply (v, v_step, transformed, c_in, c_out, count, m, m_step);
+      winograd_multiply (WINOGRAD_PRODUCTS, v, v_step, c_in, transformed, c_in, c_out, count, FALSE, m, m_step);
       winograd_finish_tiles (piece, &tiles, m, m_step, c_out, bias, epilogue, first, count, y, c_out);
     }
   return TRUE;

@@ -8,7 +8,8 @@
 #include "compute.h"
 
 /* Channels are worked on in lanes of 16: both counts must be multiples. */
-#define WINOGRAD_LANES 16
+#define WINOGRAD_LANES    16
+#define WINOGRAD_PRODUCTS 36
 
 static inline gboolean
 winograd_can (int c_in, int c_out)
@@ -50,9 +51,10 @@ WinogradTiles winograd_get_tiles_in_place (const ConvPiece *piece);
 /* Tiles [first, first + count) of x -> v: 36 matrices [count][c_in], `step` floats apart.  zeros: c_in of them. */
 void winograd_transform_tiles (const ConvPiece *piece, const WinogradTiles *tiles, const float *x, int c_in,
                                const float *zeros, gsize first, gsize count, float *v, gsize step);
-/* m = v * transformed for all 36: [count][c_in] * [c_in][c_out] -> [count][c_out]. */
-void winograd_multiply (const float *v, gsize v_step, const float *transformed, int c_in, int c_out, gsize count,
-                        float *m, gsize m_step);
+/* m = v * transformed, or m += v * transformed, for all `products` matrices: [count][c_in] * [c_in][c_out] ->
+ * [count][c_out]; v's rows are `v_pitch` floats apart. */
+void winograd_multiply (int products, const float *v, gsize v_step, int v_pitch, const float *transformed, int c_in,
+                        int c_out, gsize count, gboolean add, float *m, gsize m_step);
 /* m: 36 matrices [count][channels] -> tiles [first, first + count) of `channels` of the y_channels channels that a
  * pixel of y has; y and bias start with the first of these. */
 void winograd_finish_tiles (const ConvPiece *piece, const WinogradTiles *tiles, const float *m, gsize step,

@@ -1,4 +1,4 @@
-/* Winograd F(2x2, 3x3) for products in bf16.  SPDX-License-Identifier: GPL-3.0-or-later */
+/* Winograd F(2x2, 3x3).  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "winograd2.h"
 #include "core/bf16.h"
 #include "vector.h"
@@ -56,9 +56,10 @@ winograd2_weights (WeightType type, int count, int c_in, const void *weights, gu
 /* Values of one register. */
 #define LANES 16
 
-/* One tile's 16 pixels; the compiler makes a register of each row of LANES. */
-MULTIVERSION static void
-transform_tile (int c, const float *const d[16], guint16 *restrict out, gsize step)
+/* One tile's 16 pixels; the compiler makes a register of each row of LANES.  `exact`, a constant, tells the element
+ * type: f32 or bf16. */
+static inline G_ALWAYS_INLINE void
+transform_tile (int c, const float *const d[16], gboolean exact, void *out, gsize step)
 {
   for (gsize first = 0; first < (gsize) c; first += LANES)
     for (gsize row = 0; row < 4; row++)
@@ -66,7 +67,6 @@ transform_tile (int c, const float *const d[16], guint16 *restrict out, gsize st
         /* B^T: row 0 is d0 - d2, row 1 d1 + d2, row 2 d2 - d1, row 3 d1 - d3. */
         static const guint8 plus[] = { 0, 1, 2, 1 }, other[] = { 2, 2, 1, 3 };
         float               sign = row == 1 ? 1.0f : -1.0f, t[4][LANES];
-        guint16            *to = out + row * 4 * step + first;
 
         for (gsize u = 0; u < 4; u++)
           {
@@ -75,30 +75,48 @@ transform_tile (int c, const float *const d[16], guint16 *restrict out, gsize st
             for (gsize l = 0; l < LANES; l++)
               t[u][l] = a[l] + sign * b[l];
           }
-        for (gsize l = 0; l < LANES; l++)
-          to[l] = store_bf16 (t[0][l] - t[2][l]);
-        for (gsize l = 0; l < LANES; l++)
-          to[step + l] = store_bf16 (t[1][l] + t[2][l]);
-        for (gsize l = 0; l < LANES; l++)
-          to[2 * step + l] = store_bf16 (t[2][l] - t[1][l]);
-        for (gsize l = 0; l < LANES; l++)
-          to[3 * step + l] = store_bf16 (t[1][l] - t[3][l]);
+        for (gsize k = 0; k < 4; k++)
+          {
+            gsize        at = (row * 4 + k) * step + first;
+            const float *a = t[plus[k]], *b = t[other[k]];
+            float        turn = k == 1 ? 1.0f : -1.0f;
+
+            if (exact)
+              for (gsize l = 0; l < LANES; l++)
+                ((float *) out)[at + l] = a[l] + turn * b[l];
+            else
+              for (gsize l = 0; l < LANES; l++)
+                ((guint16 *) out)[at + l] = store_bf16 (a[l] + turn * b[l]);
+          }
       }
 }
 
-gboolean
-winograd2_input (const Winograd2Piece *piece, int c, const float *x, guint16 *transformed, Scratch *scratch,
-                 GError **error)
+MULTIVERSION static void
+transform_tile_f32 (int c, const float *const d[16], float *restrict out, gsize step)
 {
-  gsize  channels = (gsize) c, across = (gsize) winograd2_count_tiles (piece->width);
-  gsize  step = (gsize) piece->rows * across * channels;
+  transform_tile (c, d, TRUE, out, step);
+}
+
+MULTIVERSION static void
+transform_tile_bf16 (int c, const float *const d[16], guint16 *restrict out, gsize step)
+{
+  transform_tile (c, d, FALSE, out, step);
+}
+
+gboolean
+winograd2_input (const Winograd2Piece *piece, int c, const float *x, Element element, void *transformed, gsize step,
+                 Scratch *scratch, GError **error)
+{
+  gsize  channels = (gsize) c;
+  int    across = winograd2_count_tiles (piece->width);
+  char  *out = transformed;
   float *zeros = scratch_get (scratch, channels * sizeof (float), error);
 
   if (! zeros)
     return FALSE;
   memset (zeros, 0, channels * sizeof (float));
   for (int r = 0; r < piece->rows; r++)
-    for (int t = 0; t < (int) across; t++, transformed += channels)
+    for (int t = 0; t < across; t++, out += channels * element_size (element))
       {
         const float *d[16];
 
@@ -110,7 +128,10 @@ winograd2_input (const Winograd2Piece *piece, int c, const float *x, guint16 *tr
                        ? zeros
                        : x + ((gsize) v * (gsize) piece->width + (gsize) u) * channels;
           }
-        transform_tile (c, d, transformed, step);
+        if (element == ELEMENT_F32)
+          transform_tile_f32 (c, d, (float *) out, step);
+        else
+          transform_tile_bf16 (c, d, (guint16 *) out, step);
       }
   return TRUE;
 }
@@ -142,18 +163,17 @@ transform_products (int c, const float *restrict m, gsize step, const float *res
               float second = b[p * step + i] + turn * (b[q * step + i] + b[s * step + i]);
               float third = e[p * step + i] + turn * (e[q * step + i] + e[s * step + i]);
 
-              y[i] = (add ? y[i] : 0.0f) + bias[i] + (first + sign * (second + third));
+              y[i] = (add ? y[i] : 0.0f) + (bias ? bias[i] : 0.0f) + (first + sign * (second + third));
             }
         }
     }
 }
 
 void
-winograd2_output (const Winograd2Piece *piece, int c, const float *products, const float *bias, gboolean add,
-                  gsize pitch, float *y)
+winograd2_output (const Winograd2Piece *piece, int c, const float *products, gsize step, const float *bias,
+                  gboolean add, gsize pitch, float *y)
 {
-  int   across = winograd2_count_tiles (piece->width);
-  gsize step = (gsize) piece->rows * (gsize) across * (gsize) c;
+  int across = winograd2_count_tiles (piece->width);
 
   for (int r = 0; r < piece->rows; r++)
     for (int t = 0; t < across; t++, products += c)

@@ -384,8 +384,8 @@ run_tiles (int task, int thread, gpointer data)
   guint16 *transformed = (guint16 *) (products + WINOGRAD2_PRODUCTS * n_y);
 
   if (! products
-      || ! winograd2_input (&tiles, x->c, x->data + pixels * (gsize) x->c, transformed, &w->run->scratch[thread],
-                            error))
+      || ! winograd2_input (&tiles, x->c, x->data + pixels * (gsize) x->c, ELEMENT_BF16, transformed, n_x,
+                            &w->run->scratch[thread], error))
     return;
   for (int s = from; s < to; s++)
     {
@@ -396,7 +396,7 @@ run_tiles (int task, int thread, gpointer data)
         if (! w->filter->backend->filter_run (w->filter, transformed + k * n_x, weights + k * w->part_size, w->no_bias,
                                               products + k * n_y, &w->run->scratch[thread], error))
           return;
-      winograd2_output (&tiles, w->slice, products, w->bias + first, w->add, (gsize) w->layer->out,
+      winograd2_output (&tiles, w->slice, products, n_y, w->bias + first, w->add, (gsize) w->layer->out,
                         w->y + pixels * (gsize) w->layer->out + first);
     }
 }

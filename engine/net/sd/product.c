@@ -3,12 +3,13 @@
 
 #include "compute/rows.h"
 #include "compute/winograd.h"
+#include "compute/winograd2.h"
 
 #include <cblas.h>
 #include <string.h>
 
 /* A block of converted weights stays in a core's second cache: outputs x inputs. */
-#define BLOCK_OUT 320
+#define BLOCK_OUT 160
 #define BLOCK_IN  768
 
 /* With more rows than this the weights are converted once for all threads, which then split the rows. */
@@ -16,12 +17,20 @@
 /* The rows that a thread takes at a time then, at least: each piece packs the weights anew. */
 #define PIECE_ROWS 256
 
-/* From this number of pixels in a sample on the transforms of Winograd's weights pay. */
-#define WINOGRAD_PIXELS 1024
+/* From this number of pixels in a sample on the transforms of Winograd's weights pay, in tiles of 4x4 pixels, or of
+ * 2x2. */
+#define WINOGRAD_PIXELS  1024
+#define WINOGRAD2_PIXELS 64
 /* Up to so many tiles in all, the weights are transformed a block of output channels at a time. */
-#define FEW_TILES     640
-#define BLOCK_FILTERS 64
-#define TASK_TILES    16
+#define FEW_TILES  640
+#define TASK_TILES 16
+/* Such a block is of so many channels, whatever the number of threads: results would depend on it.  Up to NARROW_TILES
+ * tiles it is narrow, and so many input channels of it are transformed at a time: then it, and the products, stay in a
+ * core's second cache.  (Products of 64 tiles are 1.7 times as fast so.) */
+#define BLOCK_FILTERS   160
+#define NARROW_TILES    128
+#define NARROW_FILTERS  64
+#define NARROW_CHANNELS 160
 
 typedef struct
 {
@@ -39,9 +48,12 @@ typedef struct
   int             c_in, c_out; /* padded */
 
   /* 3x3 in blocks of output channels */
-  ConvPiece     whole;
-  WinogradTiles tiles;
-  float        *v; /* the transformed input, then a pixel of zeros */
+  int           products; /* of a tile */
+  ConvPiece     whole;    /* tiles of 4x4 */
+  WinogradTiles tiles;    /* the same */
+  gsize         n_tiles;
+  int           block_out, block_in; /* channels */
+  float        *v;                   /* the transformed input, then a pixel of zeros */
 } Product;
 
 /* `count` of the layer's weights from the `first` on, as the file has them; valid until the thread's next call. */
@@ -254,8 +266,9 @@ transform_outputs (int task, int thread, gpointer data)
         return;
       weights_to_f32 (layer->type, (gsize) count * filter, raw, padded);
     }
-  weights_to_winograd (padded ? WEIGHT_F32 : layer->type, layer->in, p->c_in, p->c_out, first, WINOGRAD_LANES,
-                       padded ? (const void *) padded : raw, (float *) p->weights);
+  weights_to_winograd (WINOGRAD_PRODUCTS, padded ? WEIGHT_F32 : layer->type, layer->in,
+                       padded ? (const void *) padded : raw, 0, p->c_in, first, WINOGRAD_LANES, p->c_out,
+                       (float *) p->weights);
   core_free (padded);
 }
 
@@ -283,7 +296,7 @@ convolve_winograd (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor
 
   if (run->error)
     return;
-  p.weights = sd_run_get_shared (run, 36 * winograd_get_step ((gsize) p.c_in, p.c_out) * sizeof (float));
+  p.weights = sd_run_get_shared (run, WINOGRAD_PRODUCTS * winograd_get_step ((gsize) p.c_in, p.c_out) * sizeof (float));
   if (! p.weights)
     return;
   sd_run_tasks (run, p.c_out / WINOGRAD_LANES, transform_outputs, &p);
@@ -295,13 +308,47 @@ convolve_winograd (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor
 
 /* Task: some tiles of the input, transformed for all output channels. */
 static void
-transform_input (int task, int thread, gpointer data)
+transform_tiles (int task, int thread, gpointer data)
 {
   Product *p = data;
-  gsize    first = (gsize) task * TASK_TILES, step = winograd_get_step (p->tiles.count, p->c_in);
+  gsize    first = (gsize) task * TASK_TILES, step = winograd_get_step (p->n_tiles, p->c_in);
 
-  winograd_transform_tiles (&p->whole, &p->tiles, p->picture->data, p->c_in, p->v + 36 * step, first,
-                            MIN (TASK_TILES, p->tiles.count - first), p->v + first * (gsize) p->c_in, step);
+  winograd_transform_tiles (&p->whole, &p->tiles, p->picture->data, p->c_in, p->v + WINOGRAD_PRODUCTS * step, first,
+                            MIN (TASK_TILES, p->n_tiles - first), p->v + first * (gsize) p->c_in, step);
+}
+
+/* Task: a row of 2x2 tiles of one sample. */
+static void
+transform_row_2x2 (int task, int thread, gpointer data)
+{
+  Product        *p = data;
+  const SdTensor *x = p->picture;
+  int             rows = winograd2_count_tiles (x->h), sample = task / rows;
+  Winograd2Piece  row = { task % rows, 1, x->w, x->h };
+  gsize           values = (gsize) winograd2_count_tiles (x->w) * (gsize) p->c_in;
+
+  winograd2_input (&row, p->c_in, x->data + (gsize) sample * (gsize) x->h * (gsize) x->w * (gsize) p->c_in, ELEMENT_F32,
+                   p->v + (gsize) task * values, winograd_get_step (p->n_tiles, p->c_in), &p->run->scratch[thread],
+                   &p->run->errors[thread]);
+}
+
+/* The products of `count` output channels from the `first` on, for all tiles -> pixels. */
+static void
+finish_block (const Product *p, int first, int count, const float *products)
+{
+  const SdTensor *x = p->picture;
+  const float    *bias = p->layer->bias ? p->layer->bias + first : NULL;
+  gsize           step = winograd_get_step (p->n_tiles, count), pixels = (gsize) x->h * (gsize) x->w;
+  gsize           tiles = p->n_tiles / (gsize) x->n;
+  Winograd2Piece  all = { 0, winograd2_count_tiles (x->h), x->w, x->h };
+
+  if (p->products == WINOGRAD_PRODUCTS)
+    winograd_finish_tiles (&p->whole, &p->tiles, products, step, count, bias, p->add ? EPILOGUE_ADD : EPILOGUE_NONE, 0,
+                           p->n_tiles, p->y + first, p->c_out);
+  else
+    for (gsize n = 0; n < (gsize) x->n; n++)
+      winograd2_output (&all, count, products + n * tiles * (gsize) count, step, bias, p->add, (gsize) p->c_out,
+                        p->y + n * pixels * (gsize) p->c_out + first);
 }
 
 /* Task: a block of output channels for all tiles. */
@@ -310,47 +357,62 @@ convolve_block (int task, int thread, gpointer data)
 {
   Product       *p = data;
   const SdLayer *layer = p->layer;
-  int            first = task * BLOCK_FILTERS, count = MIN (BLOCK_FILTERS, layer->out - first);
-  gsize          filter = (gsize) layer->in * 9, u = 36 * winograd_get_step ((gsize) p->c_in, count);
-  gsize          step = winograd_get_step (p->tiles.count, count);
+  int            first = task * p->block_out, count = MIN (p->block_out, layer->out - first);
+  gsize          filter = (gsize) layer->in * 9, products = (gsize) p->products;
+  gsize          v_step = winograd_get_step (p->n_tiles, p->c_in), m_step = winograd_get_step (p->n_tiles, count);
+  gsize          size = products * (winograd_get_step ((gsize) p->block_in, count) + m_step);
   const guint8  *raw = fetch_weights (p, (gsize) first * filter, (gsize) count * filter, thread);
-  float         *block
-      = raw ? scratch_get (&p->run->scratch[thread], (u + 36 * step) * sizeof (float), &p->run->errors[thread]) : NULL;
+  float *m = raw ? scratch_get (&p->run->scratch[thread], size * sizeof (float), &p->run->errors[thread]) : NULL,
+        *block;
 
-  if (! block)
+  if (! m)
     return;
-  weights_to_winograd (layer->type, layer->in, p->c_in, count, 0, count, raw, block);
-  winograd_multiply (p->v, winograd_get_step (p->tiles.count, p->c_in), block, p->c_in, count, p->tiles.count,
-                     block + u, step);
-  winograd_finish_tiles (&p->whole, &p->tiles, block + u, step, count, layer->bias ? layer->bias + first : NULL,
-                         p->add ? EPILOGUE_ADD : EPILOGUE_NONE, 0, p->tiles.count, p->y + first, p->c_out);
+  block = m + products * m_step;
+  for (int i = 0; i < p->c_in; i += p->block_in)
+    {
+      int n = MIN (p->block_in, p->c_in - i);
+
+      weights_to_winograd (p->products, layer->type, layer->in, raw, i, n, 0, count, count, block);
+      winograd_multiply (p->products, p->v + i, v_step, p->c_in, block, n, count, p->n_tiles, i > 0, m, m_step);
+    }
+  finish_block (p, first, count, m);
 }
 
 /* Few tiles: it is the weights that are many.  They are transformed a block of output channels at a time and used where
  * they are, in a core's cache; all blocks share the transformed input. */
 static void
-convolve_winograd_blocks (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y, gboolean add)
+convolve_winograd_blocks (SdRun *run, const SdLayer *layer, const SdTensor *x, int products, SdTensor *y, gboolean add)
 {
-  Product p = { .run = run,
-                .layer = layer,
-                .y = y->data,
-                .add = add,
-                .picture = x,
-                .c_in = x->c,
-                .c_out = y->c,
-                .whole = { x->n, x->h, x->w, 1, 1 } };
-  gsize   size;
+  Product  p = { .run = run,
+                 .layer = layer,
+                 .y = y->data,
+                 .add = add,
+                 .picture = x,
+                 .c_in = x->c,
+                 .c_out = y->c,
+                 .products = products,
+                 .whole = { x->n, x->h, x->w, 1, 1 } };
+  gboolean small = products == WINOGRAD2_PRODUCTS, narrow;
+  int      rows = x->n * winograd2_count_tiles (x->h);
+  gsize    size;
 
   if (run->error)
     return;
   p.tiles = winograd_get_tiles (&p.whole);
-  size = 36 * winograd_get_step (p.tiles.count, p.c_in);
+  p.n_tiles = small ? (gsize) rows * (gsize) winograd2_count_tiles (x->w) : p.tiles.count;
+  narrow = p.n_tiles <= NARROW_TILES;
+  p.block_out = narrow ? NARROW_FILTERS : BLOCK_FILTERS;
+  p.block_in = narrow ? NARROW_CHANNELS : p.c_in;
+  size = (gsize) products * winograd_get_step (p.n_tiles, p.c_in);
   p.v = sd_run_get_shared (run, (size + (gsize) p.c_in) * sizeof (float));
   if (! p.v)
     return;
   memset (p.v + size, 0, (gsize) p.c_in * sizeof (float));
-  sd_run_tasks (run, (int) ((p.tiles.count + TASK_TILES - 1) / TASK_TILES), transform_input, &p);
-  sd_run_tasks (run, (layer->out + BLOCK_FILTERS - 1) / BLOCK_FILTERS, convolve_block, &p);
+  if (small)
+    sd_run_tasks (run, rows, transform_row_2x2, &p);
+  else
+    sd_run_tasks (run, (int) ((p.n_tiles + TASK_TILES - 1) / TASK_TILES), transform_tiles, &p);
+  sd_run_tasks (run, (layer->out + p.block_out - 1) / p.block_out, convolve_block, &p);
 }
 
 static void
@@ -365,10 +427,12 @@ sd_conv3_into (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y,
   count_convolution (run, layer, y);
   if (run->filters)
     sd_filters_apply (run, layer, x, 1, 1, y, add);
-  else if (x->h * x->w < WINOGRAD_PIXELS || ! winograd_can (layer->in, layer->out))
+  else if (x->h * x->w < WINOGRAD2_PIXELS || ! winograd_can (layer->in, layer->out))
     convolve_patches (run, layer, x, 1, 1, y, add);
+  else if (x->h * x->w < WINOGRAD_PIXELS)
+    convolve_winograd_blocks (run, layer, x, WINOGRAD2_PRODUCTS, y, add);
   else if (sd_tensor_rows (x) <= FEW_TILES * 16)
-    convolve_winograd_blocks (run, layer, x, y, add);
+    convolve_winograd_blocks (run, layer, x, WINOGRAD_PRODUCTS, y, add);
   else
     convolve_winograd (run, layer, x, y, add);
 }
