@@ -179,6 +179,8 @@ class Gimp:
         env['LC_ALL'] = 'C.UTF-8'
         env['NO_AT_BRIDGE'] = '1'
         env['GSETTINGS_BACKEND'] = 'memory'  # GTK's window for files keeps its settings, which are the user's
+        # Else babl keeps its conversions in a file, and makes each process that starts prepare all of them: a second each.
+        env['BABL_INHIBIT_CACHE'] = '1'
         env['HOME'] = self.root
         env.update(extra)
         return env
