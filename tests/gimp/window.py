@@ -301,7 +301,6 @@ def check_models(session, dialog, full):
 
 
 SHORTEST_RUN = 0.3  # seconds; one that was cancelled at once says nothing
-UNNOTICED = 0.5     # seconds that nobody plans with: a machine that others use makes as much of a run of a second
 
 
 def check_cost(session):
@@ -317,10 +316,10 @@ def check_cost(session):
     if took and not pairs:
         session.tap.skip('the estimates of time and memory', 'this machine took less than %g s for each run' % SHORTEST_RUN)
         return
-    for number, what, unit, unnoticed in ((0, 'time', 's', UNNOTICED), (1, 'memory', 'MB', 0)):
+    for number, what, unit in ((0, 'time', 's'), (1, 'memory', 'MB')):
         # The last one; one that was cancelled has not taken what it would have.
         ratios = ['%g %s were foretold, it took %g' % (a[number], unit, b[number]) for a, b in pairs[-1:]
-                  if not 1 / 1.5 < a[number] / b[number] < 1.5 and abs(a[number] - b[number]) > unnoticed]
+                  if not 1 / 1.5 < a[number] / b[number] < 1.5]
         session.tap.check('the estimate of %s is right within a factor of 1.5' % what,
                           'no run took long enough' if not pairs else '\n'.join(ratios))
 
