@@ -20,13 +20,14 @@ CHANGED = 2500  # pixels: more than a label or a focus frame, less than the prev
 
 
 class Screen:
-    """An X server on the first free display, whose pixels can be read from a file.  No key repeats, however long a busy machine leaves it pressed."""
+    """An X server on the first free display, whose pixels can be read from a file.  No key repeats, however long a busy machine leaves it pressed;
+    and it stays up when its last client has left: one that starts anew each time that a window was looked for turns away a GIMP that comes meanwhile."""
 
     def __init__(self, folder, size='1280x900x24'):
         self.folder = folder
         read_end, write_end = os.pipe()
         self.server = subprocess.Popen(['Xvfb', '-displayfd', str(write_end), '-screen', '0', size,
-                                        '-nolisten', 'tcp', '-r', '-fbdir', folder], pass_fds=[write_end],
+                                        '-nolisten', 'tcp', '-r', '-noreset', '-fbdir', folder], pass_fds=[write_end],
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(write_end)
         with os.fdopen(read_end) as f:
