@@ -252,6 +252,11 @@ typedef struct
  * for a model of this program. */
 void diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionBox *region,
                                     gboolean fill, const DiffusionOptions *options, double *bytes, double *seconds);
+/* A clock of the calling thread's work: seconds of processor time, but for what is done once and not again: preparing
+ * for pictures of sizes not met before, and, where the system tells, its giving memory.  As the calling thread takes
+ * part in all that a task computes, what the clock advances by meanwhile is about what the same task takes when it is
+ * done again and nothing else is done on the processor. */
+double diffusion_get_work_seconds (void);
 /* How many pixels around a region of this size are looked at, at most: a caller that hands over the region and so much
  * around it gets what the whole picture would give.  (With a model of this program: see
  * diffusion_inpaint_get_boxes () and diffusion_model_get_margin ().) */

@@ -495,6 +495,7 @@ typedef struct
   DiffusionPicture       *step;
   const DiffusionPicture *seen;            /* NULL: nothing yet */
   double                  seconds, pixels; /* that the engine took, and worked on */
+  double                  work;            /* seconds that it would have taken alone, by its own clock */
   double                  peak;            /* bytes that the process had meanwhile */
 } Crop;
 
@@ -539,6 +540,7 @@ preview_compute (gpointer data, GCancellable *cancellable, GError **error)
   Crop                *crop = data;
   const GeglRectangle *outer = &crop->job->region->outer;
   gint64               start;
+  double               worked;
   gboolean             success;
 
   /* Denoising has measured its pace; checkpoints have a way of their own to tell it. */
@@ -547,8 +549,10 @@ preview_compute (gpointer data, GCancellable *cancellable, GError **error)
     return FALSE;
   cost_reset_peak ();
   start = g_get_monotonic_time ();
+  worked = diffusion_get_work_seconds ();
   success = job_compute (crop->job, cancellable, error);
   crop->peak = cost_get_peak ();
+  crop->work = diffusion_get_work_seconds () - worked;
   crop->seconds = (g_get_monotonic_time () - start) / (double) G_USEC_PER_SEC;
   crop->pixels = (double) outer->width * outer->height;
   return success;
@@ -675,7 +679,8 @@ learn_cost (Session *session, const Crop *crop)
     }
   session->fill_bytes = crop->peak;
   session->fill_pixels = crop->pixels;
-  session->fill_seconds = has_all_that_is_selected (session, crop) ? crop->seconds : 0;
+  /* Unlike its preview, a run has nothing painted meanwhile, and its sizes are prepared for. */
+  session->fill_seconds = has_all_that_is_selected (session, crop) ? crop->work : 0;
   /* Many steps are slowed down by being painted: they can only tell that the machine is faster than it was thought. */
   if (telling && crop->pixels >= TELLING_PIXELS)
     {

@@ -12,14 +12,16 @@ typedef struct
   ConvPiece piece;
 } Case;
 
-/* Odd sizes, single rows and columns, channels that Winograd takes and that it does not, the network's own. */
+/* Odd sizes, single rows and columns, channels that Winograd takes and that it does not, the network's own; and what is
+ * wide enough to be computed a few rows at a time. */
 static const Case cases[] = {
-  { { CONV_SAME3, 20, 64 }, { 2, 6, 5, 1, 1 } }, { { CONV_SAME3, 64, 12 }, { 1, 9, 7, 1, 1 } },
-  { { CONV_SAME3, 32, 48 }, { 2, 4, 4, 1, 1 } }, { { CONV_SAME3, 64, 64 }, { 1, 13, 11, 1, 1 } },
-  { { CONV_SAME3, 16, 16 }, { 3, 1, 1, 1, 1 } }, { { CONV_SAME3, 16, 32 }, { 1, 1, 9, 1, 1 } },
-  { { CONV_SAME3, 8, 24 }, { 1, 5, 1, 1, 1 } },  { { CONV_SAME3, 16, 16 }, { 1, 70, 70, 1, 1 } },
-  { { CONV_DOWN2, 16, 32 }, { 2, 3, 5, 1, 1 } }, { { CONV_DOWN2, 8, 8 }, { 1, 1, 1, 1, 1 } },
-  { { CONV_UP2, 32, 16 }, { 2, 3, 5, 1, 1 } },   { { CONV_UP2, 64, 24 }, { 1, 7, 1, 1, 1 } },
+  { { CONV_SAME3, 20, 64 }, { 2, 6, 5, 1, 1 } },   { { CONV_SAME3, 64, 12 }, { 1, 9, 7, 1, 1 } },
+  { { CONV_SAME3, 32, 48 }, { 2, 4, 4, 1, 1 } },   { { CONV_SAME3, 64, 64 }, { 1, 13, 11, 1, 1 } },
+  { { CONV_SAME3, 16, 16 }, { 3, 1, 1, 1, 1 } },   { { CONV_SAME3, 16, 32 }, { 1, 1, 9, 1, 1 } },
+  { { CONV_SAME3, 8, 24 }, { 1, 5, 1, 1, 1 } },    { { CONV_SAME3, 16, 16 }, { 1, 70, 70, 1, 1 } },
+  { { CONV_DOWN2, 16, 32 }, { 2, 3, 5, 1, 1 } },   { { CONV_DOWN2, 8, 8 }, { 1, 1, 1, 1, 1 } },
+  { { CONV_UP2, 32, 16 }, { 2, 3, 5, 1, 1 } },     { { CONV_UP2, 64, 24 }, { 1, 7, 1, 1, 1 } },
+  { { CONV_DOWN2, 16, 32 }, { 1, 11, 70, 0, 0 } }, { { CONV_UP2, 32, 16 }, { 1, 11, 70, 0, 0 } },
 };
 
 /* f32 back ends differ from the reference by the order of sums and by Winograd's transforms, whose entries go up to 8:
@@ -208,7 +210,7 @@ check_pieces (const ComputeBackend *backend, int width, int lag)
 static void
 test_pieces (gconstpointer data)
 {
-  const int widths[] = { 17, 21, 37, 40 };
+  const int widths[] = { 17, 21, 37, 40, 70 };
 
   for (guint i = 0; i < G_N_ELEMENTS (widths); i++)
     for (int lag = 0; lag < 4; lag++)
@@ -353,6 +355,37 @@ test_bf16 (void)
     g_assert_cmpfloat (back[i], ==, rounded[i]);
 }
 
+static void
+compute_for (double seconds)
+{
+  const gint64 end = g_get_monotonic_time () + (gint64) (seconds * G_USEC_PER_SEC);
+  volatile int n = 0;
+
+  while (g_get_monotonic_time () < end)
+    for (int i = 0; i < 10000; i++)
+      n = n + 1;
+}
+
+/* What is done once, and sleep, are no part of the work; the rest is, as far as others leave the processor to it. */
+static void
+test_work_seconds (void)
+{
+  const double start = diffusion_get_work_seconds ();
+  double       idle, worked;
+
+  compute_begin_planning ();
+  compute_for (0.2);
+  compute_end_planning ();
+  g_usleep (G_USEC_PER_SEC / 5);
+  idle = diffusion_get_work_seconds () - start;
+  for (int i = 0; i < 100 && diffusion_get_work_seconds () < start + idle + 0.2; i++)
+    compute_for (0.1);
+  worked = diffusion_get_work_seconds () - start - idle;
+  g_test_message ("idle for %.3f s, at work for %.3f s", idle, worked);
+  g_assert_cmpfloat (fabs (idle), <, 0.05);
+  g_assert_cmpfloat (worked, >=, 0.2);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -375,5 +408,6 @@ main (int argc, char **argv)
   g_test_add_func ("/compute/norm", test_norm_value);
   g_test_add_func ("/compute/silu", test_silu);
   g_test_add_func ("/compute/bf16", test_bf16);
+  g_test_add_func ("/compute/work-seconds", test_work_seconds);
   return g_test_run ();
 }

@@ -1,6 +1,9 @@
 /* Which back ends there are, and which one runs.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "compute.h"
 
+#include <sys/resource.h>
+#include <time.h>
+
 /* From the fastest to the slowest. */
 static const ComputeBackend *const backends[] = {
 #ifdef HAVE_ONEDNN
@@ -94,4 +97,44 @@ compute_list (void)
     if (backends[i]->is_available ())
       list[count++] = backends[i];
   return list;
+}
+
+/* ---- the clock of a thread's work ---- */
+
+static _Thread_local double planning;
+
+/* Of the program's own instructions where the system tells them apart: the system's are mostly for memory that is used
+ * for the first time. */
+static double
+get_thread_seconds (void)
+{
+#ifdef RUSAGE_THREAD
+  struct rusage usage = { 0 };
+
+  getrusage (RUSAGE_THREAD, &usage);
+  return (double) usage.ru_utime.tv_sec + 1e-6 * (double) usage.ru_utime.tv_usec;
+#else
+  struct timespec time = { 0 };
+
+  clock_gettime (CLOCK_THREAD_CPUTIME_ID, &time);
+  return (double) time.tv_sec + 1e-9 * (double) time.tv_nsec;
+#endif
+}
+
+void
+compute_begin_planning (void)
+{
+  planning -= get_thread_seconds ();
+}
+
+void
+compute_end_planning (void)
+{
+  planning += get_thread_seconds ();
+}
+
+double
+diffusion_get_work_seconds (void)
+{
+  return get_thread_seconds () - planning;
 }

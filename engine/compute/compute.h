@@ -178,6 +178,11 @@ const ComputeBackend *compute_get (const char *name, GError **error);
 /* All that work here, NULL-terminated. */
 const ComputeBackend **compute_list (void);
 
+/* For back ends: begin and end what the calling thread does once for a shape and not again, which
+ * diffusion_get_work_seconds () leaves out. */
+void compute_begin_planning (void);
+void compute_end_planning (void);
+
 /* ---- pointwise layers ----
  * Each works on `pixels` x `channels` values and is the same for every back end but for the element type.  x and y may
  * be the same memory. */

@@ -17,6 +17,14 @@
 /* Bytes, more than oneDNN wants to plan anything: without memory it ends the program instead of saying so. */
 #define ROOM ((gsize) 64 << 20)
 
+enum
+{
+  /* Pixels: pieces narrower than this take longer in calls than in plans. */
+  WIDE = 64,
+  /* Rows that are computed at once of wider ones. */
+  CHUNK = 8
+};
+
 typedef enum
 {
   PASS_FORWARD,
@@ -509,7 +517,9 @@ get_plan (const OnednnConv *const_self, Pass pass, const ConvPiece *piece, ConvE
     }
   if (! plan)
     {
+      compute_begin_planning ();
       plan = plan_new (self, &key, error);
+      compute_end_planning ();
       if (plan)
         {
           if (self->plans->len >= KEPT_MAX)
@@ -620,13 +630,50 @@ run_exchanged_forward (const Conv *conv, const ConvPiece *piece, const void *x, 
   return TRUE;
 }
 
+/* How many rows of a piece to compute at once, when so many are done.  The code that oneDNN compiles for each height is
+ * the longer the wider the piece is, and took half of a small picture's time: wide pieces of any height are made of a
+ * few. */
+static int
+count_rows_at_once (const ConvPiece *piece, int done)
+{
+  const int left = piece->rows - done;
+
+  if (piece->n > 1 || piece->width < WIDE || (piece->top && piece->bottom))
+    return left;
+  if (piece->top && done == 0)
+    return 1;
+  return left - piece->bottom >= CHUNK ? CHUNK : 1;
+}
+
 static gboolean
 onednn_conv_forward (const Conv *conv, const ConvPiece *piece, const void *x, void *y, ConvEpilogue epilogue,
                      Scratch *scratch, GError **error)
 {
-  if (is_exchanged (&conv->shape))
-    return run_exchanged_forward (conv, piece, x, y, epilogue, scratch, error);
-  return run_data_pass (conv, PASS_FORWARD, piece, epilogue, x, y, scratch, error);
+  const ConvShape *shape = &conv->shape;
+  const gsize      in = shape->kind == CONV_DOWN2 ? 4 : 1, out = shape->kind == CONV_UP2 ? 4 : 1;
+  const gsize      row_in = in * (gsize) piece->width * (gsize) shape->c_in * sizeof (guint16);
+  const gsize      row_out = out * (gsize) piece->width * (gsize) shape->c_out * sizeof (guint16);
+  gboolean         success = TRUE;
+
+  for (int done = 0, rows; success && done < piece->rows; done += rows)
+    {
+      rows = count_rows_at_once (piece, done);
+      const ConvPiece part = { .n = piece->n,
+                               .rows = rows,
+                               .width = piece->width,
+                               .top = piece->top && done == 0,
+                               .bottom = piece->bottom && done + rows == piece->rows };
+      /* Without a row above, the input's first row is that of the output's first. */
+      const int   above = shape->kind == CONV_SAME3 && piece->top && done > 0;
+      const char *from = (const char *) x + (gsize) (done - above) * row_in;
+      char       *to = (char *) y + (gsize) done * row_out;
+
+      if (is_exchanged (shape))
+        success = run_exchanged_forward (conv, &part, from, to, epilogue, scratch, error);
+      else
+        success = run_data_pass (conv, PASS_FORWARD, &part, epilogue, from, to, scratch, error);
+    }
+  return success;
 }
 
 static gboolean
