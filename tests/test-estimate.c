@@ -140,6 +140,76 @@ assert_near (double value, double expected, double tolerance)
   g_assert_cmpfloat_with_epsilon (value, expected, expected * tolerance);
 }
 
+/* What JPEG does to 8x8 pixels of one plane: their transform is rounded to multiples of steps that grow with the
+ * frequency, as those of the standard's example tables do (ITU-T T.81, K.1) at a quality of 80. */
+static void
+compress_block (float *plane, int stride)
+{
+  double basis[8][8], half[8][8], coefficients[8][8];
+
+  for (int k = 0; k < 8; k++)
+    for (int i = 0; i < 8; i++)
+      basis[k][i] = cos (G_PI * (i + 0.5) * k / 8) * sqrt ((k ? 2.0 : 1.0) / 8);
+  for (int k = 0; k < 8; k++)
+    for (int x = 0; x < 8; x++)
+      {
+        half[k][x] = 0;
+        for (int y = 0; y < 8; y++)
+          half[k][x] += basis[k][y] * (double) plane[y * stride + x];
+      }
+  for (int k = 0; k < 8; k++)
+    for (int l = 0; l < 8; l++)
+      {
+        const double step = 0.4 * (10 + 6 * (k + l)) * UNIT;
+        double       sum = 0;
+
+        for (int x = 0; x < 8; x++)
+          sum += half[k][x] * basis[l][x];
+        coefficients[k][l] = round (sum / step) * step;
+      }
+  for (int y = 0; y < 8; y++)
+    for (int x = 0; x < 8; x++)
+      {
+        double sum = 0;
+
+        for (int k = 0; k < 8; k++)
+          for (int l = 0; l < 8; l++)
+            sum += basis[k][y] * basis[l][x] * coefficients[k][l];
+        plane[y * stride + x] = (float) sum;
+      }
+}
+
+/* Luma and colour differences, as JPEG has them, through JPEG and back. */
+static void
+compress_picture (DiffusionPicture *picture)
+{
+  const int         width = picture->width, height = picture->height;
+  g_autofree float *planes = g_new (float, (gsize) width *(gsize) height * 3);
+
+  for (int i = 0, n = width * height; i < n; i++)
+    {
+      const float *p = picture->data + 3 * i;
+      const float  luma = 0.299f * p[0] + 0.587f * p[1] + 0.114f * p[2];
+
+      planes[i] = luma;
+      planes[n + i] = (p[2] - luma) / 1.772f;
+      planes[2 * n + i] = (p[0] - luma) / 1.402f;
+    }
+  for (int plane = 0; plane < 3; plane++)
+    for (int y = 0; y + 8 <= height; y += 8)
+      for (int x = 0; x + 8 <= width; x += 8)
+        compress_block (planes + (plane * height + y) * width + x, width);
+  for (int i = 0, n = width * height; i < n; i++)
+    {
+      float *p = picture->data + 3 * i;
+
+      p[0] = planes[i] + 1.402f * planes[2 * n + i];
+      p[2] = planes[i] + 1.772f * planes[n + i];
+      p[1] = (planes[i] - 0.299f * p[0] - 0.114f * p[2]) / 0.587f;
+    }
+  round_picture (picture);
+}
+
 /* ---- white noise ---- */
 
 /* Photographs that pass for clean have as much: it is left alone. */
@@ -316,6 +386,32 @@ assert_silent (const DiffusionPicture *picture, const DiffusionPicture *mask)
   g_assert_cmpfloat (noise.sigma, <, 1e-4 * UNIT);
   for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
     g_assert_cmpfloat (noise.curve[i], <, 1e-4 * UNIT);
+}
+
+/* In a JPEG, what is measured in flat places, where the noise was rounded away, is less than the picture's error: that
+ * has JPEG's own in it. */
+static void
+test_jpeg (void)
+{
+  g_autoptr (DiffusionPicture) clean = new_leaves (2 * EDGE, 2 * EDGE), noisy = diffusion_picture_copy (clean, NULL);
+  const int n = 4 * EDGE * EDGE * 3;
+  double    error = 0, level;
+
+  g_assert_nonnull (noisy);
+  add_noise (noisy, 5 * UNIT, 0, 2 * EDGE);
+  compress_picture (noisy);
+  for (int i = 0; i < n; i++)
+    error += pow ((double) noisy->data[i] - (double) clean->data[i], 2) / n;
+  level = estimate (noisy, NULL).sigma;
+  g_test_message ("an error of %.2f is estimated as %.2f", sqrt (error) * 255, level * 255);
+  g_assert_cmpfloat (level, >, 0.5 * sqrt (error));
+  g_assert_cmpfloat (level, <, 1.1 * sqrt (error));
+
+  /* Without noise there is no sign of what rounding did. */
+  compress_picture (clean);
+  level = estimate (clean, NULL).sigma;
+  g_test_message ("without noise, of the same: %.2f", level * 255);
+  g_assert_cmpfloat (level, <, UNIT);
 }
 
 static void
@@ -525,6 +621,7 @@ main (int argc, char **argv)
   g_test_add_func ("/estimate/luma-only", test_luma_only);
   g_test_add_func ("/estimate/chroma-only", test_chroma_only);
   g_test_add_func ("/estimate/correlated", test_correlated);
+  g_test_add_func ("/estimate/jpeg", test_jpeg);
   g_test_add_func ("/estimate/flat", test_flat);
   g_test_add_func ("/estimate/clean", test_clean);
   g_test_add_func ("/estimate/clipped", test_clipped);

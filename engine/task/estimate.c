@@ -21,7 +21,8 @@
  * The blocks lie on JPEG's own grid.  What JPEG rounded away is missing in each of them, and the two halves of the
  * coefficients were rounded independently.  Blocks that lie across four of JPEG's have detail at its seams: where that
  * is much finer than what is in the blocks, the picture went through JPEG.  Then areas without any noise say nothing
- * about others, since it may have been rounded away there, and a spectrum that falls steeply is no sign of texture.
+ * about others, since it may have been rounded away there, and a spectrum that falls steeply is no sign of texture; and
+ * what rounding has added elsewhere belongs to the noise.
  */
 #include "noise.h"
 
@@ -69,6 +70,11 @@
 #define SEAMS_SURE 0.80
 /* So much is in photographs that pass for clean: grain of film, rounding.  To take it away harms more than it helps. */
 #define HARMLESS (1.5 * UNIT)
+/* JPEG's own error at the qualities that cameras use, where pictures come back with some 40 dB.  The weakest blocks
+ * have none of it: their coefficients are all rounded to nothing.  Up to so many times what was measured is believed.
+ */
+#define JPEG_ERROR      (2.5 * UNIT)
+#define JPEG_ERROR_MOST 3.0
 /* Half width of the smoothing over brightness. */
 #define SMOOTHING 0.1
 /* Levels below this are all the same: the standard deviation of rounding to 8 bits. */
@@ -615,13 +621,22 @@ get_share (double variance, double jpeg)
   return variance > harmless ? 1 - harmless / variance : 0;
 }
 
+/* The variance that JPEG's own error adds to what was measured. */
+static double
+get_jpeg_error (double variance, double jpeg)
+{
+  const double most = JPEG_ERROR_MOST * JPEG_ERROR_MOST * variance;
+
+  return jpeg * MIN (JPEG_ERROR * JPEG_ERROR, most);
+}
+
 static void
 estimate (const Survey *survey, DiffusionNoise *noise)
 {
   Group  luma[GROUPS], fine[GROUPS], coarse[GROUPS];
   Point  points[GROUPS];
   double luma_curve[DIFFUSION_NOISE_BINS], fine_curve[DIFFUSION_NOISE_BINS], coarse_curve[DIFFUSION_NOISE_BINS];
-  double sums[2] = { 0, 0 }, trust, share;
+  double sums[2] = { 0, 0 }, trust, share, error;
   int    lumas = measure_groups (survey->luma, LUMA_SHARE, luma);
   int    fines = measure_groups (survey->fine, CHROMA_SHARE, fine);
   int    coarses = measure_groups (survey->coarse, CHROMA_SHARE, coarse);
@@ -645,9 +660,10 @@ estimate (const Survey *survey, DiffusionNoise *noise)
       /* Pictures too small for the half resolution: as in white noise, whose other quarter it would hold. */
       c += coarses ? coarse_curve[i] * coarse_curve[i] : c / 3;
       share = get_share (trust * (y + 2 * c) / 3, jpeg) * trust;
-      luma_curve[i] = y * share;
-      fine_curve[i] = c * share;
-      noise->curve[i] = sqrt ((y + 2 * c) * share / 3);
+      error = get_jpeg_error ((y + 2 * c) * share / 3, jpeg);
+      luma_curve[i] = y * share + error;
+      fine_curve[i] = c * share + error;
+      noise->curve[i] = sqrt ((luma_curve[i] + 2 * fine_curve[i]) / 3);
     }
   for (guint i = 0; i < survey->luma->len; i++)
     {
