@@ -1,15 +1,14 @@
 /* Convolutions in bf16 on oneDNN, for processors with AMX or AVX512-BF16.  SPDX-License-Identifier: GPL-3.0-or-later
  *
  * oneDNN plans one primitive for each exact shape and compiles it at run time, so primitives are kept.  It runs each on
- * the calling thread alone (OpenMP is told so): the pool has already split the work.  The C interface changed between
- * versions 2 and 3; the differences are the section "oneDNN 2 and 3" and nowhere else.
+ * the calling thread alone (OpenMP is told so): the pool has already split the work.
  *
  * A transposed convolution is planned as the plain one with input and output exchanged, whose passes forward and
  * backward by the data then trade places: oneDNN's own kernel for it adds the bias in plain loops, and took a third of
  * the network's time for a hundredth of its products. */
 #include "compute.h"
+#include "onednn-describe.h"
 
-#include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
 
 /* Different shapes kept per convolution; a picture needs some ten, and each is some 100 kB of code. */
@@ -24,13 +23,6 @@ enum
   /* Rows that are computed at once of wider ones. */
   CHUNK = 8
 };
-
-typedef enum
-{
-  PASS_FORWARD,
-  PASS_BACKWARD_DATA,
-  PASS_BACKWARD_WEIGHTS
-} Pass;
 
 typedef struct
 {
@@ -65,131 +57,6 @@ typedef struct
   GPtrArray   *plans;          /* Plan, the newest last */
   GPtrArray   *layouts;        /* Weights */
 } OnednnConv;
-
-/* ---- oneDNN 2 and 3 ---- */
-
-#if DNNL_VERSION_MAJOR >= 3
-typedef const_dnnl_memory_desc_t MemoryDesc;
-typedef dnnl_memory_desc_t       OwnedDesc;
-#define DESC(owned)       (owned)
-#define DESC_CLEAR(owned) g_clear_pointer (&(owned), dnnl_memory_desc_destroy)
-#else
-typedef const dnnl_memory_desc_t *MemoryDesc;
-typedef dnnl_memory_desc_t        OwnedDesc;
-#define DESC(owned)       (&(owned))
-#define DESC_CLEAR(owned) ((void) (owned))
-#endif
-
-/* The tensors of a convolution as oneDNN is told of them. */
-typedef struct
-{
-  OwnedDesc   x, weights, bias, y;
-  gboolean    has_bias;
-  dnnl_dims_t strides, pad_low, pad_high;
-} Problem;
-
-static dnnl_status_t
-desc_init (OwnedDesc *desc, int dims, const dnnl_dims_t sizes, dnnl_data_type_t type, dnnl_format_tag_t tag)
-{
-#if DNNL_VERSION_MAJOR >= 3
-  return dnnl_memory_desc_create_with_tag (desc, dims, sizes, type, tag);
-#else
-  return dnnl_memory_desc_init_by_tag (desc, dims, sizes, type, tag);
-#endif
-}
-
-static dnnl_status_t
-desc_init_strides (OwnedDesc *desc, int dims, const dnnl_dims_t sizes, dnnl_data_type_t type, const dnnl_dims_t strides)
-{
-#if DNNL_VERSION_MAJOR >= 3
-  return dnnl_memory_desc_create_with_strides (desc, dims, sizes, type, strides);
-#else
-  return dnnl_memory_desc_init_by_strides (desc, dims, sizes, type, strides);
-#endif
-}
-
-static dnnl_status_t
-attributes_set_epilogue (dnnl_primitive_attr_t attributes, ConvEpilogue epilogue)
-{
-  dnnl_post_ops_t operations = NULL;
-  dnnl_status_t   status = dnnl_post_ops_create (&operations);
-
-#if DNNL_VERSION_MAJOR >= 3
-  if (status == dnnl_success && epilogue == EPILOGUE_SILU)
-    status = dnnl_post_ops_append_eltwise (operations, dnnl_eltwise_swish, 1.0f, 0.0f);
-  if (status == dnnl_success && epilogue == EPILOGUE_ADD)
-    status = dnnl_post_ops_append_sum (operations, 1.0f, 0, dnnl_data_type_undef);
-#else
-  if (status == dnnl_success && epilogue == EPILOGUE_SILU)
-    status = dnnl_post_ops_append_eltwise (operations, 1.0f, dnnl_eltwise_swish, 1.0f, 0.0f);
-  if (status == dnnl_success && epilogue == EPILOGUE_ADD)
-    status = dnnl_post_ops_append_sum (operations, 1.0f);
-#endif
-  if (status == dnnl_success)
-    status = dnnl_primitive_attr_set_post_ops (attributes, operations);
-  dnnl_post_ops_destroy (operations);
-  return status;
-}
-
-static dnnl_status_t
-desc_create_forward (dnnl_primitive_desc_t *desc, Problem *p, dnnl_prop_kind_t kind, dnnl_primitive_attr_t attributes,
-                     dnnl_engine_t engine)
-{
-#if DNNL_VERSION_MAJOR >= 3
-  return dnnl_convolution_forward_primitive_desc_create (desc, engine, kind, dnnl_convolution_direct, p->x, p->weights,
-                                                         p->has_bias ? p->bias : NULL, p->y, p->strides, NULL,
-                                                         p->pad_low, p->pad_high, attributes);
-#else
-  dnnl_convolution_desc_t operation;
-  dnnl_status_t           status;
-
-  status
-      = dnnl_convolution_forward_desc_init (&operation, kind, dnnl_convolution_direct, &p->x, &p->weights,
-                                            p->has_bias ? &p->bias : NULL, &p->y, p->strides, p->pad_low, p->pad_high);
-  return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, NULL) : status;
-#endif
-}
-
-/* Matrices: x times weights. */
-static dnnl_status_t
-desc_create_product (dnnl_primitive_desc_t *desc, Problem *p, dnnl_primitive_attr_t attributes, dnnl_engine_t engine)
-{
-#if DNNL_VERSION_MAJOR >= 3
-  return dnnl_matmul_primitive_desc_create (desc, engine, p->x, p->weights, NULL, p->y, attributes);
-#else
-  dnnl_matmul_desc_t operation;
-  dnnl_status_t      status = dnnl_matmul_desc_init (&operation, &p->x, &p->weights, NULL, &p->y);
-
-  return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, NULL) : status;
-#endif
-}
-
-static dnnl_status_t
-desc_create_backward (dnnl_primitive_desc_t *desc, Problem *p, Pass pass, dnnl_primitive_attr_t attributes,
-                      dnnl_engine_t engine, dnnl_primitive_desc_t hint)
-{
-#if DNNL_VERSION_MAJOR >= 3
-  if (pass == PASS_BACKWARD_DATA)
-    return dnnl_convolution_backward_data_primitive_desc_create (desc, engine, dnnl_convolution_direct, p->x,
-                                                                 p->weights, p->y, p->strides, NULL, p->pad_low,
-                                                                 p->pad_high, hint, attributes);
-  return dnnl_convolution_backward_weights_primitive_desc_create (
-      desc, engine, dnnl_convolution_direct, p->x, p->weights, p->has_bias ? p->bias : NULL, p->y, p->strides, NULL,
-      p->pad_low, p->pad_high, hint, attributes);
-#else
-  dnnl_convolution_desc_t operation;
-  dnnl_status_t           status;
-
-  if (pass == PASS_BACKWARD_DATA)
-    status = dnnl_convolution_backward_data_desc_init (&operation, dnnl_convolution_direct, &p->x, &p->weights, &p->y,
-                                                              p->strides, p->pad_low, p->pad_high);
-  else
-    status = dnnl_convolution_backward_weights_desc_init (&operation, dnnl_convolution_direct, &p->x, &p->weights,
-                                                          p->has_bias ? &p->bias : NULL, &p->y, p->strides, p->pad_low,
-                                                                 p->pad_high);
-  return status == dnnl_success ? dnnl_primitive_desc_create (desc, &operation, attributes, engine, hint) : status;
-#endif
-}
 
 /* ---- plans ---- */
 
@@ -309,8 +176,8 @@ init_canonical_weights (const ConvShape *shape, OwnedDesc *desc)
   const dnnl_dims_t strides = { shape->c_out, 1, edge * area, area };
 
   if (is_exchanged (shape))
-    return desc_init_strides (desc, 4, exchanged, dnnl_f32, strides);
-  return desc_init (desc, 4, plain, dnnl_f32, dnnl_hwio);
+    return onednn_desc_init_strides (desc, 4, exchanged, dnnl_f32, strides);
+  return onednn_desc_init (desc, 4, plain, dnnl_f32, dnnl_hwio);
 }
 
 /* shape: a planned one */
@@ -335,13 +202,14 @@ problem_init (Problem *problem, const ConvShape *shape, const ConvPiece *piece, 
       problem->pad_high[0] = piece->bottom;
       problem->pad_low[1] = problem->pad_high[1] = 1;
     }
-  status = desc_init (&problem->x, 4, x, dnnl_bf16, dnnl_nhwc);
+  status = onednn_desc_init (&problem->x, 4, x, dnnl_bf16, dnnl_nhwc);
   if (status == dnnl_success)
-    status = desc_init (&problem->y, 4, y, dnnl_bf16, dnnl_nhwc);
+    status = onednn_desc_init (&problem->y, 4, y, dnnl_bf16, dnnl_nhwc);
   if (status == dnnl_success)
-    status = desc_init (&problem->bias, 1, bias, dnnl_f32, dnnl_a);
+    status = onednn_desc_init (&problem->bias, 1, bias, dnnl_f32, dnnl_a);
   if (status == dnnl_success)
-    status = desc_init (&problem->weights, 4, weights, weights_in_f32 ? dnnl_f32 : dnnl_bf16, dnnl_format_tag_any);
+    status
+        = onednn_desc_init (&problem->weights, 4, weights, weights_in_f32 ? dnnl_f32 : dnnl_bf16, dnnl_format_tag_any);
   return status;
 }
 
@@ -432,9 +300,9 @@ plan_create_desc (Plan *plan, const ConvShape *of_conv)
     status = dnnl_primitive_attr_set_scratchpad_mode (attributes, dnnl_scratchpad_mode_user);
   if (status == dnnl_success && pass == PASS_FORWARD)
     {
-      status = attributes_set_epilogue (attributes, plan->key.epilogue);
+      status = onednn_attributes_set_epilogue (attributes, plan->key.epilogue);
       if (status == dnnl_success)
-        status = desc_create_forward (&plan->desc, &problem, dnnl_forward_inference, attributes, get_engine ());
+        status = onednn_desc_create_forward (&plan->desc, &problem, dnnl_forward_inference, attributes, get_engine ());
     }
   else if (status == dnnl_success)
     {
@@ -443,9 +311,9 @@ plan_create_desc (Plan *plan, const ConvShape *of_conv)
       /* The hint must be the same problem as a forward pass: with bf16 weights. */
       status = problem_init (&forward, &shape, &plan->key.piece, has_bias, FALSE);
       if (status == dnnl_success)
-        status = desc_create_forward (&hint, &forward, dnnl_forward_training, NULL, get_engine ());
+        status = onednn_desc_create_forward (&hint, &forward, dnnl_forward_training, NULL, get_engine ());
       if (status == dnnl_success)
-        status = desc_create_backward (&plan->desc, &problem, pass, attributes, get_engine (), hint);
+        status = onednn_desc_create_backward (&plan->desc, &problem, pass, attributes, get_engine (), hint);
       problem_clear (&forward);
     }
   if (hint)
@@ -780,7 +648,7 @@ create_attributes (ConvEpilogue epilogue, dnnl_primitive_attr_t *attributes)
 
   if (status == dnnl_success)
     status = dnnl_primitive_attr_set_scratchpad_mode (*attributes, dnnl_scratchpad_mode_user);
-  return status == dnnl_success ? attributes_set_epilogue (*attributes, epilogue) : status;
+  return status == dnnl_success ? onednn_attributes_set_epilogue (*attributes, epilogue) : status;
 }
 
 static void
@@ -799,19 +667,20 @@ onednn_filter_new (const FilterShape *shape, GError **error)
   const dnnl_dims_t     weights = { shape->c_out, shape->c_in, shape->edge, shape->edge }, bias = { shape->c_out };
   Problem               problem = { .has_bias = TRUE, .strides = { shape->stride, shape->stride } };
   dnnl_primitive_attr_t attributes = NULL;
-  dnnl_status_t         status = desc_init (&problem.x, 4, x, dnnl_bf16, dnnl_nhwc);
+  dnnl_status_t         status = onednn_desc_init (&problem.x, 4, x, dnnl_bf16, dnnl_nhwc);
 
   omp_set_num_threads (1);
   if (status == dnnl_success)
-    status = desc_init (&problem.y, 4, y, dnnl_f32, dnnl_nhwc);
+    status = onednn_desc_init (&problem.y, 4, y, dnnl_f32, dnnl_nhwc);
   if (status == dnnl_success)
-    status = desc_init (&problem.bias, 1, bias, dnnl_f32, dnnl_a);
+    status = onednn_desc_init (&problem.bias, 1, bias, dnnl_f32, dnnl_a);
   if (status == dnnl_success)
-    status = desc_init (&problem.weights, 4, weights, dnnl_bf16, dnnl_format_tag_any);
+    status = onednn_desc_init (&problem.weights, 4, weights, dnnl_bf16, dnnl_format_tag_any);
   if (status == dnnl_success)
     status = create_attributes (EPILOGUE_NONE, &attributes);
   if (status == dnnl_success)
-    status = desc_create_forward (&self->kernel.desc, &problem, dnnl_forward_inference, attributes, get_engine ());
+    status
+        = onednn_desc_create_forward (&self->kernel.desc, &problem, dnnl_forward_inference, attributes, get_engine ());
   if (! kernel_finish (&self->kernel, status, &problem, attributes, error))
     {
       onednn_filter_free (&self->filter);
@@ -840,7 +709,7 @@ onednn_filter_lay_out (const Filter *filter, const void *weights, void *laid_out
   gboolean           success;
 
   omp_set_num_threads (1);
-  if (! check (desc_init (&plain, 4, sizes, dnnl_bf16, dnnl_oihw), "describe weights", error))
+  if (! check (onednn_desc_init (&plain, 4, sizes, dnnl_bf16, dnnl_oihw), "describe weights", error))
     return FALSE;
   success = check (create_reorder (DESC (plain), QUERY (kernel, weights), &reorder), "lay out weights", error);
   if (success)
@@ -914,19 +783,19 @@ product_new (const ProductShape *shape, GError **error)
   const dnnl_dims_t     b_strides = { shape->transposed ? 1 : shape->b_pitch, shape->transposed ? shape->b_pitch : 1 };
   Problem               problem = { .has_bias = FALSE };
   dnnl_primitive_attr_t attributes = NULL;
-  dnnl_status_t         status = desc_init_strides (&problem.x, 2, a, dnnl_bf16, a_strides);
+  dnnl_status_t         status = onednn_desc_init_strides (&problem.x, 2, a, dnnl_bf16, a_strides);
 
   product->references = 1;
   product->shape = *shape;
   omp_set_num_threads (1);
   if (status == dnnl_success)
-    status = desc_init_strides (&problem.weights, 2, b, dnnl_bf16, b_strides);
+    status = onednn_desc_init_strides (&problem.weights, 2, b, dnnl_bf16, b_strides);
   if (status == dnnl_success)
-    status = desc_init (&problem.y, 2, c, dnnl_f32, dnnl_ab);
+    status = onednn_desc_init (&problem.y, 2, c, dnnl_f32, dnnl_ab);
   if (status == dnnl_success)
     status = create_attributes (shape->add ? EPILOGUE_ADD : EPILOGUE_NONE, &attributes);
   if (status == dnnl_success)
-    status = desc_create_product (&product->kernel.desc, &problem, attributes, get_engine ());
+    status = onednn_desc_create_product (&product->kernel.desc, &problem, attributes, get_engine ());
   if (kernel_finish (&product->kernel, status, &problem, attributes, error))
     return product;
   product_unref (product);
