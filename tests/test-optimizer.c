@@ -1,4 +1,5 @@
-/* The optimizers of training: Adam, and Muon with its orthogonal factors.  SPDX-License-Identifier: GPL-3.0-or-later */
+/* What training makes small, and its optimizers: Adam, and Muon with its orthogonal factors.  SPDX-License-Identifier:
+ * GPL-3.0-or-later */
 #include "compute/polar.h"
 #include "net/model.h"
 #include "train/train.h"
@@ -186,10 +187,93 @@ test_adam (void)
   g_assert_cmpfloat_with_epsilon ((double) average[0], 1 - 0.1 * (0.01 + 0.9 * 0 + 0.019 + 0.0271), 3e-4);
 }
 
+/* The loss's gradient against its differences, within the square part and beyond, with weights of their own. */
+static void
+test_loss_gradient (void)
+{
+  enum
+  {
+    COUNT = 40
+  };
+  const double step = 1e-2, scale = 0.3;
+  float        output[COUNT], target[COUNT], weight[COUNT], gradient[COUNT];
+  Random       random;
+
+  random_init (&random, 5, 0);
+  sample_fill_normal (&random, COUNT, output);
+  sample_fill_normal (&random, COUNT, target);
+  for (int i = 0; i < COUNT; i++)
+    {
+      output[i] *= i % 4 == 3 ? 10 : 1;
+      weight[i] = (float) random_double (&random);
+    }
+  loss_measure (output, target, weight, COUNT, scale, gradient);
+  for (int i = 0; i < COUNT; i++)
+    {
+      const float kept = output[i];
+      double      sides[2], ends[2];
+
+      for (int side = 0; side < 2; side++)
+        {
+          output[i] = kept + (float) (side ? step : -step);
+          ends[side] = (double) output[i];
+          sides[side] = loss_measure (output, target, weight, COUNT, 1, NULL);
+        }
+      output[i] = kept;
+      g_assert_cmpfloat_with_epsilon ((double) gradient[i] / scale, (sides[1] - sides[0]) / (ends[1] - ends[0]), 2e-4);
+    }
+}
+
+/* A sample counts by how far its error can shrink, not by how large it is: of one sample with a hundred times the error
+ * of another, the gradient is not longer; and their error together is the geometric mean. */
+static void
+test_loss_balance (void)
+{
+  enum
+  {
+    COUNT = 48
+  };
+  float  output[COUNT], target[COUNT] = { 0 }, weight[COUNT], gradient[COUNT];
+  double losses[2], lengths[2] = { 0 };
+  Random random;
+
+  random_init (&random, 6, 0);
+  sample_fill_normal (&random, COUNT, output);
+  for (int i = 0; i < COUNT; i++)
+    {
+      output[i] = CLAMP (output[i], -2.5f, 2.5f);
+      weight[i] = 0.5f;
+    }
+  for (int small = 0; small < 2; small++)
+    {
+      losses[small] = loss_measure (output, target, weight, COUNT, 1, gradient);
+      for (int i = 0; i < COUNT; i++)
+        {
+          lengths[small] += (double) (output[i] * gradient[i]);
+          output[i] *= 0.1f;
+        }
+    }
+  /* How fast the loss falls when the whole error shrinks. */
+  g_assert_cmpfloat (lengths[1], >, 0.3 * lengths[0]);
+  g_assert_cmpfloat (lengths[1], <=, lengths[0]);
+  g_assert_cmpfloat_with_epsilon (loss_get_error (losses[0] / (COUNT / 2)) / loss_get_error (losses[1] / (COUNT / 2)),
+                                  100, 0.1);
+  /* Shares of 0.01 that are not error make it a little more than the mean of the two alone. */
+  g_assert_cmpfloat_with_epsilon (loss_get_error ((losses[0] + losses[1]) / COUNT),
+                                  loss_get_error (losses[0] / (COUNT / 2)) * 0.1, 0.05);
+
+  memset (weight, 0, sizeof weight);
+  g_assert_cmpfloat (loss_measure (output, target, weight, COUNT, 1, gradient), ==, 0);
+  for (int i = 0; i < COUNT; i++)
+    g_assert_cmpfloat (gradient[i], ==, 0);
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/loss/gradient", test_loss_gradient);
+  g_test_add_func ("/loss/balance", test_loss_balance);
   g_test_add_func ("/optimizer/polar", test_polar);
   g_test_add_func ("/optimizer/muon", test_muon);
   g_test_add_func ("/optimizer/adam", test_adam);

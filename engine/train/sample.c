@@ -18,12 +18,6 @@
 #define CAMERA_MIN (1.5 / 255)
 #define CAMERA_MAX (50.0 / 255)
 
-/* The level that counts half in the loss.  At small levels most of F's target cannot be known, and weighted like the
- * others these samples are most of the gradient's noise: the levels at which there is much to win are learned late.
- * Cameras' noise is small, and there is much to win. */
-#define HALF        (12.75f / 255)
-#define HALF_CAMERA (5.0f / 255)
-
 /* What is told of a camera's noise, as a share of what there is: the estimate mostly says less, since it cannot tell
  * the coarse part of such noise from texture. */
 #define TOLD_MIN 0.65
@@ -43,16 +37,6 @@
 #define CURVE_MAX      0.5
 #define SATURATION_MIN 0.6
 #define SATURATION_MAX 3.0
-
-typedef enum
-{
-  MAP_PHOTO,      /* one level of white noise */
-  MAP_CAMERA,     /* what cameras make */
-  MAP_GENERATION, /* one level, of any size */
-  MAP_HOLES,      /* a high level in shapes, nothing or little around */
-  MAP_SOFT,       /* a level that changes slowly */
-  MAP_STYLE       /* one level, of those that a picture is regenerated from */
-} MapKind;
 
 /* Shares of each kind in per cent, per mix. */
 static const int shares[][6] = {
@@ -379,7 +363,7 @@ sample_draw (const Corpus *corpus, gboolean held_out, Random *random, DiffusionT
   /* Fills take their colours from what is around; those shall be a photograph's. */
   if (! held_out && mix != DIFFUSION_TRAIN_STYLE && (kind == MAP_PHOTO || kind == MAP_CAMERA || kind == MAP_SOFT))
     vary_colours (random, pixels, sample->clean);
-  sample->half_level = kind == MAP_CAMERA ? HALF_CAMERA : HALF;
+  sample->kind = kind;
   if (kind == MAP_CAMERA)
     {
       float told = (float) exp (random_range (random, log (TOLD_MIN), log (TOLD_MAX)));

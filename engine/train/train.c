@@ -4,8 +4,8 @@
  * optimizer's work is split over the pool.  The network computes in the back end's element type; weights, gradients and
  * moments are f32.
  *
- * The loss is EDM's (Karras et al. 2022, eq. 8 with their weighting): the mean square of F against its target, which is
- * 1 for an untrained network; with less weight at small levels, and made linear for outliers.
+ * The error is EDM's (Karras et al. 2022, eq. 8 with their weighting): the mean square of F against its target, which
+ * is 1 for an untrained network; with less weight at small levels.  What is made small is its logarithm (loss.c).
  */
 #include "net/model.h"
 #include "process/process.h"
@@ -19,9 +19,8 @@
 #define OUTLIER       4.0 /* a step whose gradient is this much longer than usual is left out */
 #define CLIP          1.2 /* one this much longer is shortened */
 #define SETTLE_STEPS  50  /* before "usual" means anything */
-/* Where the loss goes from square to linear (Huber), in standard deviations of the target.  At small levels a young
- * network's output can be off by a hundred of these; the square of one such sample would be the whole step. */
-#define HUBER              3.0f
+/* The level (picture units) whose weight is a half.  Below, most of F's target cannot be known, and is hardly seen. */
+#define HALF_LEVEL         (5.0f / 255)
 #define BATCHES_AHEAD      3
 #define SMOOTHING          0.99
 #define VALIDATION_SAMPLES 48
@@ -107,7 +106,7 @@ batch_set_target (Batch *batch, int index, const Sample *sample)
         int   at = y * size + x;
         gsize to = first + (gsize) ((y / 2 * half + x / 2) * NET_CHANNELS_OUT + (y % 2 * 2 + x % 2) * 3);
         float level = sample->level[at], sigma = level * LEVEL_TO_SIGMA;
-        float weight = level * level / (level * level + sample->half_level * sample->half_level);
+        float weight = level * level / (level * level + HALF_LEVEL * HALF_LEVEL);
 
         if (sigma > 0 && sigma != last)
           condition = condition_at (last = sigma);
@@ -204,22 +203,22 @@ load_batches (gpointer data)
 
 /* ---- one step ---- */
 
-/* The weighted Huber loss of `count` values; its gradient by the output, times scale, unless that is NULL. */
+/* The loss of samples [first, first + count) of a batch, a value of each of whose weights counts `scale`. */
 static double
-measure (const float *output, const float *target, const float *weight, gsize count, double scale, float *d_output)
+measure (const Trainer *trainer, const Batch *batch, int first, int count, const float *output, double scale,
+         float *d_output)
 {
-  double sum = 0;
+  gsize  half = (gsize) (trainer->options->crop / 2), values = half * half * NET_CHANNELS_OUT;
+  double loss = 0;
 
-  for (gsize i = 0; i < count; i++)
+  for (gsize i = 0; i < (gsize) count; i++)
     {
-      float difference = output[i] - target[i], bounded = CLAMP (difference, -HUBER, HUBER);
+      gsize at = ((gsize) first + i) * values;
 
-      /* Within the bound the square; beyond it the tangent. */
-      sum += (double) (weight[i] * bounded * (2 * difference - bounded));
-      if (d_output)
-        d_output[i] = (float) (2 * scale) * weight[i] * bounded;
+      loss += loss_measure (output + i * values, batch->target + at, batch->weight + at, values, scale,
+                            d_output ? d_output + i * values : NULL);
     }
-  return sum;
+  return loss;
 }
 
 static void
@@ -227,19 +226,17 @@ run_task (int task, int thread, gpointer data)
 {
   Trainer     *trainer = data;
   const Batch *batch = trainer->current;
-  gsize        pixels
-      = (gsize) trainer->per_task * (gsize) (trainer->options->crop / 2) * (gsize) (trainer->options->crop / 2);
-  gsize        first = (gsize) task * pixels;
-  gsize        count = pixels * NET_CHANNELS_OUT;
+  int          first = task * trainer->per_task;
+  gsize        half = (gsize) (trainer->options->crop / 2);
   float       *d_output = trainer->d_outputs[task];
   const float *output;
 
-  output = train_pass_forward (trainer->passes[task], batch->input + first * NET_CHANNELS_IN, &trainer->errors[task]);
+  output = train_pass_forward (trainer->passes[task], batch->input + (gsize) first * half * half * NET_CHANNELS_IN,
+                               &trainer->errors[task]);
   if (! output)
     return;
   trainer->losses[task]
-      = measure (output, batch->target + first * NET_CHANNELS_OUT, batch->weight + first * NET_CHANNELS_OUT, count,
-                 1 / MAX (trainer->weights, 1), d_output);
+      = measure (trainer, batch, first, trainer->per_task, output, 1 / MAX (trainer->weights, 1), d_output);
   train_pass_backward (trainer->passes[task], d_output, trainer->gradients[thread], &trainer->errors[task]);
 }
 
@@ -315,6 +312,7 @@ train_step (Trainer *trainer, GError **error)
     return FALSE;
   p->samples += team_batch (trainer->options);
   p->seconds = trainer->seconds_before + (double) (g_get_monotonic_time () - trainer->started) * 1e-6;
+  loss = loss_get_error (loss);
   if (isfinite (loss))
     p->loss = trainer->adam.steps <= 1 ? loss : SMOOTHING * p->loss + (1 - SMOOTHING) * loss;
   return TRUE;
@@ -326,9 +324,7 @@ train_step (Trainer *trainer, GError **error)
 static gboolean
 validate (Trainer *trainer, GError **error)
 {
-  int   samples = trainer->per_task, rounds = MAX (1, VALIDATION_SAMPLES / samples);
-  gsize count = (gsize) samples * (gsize) (trainer->options->crop / 2) * (gsize) (trainer->options->crop / 2)
-                * NET_CHANNELS_OUT;
+  int          samples = trainer->per_task, rounds = MAX (1, VALIDATION_SAMPLES / samples);
   double       sum = 0, weights = 0;
   gboolean     success;
   Batch        batch = { 0 };
@@ -344,13 +340,13 @@ validate (Trainer *trainer, GError **error)
       output = success ? train_pass_forward (trainer->passes[0], batch.input, error) : NULL;
       success = output != NULL;
       if (success)
-        sum += measure (output, batch.target, batch.weight, count, 0, NULL);
+        sum += measure (trainer, &batch, 0, samples, output, 0, NULL);
       weights += batch.weights;
     }
   batch_clear (&batch);
   drawer_clear (&drawer);
   success = success && net_plan_set_weights (trainer->plan, trainer->adam.weights, trainer->pool, error);
-  trainer->validation = sum / MAX (weights, 1);
+  trainer->validation = loss_get_error (sum / MAX (weights, 1));
   return success;
 }
 

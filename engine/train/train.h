@@ -21,13 +21,23 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (Corpus, corpus_free)
 
 /* ---- sample.c: what one training sample is ---- */
 
+typedef enum
+{
+  MAP_PHOTO,      /* one level of white noise */
+  MAP_CAMERA,     /* what cameras make */
+  MAP_GENERATION, /* one level, of any size */
+  MAP_HOLES,      /* a high level in shapes, nothing or little around */
+  MAP_SOFT,       /* a level that changes slowly */
+  MAP_STYLE       /* one level, of those that a picture is regenerated from */
+} MapKind;
+
 typedef struct
 {
-  int    size;       /* the crop's edge in pixels */
-  float *clean;      /* [size][size][3], picture units */
-  float *noisy;      /* the same */
-  float *level;      /* [size][size], as the network is told it */
-  float  half_level; /* that counts half in the loss */
+  int     size;  /* the crop's edge in pixels */
+  float  *clean; /* [size][size][3], picture units */
+  float  *noisy; /* the same */
+  float  *level; /* [size][size], as the network is told it */
+  MapKind kind;  /* what the level was drawn as */
 } Sample;
 
 /* Every so many'th picture is kept out of training, to validate on; more of a corpus of fewer than twice as many, none
@@ -56,6 +66,19 @@ void camera_add_noise (Random *random, int size, double sigma, const float *clea
 /* Smooths one channel, of size x size values `step` apart, by a Gaussian of `sigma` pixels, in place; mirrored at the
  * borders.  Below 0.2 it does nothing, and it reaches 8 pixels at most.  work: size x size values. */
 void camera_smooth (int size, int step, double sigma, float *x, float *work);
+
+/* ---- loss.c ---- */
+
+/* One sample's loss: its weights' sum times the logarithm of its error, which is the weighted mean square of output -
+ * target, linear for outliers.  So a sample's gradient is divided by its own error: samples of which most can't be
+ * known (textures; little noise, which is most of what there is to tell apart) do not drown the others, and what grows
+ * is the mean PSNR ("PSNR loss", Chen et al., "Simple baselines for image restoration", 2022).
+ *
+ * All arrays have `count` values; d_output, unless NULL, receives the gradient by the output times scale. */
+double loss_measure (const float *output, const float *target, const float *weight, gsize count, double scale,
+                     float *d_output);
+/* The error that belongs to a loss, given per weight: of several samples the geometric mean. */
+double loss_get_error (double loss);
 
 /* ---- adam.c ---- */
 
