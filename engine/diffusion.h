@@ -412,7 +412,7 @@ void     diffusion_corpus_writer_discard (DiffusionCorpusWriter *writer);
 
 typedef struct
 {
-  double loss; /* smoothed; 1 for an untrained model */
+  double loss; /* the samples' errors, geometric mean, smoothed; 1 for an untrained model */
   double samples_per_second;
   double seconds_left;  /* until the end of this run */
   gint64 samples;       /* seen by this model, earlier runs included */

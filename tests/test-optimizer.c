@@ -1,5 +1,5 @@
-/* What training makes small, and its optimizers: Adam, and Muon with its orthogonal factors.  SPDX-License-Identifier:
- * GPL-3.0-or-later */
+/* What training makes small, and its optimizers: Adam, and Muon with its orthogonal factors.
+ * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "compute/polar.h"
 #include "net/model.h"
 #include "train/train.h"

@@ -70,9 +70,9 @@ void camera_smooth (int size, int step, double sigma, float *x, float *work);
 /* ---- loss.c ---- */
 
 /* One sample's loss: its weights' sum times the logarithm of its error, which is the weighted mean square of output -
- * target, linear for outliers.  So a sample's gradient is divided by its own error: samples of which most can't be
- * known (textures; little noise, which is most of what there is to tell apart) do not drown the others, and what grows
- * is the mean PSNR ("PSNR loss", Chen et al., "Simple baselines for image restoration", 2022).
+ * target, linear for outliers.  So a sample's gradient is divided by its own error: samples of which most cannot be
+ * known (rich textures, faint noise) do not drown the others, and what grows is the mean PSNR ("PSNR loss", Chen et
+ * al., "Simple baselines for image restoration", 2022).
  *
  * All arrays have `count` values; d_output, unless NULL, receives the gradient by the output times scale. */
 double loss_measure (const float *output, const float *target, const float *weight, gsize count, double scale,
