@@ -203,12 +203,21 @@ load_batches (gpointer data)
 
 /* ---- one step ---- */
 
-/* The loss of samples [first, first + count) of a batch, a value of each of whose weights counts `scale`. */
+/* A sample's pixels, as the network sees them: 2x2-unshuffled. */
+static gsize
+get_pixels (const Trainer *trainer)
+{
+  gsize half = (gsize) (trainer->options->crop / 2);
+
+  return half * half;
+}
+
+/* The loss of samples [first, first + count) of a batch; d_output, unless NULL, receives its gradient times scale. */
 static double
 measure (const Trainer *trainer, const Batch *batch, int first, int count, const float *output, double scale,
          float *d_output)
 {
-  gsize  half = (gsize) (trainer->options->crop / 2), values = half * half * NET_CHANNELS_OUT;
+  gsize  values = get_pixels (trainer) * NET_CHANNELS_OUT;
   double loss = 0;
 
   for (gsize i = 0; i < (gsize) count; i++)
@@ -227,11 +236,11 @@ run_task (int task, int thread, gpointer data)
   Trainer     *trainer = data;
   const Batch *batch = trainer->current;
   int          first = task * trainer->per_task;
-  gsize        half = (gsize) (trainer->options->crop / 2);
   float       *d_output = trainer->d_outputs[task];
   const float *output;
 
-  output = train_pass_forward (trainer->passes[task], batch->input + (gsize) first * half * half * NET_CHANNELS_IN,
+  output = train_pass_forward (trainer->passes[task],
+                               batch->input + (gsize) first * get_pixels (trainer) * NET_CHANNELS_IN,
                                &trainer->errors[task]);
   if (! output)
     return;
@@ -525,8 +534,7 @@ allocate (Trainer *trainer, GError **error)
       return FALSE;
   trainer->tasks = count_tasks (trainer->options->batch, (int) threads);
   trainer->per_task = trainer->options->batch / trainer->tasks;
-  outputs = (gsize) trainer->per_task * (gsize) (trainer->options->crop / 2) * (gsize) (trainer->options->crop / 2)
-            * NET_CHANNELS_OUT;
+  outputs = (gsize) trainer->per_task * get_pixels (trainer) * NET_CHANNELS_OUT;
   trainer->losses = g_new0 (double, (gsize) trainer->tasks);
   trainer->errors = g_new0 (GError *, (gsize) trainer->tasks);
   trainer->passes = g_new0 (TrainPass *, (gsize) trainer->tasks);
