@@ -323,13 +323,14 @@ run_pass (Pass *pass, GCancellable *cancellable, GError **error)
 {
   int width = pass->picture->width, granule = net_layout_get_granularity (pass->plan->layout);
   int aligned = granule * 4; /* Winograd's tiles then lie alike in every strip */
-  int widest = MAX (pass->options->tile > 0 ? pass->options->tile : STRIP_WIDTH, 2 * pass->margin);
-  int strips
-      = (width + widest - 1) / widest; /* all of one width, which is kinder to memory than a wide and a narrow one */
+  int widest = MAX (MIN (pass->options->tile > 0 ? pass->options->tile : STRIP_WIDTH, width), 2 * pass->margin);
+  int strips = (width - 1) / widest + 1;
+  /* All of one width, which is kinder to memory than a wide and a narrow one. */
   int    strip = round_up (MAX ((width + strips - 1) / strips, 2 * pass->margin), aligned);
   double from = pass->progress_from, share = pass->progress_share;
   Kept   kept;
 
+  strips = (width - 1) / strip + 1; /* rounding may have saved one */
   for (int i = 0; i < strips; i++)
     {
       pass->x0 = i * strip;

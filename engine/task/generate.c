@@ -17,6 +17,12 @@ diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, cons
   gsize      pixels = (gsize) picture->width * (gsize) picture->height;
   ReverseJob job = { get_level_row, DIFFUSION_LEVEL_MOST, NULL, NULL };
 
+  if (picture->channels != 3)
+    {
+      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                           "Generating needs a picture of 3 channels.");
+      return FALSE;
+    }
   if (model_get_checkpoint (model))
     return checkpoint_generate (model_get_checkpoint (model), picture, options, cancellable, error);
   level = diffusion_picture_new (picture->width, picture->height, 1, error);

@@ -40,7 +40,8 @@ distance_line (float *values, int n, int stride, float *work)
         {
           int t = tip[last];
 
-          start = ((f[i] + (float) i * (float) i) - (f[t] + (float) t * (float) t)) / (2.0f * (float) (i - t));
+          /* Without the squares of places: from 4096 on these are no whole numbers any more. */
+          start = (f[i] - f[t]) / (2.0f * (float) (i - t)) + 0.5f * (float) (i + t);
           if (start > bound[last])
             break;
           last--;
