@@ -175,19 +175,35 @@ test_learns (Fixture *f, gconstpointer data)
   g_assert_cmpstr (diffusion_model_get_metadata (model, "license"), ==, "CC0-1.0");
 }
 
-/* Interrupted, saved, resumed: the same weights as in one go, to the last bit. */
+/* The weights in full precision, their average and both moments, `count` of each; the model has halves, in which two
+ * that hardly differ can be far apart. */
+static float *
+load_weights (const Fixture *f, const DiffusionTrainOptions *options, gsize *count)
+{
+  g_autoptr (NetLayout) layout = net_layout_new (&options->architecture, NULL);
+  gsize    n = *count = layout->n_parameters;
+  float   *weights = g_new (float, n * 4);
+  Adam     adam = { n, weights, weights + n, weights + 2 * n, weights + 3 * n, 0 };
+  Progress progress;
+
+  g_assert_true (checkpoint_load (f->checkpoint, layout, &adam, &progress, NULL));
+  return weights;
+}
+
+/* Interrupted, saved, resumed: the same weights as in one go, to the last bit, by more threads than one. */
 static void
 test_resume (Fixture *f, gconstpointer data)
 {
   DiffusionTrainOptions options = get_options (f, 160);
   Watch                 w = { g_cancellable_new (), 80, 0, 0, 0 };
   GError               *error = NULL;
-  g_autoptr (DiffusionModel) whole = NULL, halves = NULL;
-  gsize size;
+  g_autofree float     *whole = NULL, *halves = NULL;
+  gsize                 count;
 
+  options.threads = 2;
   g_setenv ("DIFFUSION_COMPUTE", "blas", TRUE);
   g_assert_true (diffusion_train (&options, NULL, &error));
-  whole = diffusion_model_load (f->model, NULL);
+  whole = load_weights (f, &options, &count);
   g_unlink (f->model);
   g_unlink (f->checkpoint);
 
@@ -202,14 +218,13 @@ test_resume (Fixture *f, gconstpointer data)
 
   options.progress = NULL;
   g_assert_true (diffusion_train (&options, NULL, &error));
-  halves = diffusion_model_load (f->model, NULL);
-  size = diffusion_model_count_parameters (whole) * sizeof (float);
-  g_assert_cmpmem (model_get_weights (whole), size, model_get_weights (halves), size);
+  halves = load_weights (f, &options, &count);
+  g_assert_cmpmem (whole, count * 4 * sizeof (float), halves, count * 4 * sizeof (float));
   g_object_unref (w.cancellable);
   g_unsetenv ("DIFFUSION_COMPUTE");
 }
 
-/* Fine-tuning starts where the other model stands, in its shape. */
+/* Fine-tuning starts where the other model stands, in its shape, and what that one has seen counts. */
 static void
 test_from (Fixture *f, gconstpointer data)
 {
@@ -220,16 +235,21 @@ test_from (Fixture *f, gconstpointer data)
   GError *error = NULL;
   double  difference = 0;
 
+  diffusion_model_set_metadata (from, "samples", "1000");
+  diffusion_model_set_metadata (from, "hours", "2.5");
   g_assert_true (diffusion_model_save (from, base, NULL));
   options.from = base;
   options.architecture = (DiffusionArchitecture){ 0 };
   options.learning_rate = 1e-6;
-  g_assert_true (diffusion_train (&options, NULL, &error));
+  diffusion_train (&options, NULL, &error);
+  g_assert_no_error (error);
   model = diffusion_model_load (f->model, &error);
   g_assert_cmpmem (diffusion_model_get_architecture (model), sizeof shape, &shape, sizeof shape);
   for (gsize i = 0; i < diffusion_model_count_parameters (model); i++)
     difference = fmax (difference, fabs ((double) model_get_weights (model)[i] - (double) model_get_weights (from)[i]));
   g_assert_cmpfloat (difference, <, 1e-3);
+  g_assert_cmpstr (diffusion_model_get_metadata (model, "samples"), ==, "1008");
+  g_assert_cmpstr (diffusion_model_get_metadata (model, "hours"), ==, "2.50");
   g_unlink (base);
 }
 
@@ -387,20 +407,6 @@ train_rank (gpointer data)
   if (rank->stopped)
     g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
   return NULL;
-}
-
-/* The weights in full precision; the model has halves, in which two that hardly differ can be far apart. */
-static float *
-load_weights (const Fixture *f, const DiffusionTrainOptions *options, gsize *count)
-{
-  g_autoptr (NetLayout) layout = net_layout_new (&options->architecture, NULL);
-  gsize    n = *count = layout->n_parameters;
-  float   *weights = g_new (float, n * 4);
-  Adam     adam = { n, weights, weights + n, weights + 2 * n, weights + 3 * n, 0 };
-  Progress progress;
-
-  g_assert_true (checkpoint_load (f->checkpoint, layout, &adam, &progress, NULL));
-  return weights;
 }
 
 /* Runs all ranks; watch->cancel_at: rank 0 is cancelled there, which must end the others too. */

@@ -50,10 +50,10 @@ typedef struct
   int         tasks, per_task; /* batch = tasks * per_task */
   double      weights;         /* of this step's samples, of all ranks */
   TrainPass **passes;          /* per task */
-  float     **gradients;       /* per thread */
-  float     **d_outputs;       /* per task */
-  double     *losses;          /* per task */
-  GError    **errors;          /* per task */
+  float     **gradients; /* per task, and added up in the tasks' order: results do not depend on the threads' luck */
+  float     **d_outputs; /* per task */
+  double     *losses;    /* per task */
+  GError    **errors;    /* per task */
   Batch      *current;
 
   GThread     *loader;
@@ -64,7 +64,9 @@ typedef struct
   double validation;
   gint64 started; /* monotonic */
   double seconds_before;
-  gint64 samples_before; /* of earlier runs */
+  gint64 samples_before;   /* of earlier runs */
+  gint64 samples_of_start; /* what the model has seen that this training starts from, and for how long */
+  double hours_of_start;
 } Trainer;
 
 /* ---- batches ---- */
@@ -191,9 +193,11 @@ load_batches (gpointer data)
 
       if (! batch)
         continue;
-      success = (drawer.work || drawer_init (&drawer, trainer->options->crop, &batch->error))
-                && batch_draw (batch, trainer->options->batch, trainer, FALSE, trainer->options->seed,
-                               sample + trainer->options->team.rank * trainer->options->batch, &drawer, &batch->error);
+      success
+          = (drawer.work || drawer_init (&drawer, trainer->options->crop, &batch->error))
+            && batch_draw (batch, trainer->options->batch, trainer, FALSE, trainer->options->seed,
+                           trainer->samples_of_start + sample + trainer->options->team.rank * trainer->options->batch,
+                           &drawer, &batch->error);
       sample += team_batch (trainer->options);
       g_async_queue_push (trainer->ready, batch);
     }
@@ -246,7 +250,7 @@ run_task (int task, int thread, gpointer data)
     return;
   trainer->losses[task]
       = measure (trainer, batch, first, trainer->per_task, output, 1 / MAX (trainer->weights, 1), d_output);
-  train_pass_backward (trainer->passes[task], d_output, trainer->gradients[thread], &trainer->errors[task]);
+  train_pass_backward (trainer->passes[task], d_output, trainer->gradients[task], &trainer->errors[task]);
 }
 
 /* How far the training is, from 0 to 1. */
@@ -312,7 +316,7 @@ train_step (Trainer *trainer, GError **error)
     loss += trainer->losses[i] / trainer->weights;
   g_async_queue_push (trainer->empty, trainer->current);
 
-  norm = adam_reduce (&trainer->adam, trainer->pool, trainer->gradients, pool_get_threads (trainer->pool));
+  norm = adam_reduce (&trainer->adam, trainer->pool, trainer->gradients, trainer->tasks);
   if (! team_reduce (team, &trainer->adam, trainer->pool, trainer->gradients[0], &norm, error)
       || ! team_sum (team, &loss, 1, error))
     return FALSE;
@@ -333,7 +337,7 @@ train_step (Trainer *trainer, GError **error)
 static gboolean
 validate (Trainer *trainer, GError **error)
 {
-  int          samples = trainer->per_task, rounds = MAX (1, VALIDATION_SAMPLES / samples);
+  int          samples = trainer->per_task;
   double       sum = 0, weights = 0;
   gboolean     success;
   Batch        batch = { 0 };
@@ -343,13 +347,16 @@ validate (Trainer *trainer, GError **error)
   success = batch_init (&batch, samples, trainer->options->crop, error)
             && drawer_init (&drawer, trainer->options->crop, error)
             && net_plan_set_weights (trainer->plan, trainer->adam.average, trainer->pool, error);
-  for (int i = 0; i < rounds && success; i++)
+  for (int done = 0; done < VALIDATION_SAMPLES && success; done += samples)
     {
-      success = batch_draw (&batch, samples, trainer, TRUE, VALIDATION_SEED, (gint64) i * samples, &drawer, error);
+      /* What is left over of the last pass does not count: the crops are the same whatever the batch. */
+      int count = MIN (samples, VALIDATION_SAMPLES - done);
+
+      success = batch_draw (&batch, count, trainer, TRUE, VALIDATION_SEED, done, &drawer, error);
       output = success ? train_pass_forward (trainer->passes[0], batch.input, error) : NULL;
       success = output != NULL;
       if (success)
-        sum += measure (trainer, &batch, 0, samples, output, 0, NULL);
+        sum += measure (trainer, &batch, 0, count, output, 0, NULL);
       weights += batch.weights;
     }
   batch_clear (&batch);
@@ -371,10 +378,11 @@ make_model (const Trainer *trainer, GError **error)
   const DiffusionTrainOptions *o = trainer->options;
   g_autoptr (DiffusionModel) model = diffusion_model_new (&trainer->layout->architecture, 0, error);
   g_autofree char *name = g_path_get_basename (o->out);
-  g_autofree char *samples = g_strdup_printf ("%" G_GINT64_FORMAT, trainer->progress.samples);
-  g_autofree char *hours = g_strdup_printf ("%.2f", trainer->progress.seconds / 3600);
+  g_autofree char *samples
+      = g_strdup_printf ("%" G_GINT64_FORMAT, trainer->samples_of_start + trainer->progress.samples);
+  g_autofree char *hours = g_strdup_printf ("%.2f", trainer->hours_of_start + trainer->progress.seconds / 3600);
   g_autofree char *loss = g_strdup_printf ("%.4f", trainer->validation);
-  g_autofree char *crop = g_strdup_printf ("%d crops of %d x %d pixels per step", o->batch, o->crop, o->crop);
+  g_autofree char *crop = g_strdup_printf ("%d crops of %d x %d pixels per step", team_batch (o), o->crop, o->crop);
 
   if (! model)
     return NULL;
@@ -394,13 +402,29 @@ make_model (const Trainer *trainer, GError **error)
   return g_steal_pointer (&model);
 }
 
+/* What the model to start from has learned from: its samples shall not be drawn again, and count. */
+static void
+note_start (Trainer *trainer, const DiffusionModel *from)
+{
+  const char *samples = diffusion_model_get_metadata (from, "samples"),
+             *hours = diffusion_model_get_metadata (from, "hours");
+
+  trainer->samples_of_start = samples ? MAX (g_ascii_strtoll (samples, NULL, 10), 0) : 0;
+  trainer->hours_of_start = hours ? MAX (g_ascii_strtod (hours, NULL), 0) : 0;
+}
+
 /* Where the run starts from: a checkpoint, another model, or nothing. */
 static gboolean
 set_start (Trainer *trainer, const char *checkpoint, GError **error)
 {
   const DiffusionTrainOptions *o = trainer->options;
   Adam                        *adam = &trainer->adam;
+  g_autoptr (DiffusionModel) from = o->from ? diffusion_model_load (o->from, error) : NULL;
 
+  if (o->from && ! from)
+    return FALSE;
+  if (from)
+    note_start (trainer, from);
   if (o->team.rank > 0)
     ; /* comes from rank 0 */
   else if (o->resume && g_file_test (checkpoint, G_FILE_TEST_EXISTS))
@@ -408,12 +432,8 @@ set_start (Trainer *trainer, const char *checkpoint, GError **error)
       if (! checkpoint_load (checkpoint, trainer->layout, adam, &trainer->progress, error))
         return FALSE;
     }
-  else if (o->from)
+  else if (from)
     {
-      g_autoptr (DiffusionModel) from = diffusion_model_load (o->from, error);
-
-      if (! from)
-        return FALSE;
       memcpy (adam->weights, model_get_weights (from), adam->count * sizeof (float));
       memcpy (adam->average, adam->weights, adam->count * sizeof (float));
     }
@@ -481,10 +501,9 @@ trainer_free (Trainer *trainer)
   for (int i = 0; i < trainer->tasks; i++)
     {
       train_pass_free (trainer->passes[i]);
+      core_free (trainer->gradients[i]);
       core_free (trainer->d_outputs[i]);
     }
-  for (int i = 0; trainer->gradients && i < pool_get_threads (trainer->pool); i++)
-    core_free (trainer->gradients[i]);
   muon_free (trainer->muon);
   core_free (trainer->adam.weights);
   core_free (trainer->adam.average);
@@ -528,10 +547,6 @@ allocate (Trainer *trainer, GError **error)
       return FALSE;
   if (! (trainer->muon = muon_new (trainer->layout, (int) threads, error)))
     return FALSE;
-  trainer->gradients = g_new0 (float *, threads);
-  for (gsize i = 0; i < threads; i++)
-    if (! (trainer->gradients[i] = core_alloc0 (count, sizeof (float), error)))
-      return FALSE;
   trainer->tasks = count_tasks (trainer->options->batch, (int) threads);
   trainer->per_task = trainer->options->batch / trainer->tasks;
   outputs = (gsize) trainer->per_task * get_pixels (trainer) * NET_CHANNELS_OUT;
@@ -539,8 +554,10 @@ allocate (Trainer *trainer, GError **error)
   trainer->errors = g_new0 (GError *, (gsize) trainer->tasks);
   trainer->passes = g_new0 (TrainPass *, (gsize) trainer->tasks);
   trainer->d_outputs = g_new0 (float *, (gsize) trainer->tasks);
+  trainer->gradients = g_new0 (float *, (gsize) trainer->tasks);
   for (int i = 0; i < trainer->tasks; i++)
-    if (! (trainer->passes[i] = train_pass_new (trainer->plan, trainer->per_task, trainer->options->crop / 2, error))
+    if (! (trainer->gradients[i] = core_alloc0 (count, sizeof (float), error))
+        || ! (trainer->passes[i] = train_pass_new (trainer->plan, trainer->per_task, trainer->options->crop / 2, error))
         || ! (trainer->d_outputs[i] = core_alloc0 (outputs, sizeof (float), error)))
       return FALSE;
   for (int i = 0; i < BATCHES_AHEAD; i++)
