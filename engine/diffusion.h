@@ -401,7 +401,7 @@ gboolean diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *pi
 /* ---- training
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* A corpus: many 8-bit R'G'B' pictures packed into one file, which the trainer maps. */
+/* A corpus: many 8-bit R'G'B' pictures packed into one file. */
 typedef struct _DiffusionCorpusWriter DiffusionCorpusWriter;
 DiffusionCorpusWriter                *diffusion_corpus_writer_new (const char *path, GError **error);
 gboolean diffusion_corpus_writer_add (DiffusionCorpusWriter *writer, int width, int height, const guint8 *rgb,

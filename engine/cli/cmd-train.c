@@ -21,7 +21,7 @@
 #define EVERY        5    /* minutes between checkpoints, or: */
 #define SHARES       12.0 /* this part of the training, if that is less */
 #define WIDTH_MOST   1024
-#define BLOCKS_MOST  64
+#define BLOCKS_MOST  32
 #define SAMPLES_MOST 1e12
 
 /* A style is not learned from nothing, and not so fast that what is known of pictures gets lost.  Brush strokes are

@@ -24,8 +24,8 @@ typedef struct
   gboolean                even; /* the curve is a constant */
 } DenoiseMap;
 
-/* The mean brightness around each of `width` pixels of row y, at most PIECE, with the picture mirrored at its edges,
- * less its outermost pixel. */
+/* The mean brightness around each of `width` pixels of row y, at most PIECE, with the picture's outermost
+ * pixels repeated beyond its edges. */
 static void
 get_brightness (const DenoiseMap *map, int x, int y, int width, float *brightness)
 {
