@@ -388,6 +388,25 @@ assert_silent (const DiffusionPicture *picture, const DiffusionPicture *mask)
     g_assert_cmpfloat (noise.curve[i], <, 1e-4 * UNIT);
 }
 
+/* Cut out of it anywhere, so that JPEG's blocks do not begin at its corner. */
+static void
+test_cut_out (const DiffusionPicture *picture, double expected)
+{
+  for (int place = 1; place < 16; place += 3)
+    {
+      const int x = place, y = 17 - place, width = picture->width - 16, height = picture->height - 16;
+      g_autoptr (DiffusionPicture) part = diffusion_picture_new (width, height, 3, NULL);
+      double level;
+
+      for (int row = 0; row < height; row++)
+        memcpy (part->data + row * width * 3, picture->data + ((y + row) * picture->width + x) * 3,
+                (gsize) width * 3 * sizeof (float));
+      level = estimate (part, NULL).sigma;
+      g_test_message ("from (%d, %d) on: %.2f, where all of it has %.2f", x, y, level * 255, expected * 255);
+      g_assert_cmpfloat_with_epsilon (level, expected, 0.1 * expected);
+    }
+}
+
 /* In a JPEG, what is measured in flat places, where the noise was rounded away, is less than the picture's error: that
  * has JPEG's own in it. */
 static void
@@ -406,6 +425,7 @@ test_jpeg (void)
   g_test_message ("an error of %.2f is estimated as %.2f", sqrt (error) * 255, level * 255);
   g_assert_cmpfloat (level, >, 0.5 * sqrt (error));
   g_assert_cmpfloat (level, <, 1.1 * sqrt (error));
+  test_cut_out (noisy, level);
 
   /* Without noise there is no sign of what rounding did. */
   compress_picture (clean);
