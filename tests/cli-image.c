@@ -210,41 +210,68 @@ image_read_png (const char *path)
   return image;
 }
 
-void
-image_write_tiff (const Image *image, const char *path)
+/* samples: little-endian. */
+static void
+write_tiff (int width, int height, int channels, int bits, gboolean is_float, const GByteArray *samples,
+            const char *path)
 {
   g_autoptr (GByteArray) tiff = g_byte_array_new ();
-  guint32       size = image_count (image) * (image->bits / 8), after = 8 + 2 + 9 * 12 + 4;
-  const guint32 tags[9][3] = {
-    { 256, 4, image->width },
-    { 257, 4, image->height },
-    { 258, 3, image->bits },
+  guint32       after = 8 + 2 + 10 * 12 + 4;
+  const guint32 tags[10][3] = {
+    { 256, 4, width },
+    { 257, 4, height },
+    { 258, 3, bits },
     { 259, 3, 1 },
-    { 262, 3, image->channels == 3 ? 2 : 1 },
-    { 273, 4, after + 8 },
-    { 277, 3, image->channels },
-    { 278, 4, image->height },
-    { 279, 4, size },
+    { 262, 3, channels == 3 ? 2 : 1 },
+    { 273, 4, after + 16 },
+    { 277, 3, channels },
+    { 278, 4, height },
+    { 279, 4, samples->len },
+    { 339, 3, is_float ? 3 : 1 },
   };
 
   append_le (tiff, 0x002a4949, 4);
   append_le (tiff, 8, 4);
-  append_le (tiff, 9, 2);
-  for (int i = 0; i < 9; i++)
+  append_le (tiff, 10, 2);
+  for (int i = 0; i < 10; i++)
     {
-      gboolean triple = tags[i][0] == 258 && image->channels == 3;
+      gboolean triple = (tags[i][0] == 258 || tags[i][0] == 339) && channels == 3;
 
       append_le (tiff, tags[i][0], 2);
       append_le (tiff, tags[i][1], 2);
       append_le (tiff, triple ? 3 : 1, 4);
-      append_le (tiff, triple ? after : tags[i][2], 4);
+      append_le (tiff, triple ? after + (tags[i][0] == 339) * 8 : tags[i][2], 4);
     }
   append_le (tiff, 0, 4);
-  for (int i = 0; i < 4; i++)
-    append_le (tiff, image->bits, 2);
-  for (gsize i = 0; i < image_count (image); i++)
-    append_le (tiff, image->data[i], image->bits / 8);
+  for (int i = 0; i < 8; i++)
+    append_le (tiff, i < 4 ? (guint32) bits : tags[9][2], 2);
+  g_byte_array_append (tiff, samples->data, samples->len);
   file_store (path, tiff->data, tiff->len);
+}
+
+void
+image_write_tiff (const Image *image, const char *path)
+{
+  g_autoptr (GByteArray) samples = g_byte_array_new ();
+
+  for (gsize i = 0; i < image_count (image); i++)
+    append_le (samples, image->data[i], image->bits / 8);
+  write_tiff (image->width, image->height, image->channels, image->bits, FALSE, samples, path);
+}
+
+void
+image_write_float_tiff (int width, int height, int channels, const float *values, const char *path)
+{
+  g_autoptr (GByteArray) samples = g_byte_array_new ();
+
+  for (int i = 0; i < width * height * channels; i++)
+    {
+      guint32 bits;
+
+      memcpy (&bits, &values[i], sizeof bits);
+      append_le (samples, bits, 4);
+    }
+  write_tiff (width, height, channels, 32, TRUE, samples, path);
 }
 
 int

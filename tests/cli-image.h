@@ -28,6 +28,8 @@ Image *image_read_png (const char *path);
 
 /* One uncompressed strip, little-endian; grey or RGB. */
 void image_write_tiff (const Image *image, const char *path);
+/* The same of width x height x channels floats. */
+void image_write_float_tiff (int width, int height, int channels, const float *values, const char *path);
 /* The value, or the first of several, of a tag of 16 bits in a little-endian file; -1: not there. */
 int image_get_tiff_tag (const char *path, int tag);
 

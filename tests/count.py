@@ -9,6 +9,7 @@ import json
 import re
 import sys
 
+NONE = re.compile(r'^1\.\.0\s*#\s*SKIP\b(.*)$', re.IGNORECASE)
 CASE = re.compile(r'^(not )?ok\b[ \d]*(?:- )?(.*?)(?:\s*#\s*(SKIP)\b(.*))?$', re.IGNORECASE)
 
 
@@ -21,7 +22,7 @@ def main():
         bad = 0
         suite = test['name'].partition(' / ')[0].rpartition(':')[2]
         for line in test.get('stdout', '').splitlines():
-            case = CASE.match(line)
+            case, none = CASE.match(line), NONE.match(line)
             suites[suite] += case is not None
             if case and case.group(3):
                 skipped += 1
@@ -31,6 +32,9 @@ def main():
                 print(f'FAILED: {test["name"]}: {case.group(2)}')
             elif case:
                 passed += 1
+            elif none:
+                skipped += 1
+                print(f'skipped: {test["name"]}: all of it:{none.group(1)}')
             elif line.startswith('# measured:'):
                 print(line[2:])
         if test['result'] not in ('OK', 'SKIP') and bad == 0:
