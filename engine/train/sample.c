@@ -36,11 +36,13 @@
  */
 #define CURVE_MAX      0.5
 #define SATURATION_MIN 0.6
-#define SATURATION_MAX 3.0
+#define SATURATION_MAX 4.0
+/* The least that is left of a crop's contrast in brightness. */
+#define CONTRAST_MIN 0.4
 
 /* Shares of each kind in per cent, per mix. */
 static const int shares[][6] = {
-  [DIFFUSION_TRAIN_DENOISE] = { 54, 38, 2, 3, 3, 0 },
+  [DIFFUSION_TRAIN_DENOISE] = { 72, 24, 1, 1, 2, 0 },
   [DIFFUSION_TRAIN_INPAINT] = { 12, 8, 18, 46, 10, 6 },
   [DIFFUSION_TRAIN_STYLE] = { 8, 0, 4, 4, 4, 80 },
 };
@@ -206,9 +208,9 @@ static void
 vary_colours (Random *random, int pixels, float *clean)
 {
   int   order[3] = { 0, 1, 2 };
-  float curve[3] = { 1, 1, 1 }, saturation = 1;
+  float curve[3] = { 1, 1, 1 }, saturation = 1, contrast = 1, mean = 0;
 
-  if (random_double (random) < 0.5)
+  if (random_double (random) < 0.4)
     return;
   for (int c = 2; c > 0; c--)
     {
@@ -220,8 +222,13 @@ vary_colours (Random *random, int pixels, float *clean)
   if (random_double (random) < 0.5)
     for (int c = 0; c < 3; c++)
       curve[c] = (float) exp (random_range (random, -CURVE_MAX, CURVE_MAX));
-  if (random_double (random) < 0.7)
-    saturation = (float) exp (random_range (random, log (SATURATION_MIN), log (SATURATION_MAX)));
+  if (random_double (random) < 0.8)
+    {
+      saturation = (float) exp (random_range (random, log (SATURATION_MIN), log (SATURATION_MAX)));
+      contrast = (float) exp (random_range (random, log (CONTRAST_MIN), 0));
+    }
+  for (int i = 0; i < pixels * 3; i++)
+    mean += clean[i] / (float) (pixels * 3);
   for (int i = 0; i < pixels; i++)
     {
       float *p = clean + 3 * i, value[3], grey = 0;
@@ -234,18 +241,18 @@ vary_colours (Random *random, int pixels, float *clean)
           grey += value[c] / 3;
         }
       for (int c = 0; c < 3; c++)
-        p[c] = CLAMP (grey + saturation * (value[c] - grey), 0.0f, 1.0f);
+        p[c] = CLAMP (mean + contrast * (grey - mean) + saturation * (value[c] - grey), 0.0f, 1.0f);
     }
 }
 
 /* ---- level maps ---- */
 
-/* Half of them by the logarithm, half evenly where most noisy photographs are. */
+/* Three of four evenly where most noisy photographs are, the others by the logarithm. */
 static double
 draw_photo_level (Random *random, double most)
 {
-  if (random_double (random) < 0.5)
-    return random_range (random, PHOTO_USUAL_MIN, PHOTO_USUAL_MAX);
+  if (random_double (random) < 0.75)
+    return random_range (random, PHOTO_USUAL_MIN, MIN (PHOTO_USUAL_MAX, most));
   return exp (random_range (random, log (PHOTO_MIN), log (most)));
 }
 
