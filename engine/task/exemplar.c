@@ -134,6 +134,19 @@ set_weights (Exemplar *e)
       e->weight[i * CHANNELS + c] = MAX (e->distance[i], CONFIDENCE_MIN) * (c == 3 ? ROUGHNESS_WEIGHT : 1);
 }
 
+void
+exemplar_set (Exemplar *e, const DiffusionPicture *picture, const DiffusionPicture *roughness)
+{
+  gsize count = (gsize) e->width * (gsize) e->height;
+
+  for (gsize i = 0; i < count; i++)
+    {
+      for (gsize c = 0; c < 3; c++)
+        e->pixels[i * CHANNELS + c] = picture->data[i * 3 + c];
+      e->pixels[i * CHANNELS + 3] = roughness->data[i];
+    }
+}
+
 Exemplar *
 exemplar_new (const DiffusionPicture *picture, const DiffusionPicture *roughness, const DiffusionPicture *hole,
               GCancellable *cancellable, GError **error)
@@ -154,12 +167,8 @@ exemplar_new (const DiffusionPicture *picture, const DiffusionPicture *roughness
       || ! (e->target = core_alloc0 (count, 1, error)) || ! (e->source = core_alloc0 (count, 1, error)))
     return NULL;
   for (gsize i = 0; i < count; i++)
-    {
-      for (gsize c = 0; c < 3; c++)
-        e->pixels[i * CHANNELS + c] = picture->data[i * 3 + c];
-      e->pixels[i * CHANNELS + 3] = roughness->data[i];
-      e->hole[i] = hole->data[i] > 0;
-    }
+    e->hole[i] = hole->data[i] > 0;
+  exemplar_set (e, picture, roughness);
   mark_patches (e);
   set_weights (e);
   return e->n_sources > 0 && e->end_row > 0 ? g_steal_pointer (&e) : NULL;
@@ -173,16 +182,6 @@ exemplar_get (const Exemplar *e, DiffusionPicture *picture)
   for (gsize i = 0; i < count; i++)
     for (gsize c = 0; c < 3 && e->hole[i]; c++)
       picture->data[i * 3 + c] = e->pixels[i * CHANNELS + c];
-}
-
-void
-exemplar_set (Exemplar *e, const DiffusionPicture *picture)
-{
-  gsize count = (gsize) e->width * (gsize) e->height;
-
-  for (gsize i = 0; i < count; i++)
-    for (gsize c = 0; c < 3 && e->hole[i]; c++)
-      e->pixels[i * CHANNELS + c] = picture->data[i * 3 + c];
 }
 
 /* ---- the search ---- */

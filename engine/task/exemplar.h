@@ -40,6 +40,7 @@ gboolean exemplar_join (Exemplar *exemplar, double sharpness, Pool *pool, GError
  * "Fourier analysis of the 2D screened Poisson equation for gradient domain problems"). */
 void exemplar_blend (Exemplar *exemplar, Pool *pool);
 
-/* Writes the hole's pixels into a picture of the same size, and takes them from one. */
+/* Writes the hole's pixels into a picture of the same size. */
 void exemplar_get (const Exemplar *exemplar, DiffusionPicture *picture);
-void exemplar_set (Exemplar *exemplar, const DiffusionPicture *picture);
+/* Another first guess, for the same hole: for another fill by the same exemplar. */
+void exemplar_set (Exemplar *exemplar, const DiffusionPicture *picture, const DiffusionPicture *roughness);

@@ -156,6 +156,8 @@ predict_patches (const Filler *filler, const DiffusionPicture *picture, const Di
                  const Spectacle *spectacle, Predictions *predictions, GError **error)
 {
   g_autoptr (DiffusionPicture) roughness = fill_measure_roughness (picture, error), one = NULL;
+  g_autoptr (Exemplar) exemplar = NULL;
+  GError *own = NULL;
 
   if (! roughness || ! diffusion_fill_smooth (roughness, error)
       || ! (one = diffusion_picture_copy (predictions->of[PLATE], error))
@@ -164,18 +166,17 @@ predict_patches (const Filler *filler, const DiffusionPicture *picture, const Di
   for (gsize i = 0; i < (gsize) hole->width * (gsize) hole->height; i++)
     roughness->data[i] *= ROUGHNESS_SHARE;
   clear_hole (hole, predictions->of[PATCHES]);
+  exemplar = exemplar_new (predictions->of[PLATE], roughness, hole, filler->cancellable, &own);
+  if (own)
+    {
+      g_propagate_error (error, own);
+      return FALSE;
+    }
   for (guint64 run = 0; run < RUNS; run++)
     {
-      GError *own = NULL;
-      g_autoptr (Exemplar) exemplar = exemplar_new (predictions->of[PLATE], roughness, hole, filler->cancellable, &own);
-
-      if (own)
-        {
-          g_propagate_error (error, own);
-          return FALSE;
-        }
       if (exemplar)
         {
+          exemplar_set (exemplar, predictions->of[PLATE], roughness);
           exemplar_begin (exemplar, TRUST, filler->options->seed + run, filler->pool);
           for (int turn = 0; turn < TURNS; turn++)
             exemplar_improve (exemplar, turn, SEARCHES, 0, filler->options->seed + run, filler->pool);
