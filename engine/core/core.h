@@ -60,7 +60,8 @@ Pool *pool_new (int threads, GError **error);
 void  pool_free (Pool *pool);
 int   pool_get_threads (const Pool *pool);
 /* Calls func for each task in [0, tasks), each on some thread in [0, threads), the caller's being 0; returns when all
- * are done. Not to be called from within func, nor from two threads at once. */
+ * are done.  Without a pool (NULL) all run on the calling thread.  Not to be called from within func, nor from two
+ * threads at once. */
 void pool_run (Pool *pool, int tasks, PoolFunc func, gpointer user_data);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Pool, pool_free)
 

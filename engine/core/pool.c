@@ -91,7 +91,7 @@ work (gpointer data)
 void
 pool_run (Pool *pool, int tasks, PoolFunc func, gpointer user_data)
 {
-  if (pool->threads == 1 || tasks <= 1)
+  if (! pool || pool->threads == 1 || tasks <= 1)
     {
       for (int task = 0; task < tasks; task++)
         func (task, 0, user_data);
@@ -192,5 +192,5 @@ pool_free (Pool *pool)
 int
 pool_get_threads (const Pool *pool)
 {
-  return pool->threads;
+  return pool ? pool->threads : 1;
 }

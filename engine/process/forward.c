@@ -32,12 +32,41 @@ process_check_map (const DiffusionPicture *picture, const DiffusionPicture *leve
   return TRUE;
 }
 
-gboolean
-diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
-                   guint step, int origin_x, int origin_y, GError **error)
+typedef struct
 {
-  float *pixel = picture->data;
-  float  scale;
+  DiffusionPicture       *picture;
+  const DiffusionPicture *level;
+  float                   scale;
+  guint64                 seed;
+  guint32                 stream;
+  int                     origin_x, origin_y;
+} Noise;
+
+static void
+add_noise_to_row (int y, int thread, gpointer data)
+{
+  const Noise *self = data;
+  int          width = self->picture->width;
+  float       *pixel = self->picture->data + (gsize) y * (gsize) width * 3;
+  const float *level = self->level->data + (gsize) y * (gsize) width;
+
+  for (int x = 0; x < width; x++, pixel += 3)
+    {
+      float sigma = level[x] * self->scale, noise[4];
+
+      if (sigma == 0)
+        continue;
+      random_gaussian4 (self->seed, self->stream, self->origin_x + x, self->origin_y + y, noise);
+      for (int c = 0; c < 3; c++)
+        pixel[c] += sigma * noise[c];
+    }
+}
+
+gboolean
+process_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
+                 guint step, int origin_x, int origin_y, Pool *pool, GError **error)
+{
+  Noise noise = { picture, level, 0, seed, FORWARD_STREAM | step, origin_x, origin_y };
 
   if (! (t0 >= 0) || ! (t1 >= t0) || t1 > 1)
     {
@@ -47,17 +76,14 @@ diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, dou
     }
   if (! process_check_map (picture, level, error))
     return FALSE;
-  scale = (float) sqrt (t1 * t1 - t0 * t0);
-  for (int y = 0; y < picture->height; y++)
-    for (int x = 0; x < picture->width; x++, pixel += 3)
-      {
-        float sigma = level->data[(gsize) y * (gsize) level->width + (gsize) x] * scale, noise[4];
-
-        if (sigma == 0)
-          continue;
-        random_gaussian4 (seed, FORWARD_STREAM | step, origin_x + x, origin_y + y, noise);
-        for (int c = 0; c < 3; c++)
-          pixel[c] += sigma * noise[c];
-      }
+  noise.scale = (float) sqrt (t1 * t1 - t0 * t0);
+  pool_run (pool, picture->height, add_noise_to_row, &noise);
   return TRUE;
+}
+
+gboolean
+diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
+                   guint step, int origin_x, int origin_y, GError **error)
+{
+  return process_forward (picture, level, t0, t1, seed, step, origin_x, origin_y, NULL, error);
 }

@@ -70,8 +70,14 @@ typedef void (*LevelRow) (int x, int y, int width, float *level, gpointer user_d
 
 #define LEVEL_REACH 4
 
-/* Called after each step, when the whole picture is at `ratio` times its levels; may change it. */
-typedef gboolean (*StepDone) (DiffusionPicture *picture, int step, double ratio, gpointer user_data, GError **error);
+/* diffusion_forward () on all threads of a pool. */
+gboolean process_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
+                          guint step, int origin_x, int origin_y, Pool *pool, GError **error);
+
+/* Called after each step, when the whole picture is at `ratio` times its levels; may change it, with the pool's help.
+ */
+typedef gboolean (*StepDone) (DiffusionPicture *picture, int step, double ratio, Pool *pool, gpointer user_data,
+                              GError **error);
 
 typedef struct
 {
@@ -87,7 +93,7 @@ gboolean process_reverse (const DiffusionModel *model, DiffusionPicture *picture
                           const DiffusionOptions *options, GCancellable *cancellable, GError **error);
 
 /* Blurs a picture in place with a Gaussian of standard deviation sigma, in pixels (nearly: three boxes). */
-gboolean process_blur (DiffusionPicture *picture, double sigma, GError **error);
+gboolean process_blur (DiffusionPicture *picture, double sigma, Pool *pool, GError **error);
 
 /* A picture at another size: cubic, with a kernel as wide as a pixel of the smaller of both; edges are mirrored.  May
  * go a little beyond the range of its values. */

@@ -420,7 +420,7 @@ run_steps (Pass *pass, const ReverseJob *job, GCancellable *cancellable, GError 
       pass->progress_from = (double) i / steps;
       pass->progress_share = 1.0 / steps;
       if (! run_pass (pass, cancellable, error)
-          || (job->done && ! job->done (pass->picture, i, ratios[i + 1], job->user_data, error)))
+          || (job->done && ! job->done (pass->picture, i, ratios[i + 1], pass->pool, job->user_data, error)))
         return FALSE;
       show_step (pass, job->largest);
     }

@@ -198,7 +198,7 @@ match_colours (const DiffusionPicture *original, const DiffusionPicture *cover, 
   for (gsize i = 0; i < count * 3; i++)
     difference->data[i]
         = cover->data[i / 3] > 0 ? NAN : CLAMP (original->data[i] - result->data[i], -RIM_MOST, RIM_MOST);
-  if (! diffusion_fill_smooth (difference, error) || ! process_blur (difference, RIM_BLUR, error))
+  if (! diffusion_fill_smooth (difference, error) || ! process_blur (difference, RIM_BLUR, NULL, error))
     return FALSE;
   for (gsize i = 0; i < count * 3; i++)
     result->data[i] += difference->data[i];

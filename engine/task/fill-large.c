@@ -135,7 +135,7 @@ get_level_row (int x, int y, int width, float *level, gpointer data)
 
 /* StepDone: known pixels follow the forward process (RePaint: Lugmayr et al. 2022, algorithm 1). */
 static gboolean
-put_known (DiffusionPicture *picture, int step, double ratio, gpointer data, GError **error)
+put_known (DiffusionPicture *picture, int step, double ratio, Pool *pool, gpointer data, GError **error)
 {
   const Reconcile *job = data;
   gsize            pixels = (gsize) picture->width * (gsize) picture->height;
@@ -148,8 +148,8 @@ put_known (DiffusionPicture *picture, int step, double ratio, gpointer data, GEr
         return FALSE;
       for (gsize i = 0; i < pixels; i++)
         level->data[i] = job->level;
-      if (! diffusion_forward (job->noisy, level, 0, ratio, job->options->seed, (guint) step + 1,
-                               job->options->origin_x, job->options->origin_y, error))
+      if (! process_forward (job->noisy, level, 0, ratio, job->options->seed, (guint) step + 1, job->options->origin_x,
+                             job->options->origin_y, pool, error))
         return FALSE;
     }
   for (gsize i = 0; i < pixels; i++)
@@ -296,14 +296,14 @@ show_level (const Filler *filler, const Level *level, int index)
 
 /* From the network come joins, edges and illumination; of what is finer, the texture's share stays as it was. */
 static gboolean
-keep_texture (const DiffusionPicture *proposed, double texture, DiffusionPicture *picture, GError **error)
+keep_texture (const DiffusionPicture *proposed, double texture, Pool *pool, DiffusionPicture *picture, GError **error)
 {
   gsize values = (gsize) picture->width * (gsize) picture->height * 3;
   g_autoptr (DiffusionPicture) change = diffusion_picture_copy (picture, error), coarse = NULL;
 
   for (gsize i = 0; change && i < values; i++)
     change->data[i] -= proposed->data[i];
-  if (! change || ! (coarse = diffusion_picture_copy (change, error)) || ! process_blur (coarse, FINE, error))
+  if (! change || ! (coarse = diffusion_picture_copy (change, error)) || ! process_blur (coarse, FINE, pool, error))
     return FALSE;
   for (gsize i = 0; i < values; i++)
     picture->data[i] = proposed->data[i] + change->data[i] + (float) texture * (coarse->data[i] - change->data[i]);
@@ -353,7 +353,7 @@ fill_large (const Filler *filler, Crop *crop, GError **error)
   if (! (proposed = diffusion_picture_copy (pyramid.levels[0].picture, error))
       || ! reconcile (filler, &pyramid.levels[0], LEVEL_TEXTURE + (1 - texture) * (LEVEL_NETWORK - LEVEL_TEXTURE),
                       &options, error)
-      || ! keep_texture (proposed, texture, pyramid.levels[0].picture, error))
+      || ! keep_texture (proposed, texture, filler->pool, pyramid.levels[0].picture, error))
     return FALSE;
   memcpy (crop->picture->data, pyramid.levels[0].picture->data, pixels * 3 * sizeof (float));
   return TRUE;

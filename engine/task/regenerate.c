@@ -40,7 +40,7 @@ get_level_row (int x, int y, int width, float *level, gpointer data)
 
 /* StepDone: adds structure * low_pass (original at this noise level - x). */
 static gboolean
-pull (DiffusionPicture *picture, int step, double ratio, gpointer data, GError **error)
+pull (DiffusionPicture *picture, int step, double ratio, Pool *pool, gpointer data, GError **error)
 {
   const Hold       *hold = data;
   DiffusionPicture *difference = hold->difference;
@@ -50,12 +50,12 @@ pull (DiffusionPicture *picture, int step, double ratio, gpointer data, GError *
     return TRUE;
   memcpy (difference->data, hold->original->data, pixels * 3 * sizeof (float));
   if (ratio > 0
-      && ! diffusion_forward (difference, hold->level, 0, ratio, hold->options->seed, (guint) step + HOLD_STREAM,
-                              hold->options->origin_x, hold->options->origin_y, error))
+      && ! process_forward (difference, hold->level, 0, ratio, hold->options->seed, (guint) step + HOLD_STREAM,
+                            hold->options->origin_x, hold->options->origin_y, pool, error))
     return FALSE;
   for (gsize i = 0; i < pixels * 3; i++)
     difference->data[i] -= picture->data[i];
-  if (! process_blur (difference, hold->blur, error))
+  if (! process_blur (difference, hold->blur, pool, error))
     return FALSE;
   for (gsize i = 0; i < pixels; i++)
     for (gsize c = 0; c < 3 && hold->level->data[i] > 0; c++)
