@@ -384,8 +384,8 @@ gboolean diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *pictu
 
 /* The pixels that diffusion_inpaint () may change: the box around the grown holes, and the larger one around all
  * surroundings that it looks at; both within the picture.  A caller that hands over only the second's pixels (and its
- * place as options->origin_x, _y) gets what the whole picture would give.  With a view only the holes that reach into
- * it count; both boxes have no width if none does. */
+ * place as options->origin_x, _y) gets what the whole picture would give, if it gives the noise, too: the estimate is of
+ * what is handed over.  With a view only the holes that reach into it count; both boxes have no width if none does. */
 gboolean diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
                                       const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen,
                                       GError **error);

@@ -109,12 +109,22 @@ test_webp (void)
 #endif
 }
 
+/* What a format cannot hold is refused before the work, not after it. */
+static void
+test_too_wide (void)
+{
+  g_autofree char *in = make_png ("wide.png", 65501, 1, 1, 8, 0), *out = in_folder ("wide.jpg");
+
+  REFUSED ("too large", "denoise", in, out, "--noise", "5", "--model", get_model ());
+}
+
 int
 main (int argc, char **argv)
 {
   static const CliTest tests[] = {
     { "formats/float-tiff", test_float_tiff },
     { "formats/webp", test_webp },
+    { "formats/too-wide", test_too_wide },
   };
 
   return cli_main (argc, argv, tests, G_N_ELEMENTS (tests));

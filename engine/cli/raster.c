@@ -20,13 +20,17 @@ typedef struct
   int         most_bits;
   gboolean    alpha, premultiplied;
   gboolean (*encode) (const Raster *raster, FILE *file, GError **error);
+  int most_edge; /* pixels in a row or column */
 } Format;
 
+/* libjpeg's own limit. */
+#define JPEG_MOST 65500
+
 static const Format formats[] = {
-  { { "png" }, 16, TRUE, FALSE, raster_png_encode },
-  { { "jpg", "jpeg" }, 8, FALSE, FALSE, raster_jpeg_encode },
-  { { "tif", "tiff" }, 32, TRUE, TRUE, raster_tiff_encode },
-  { { "ppm", "pgm", "pnm" }, 16, FALSE, FALSE, raster_pnm_encode },
+  { { "png" }, 16, TRUE, FALSE, raster_png_encode, G_MAXINT },
+  { { "jpg", "jpeg" }, 8, FALSE, FALSE, raster_jpeg_encode, JPEG_MOST },
+  { { "tif", "tiff" }, 32, TRUE, TRUE, raster_tiff_encode, G_MAXINT },
+  { { "ppm", "pgm", "pnm" }, 16, FALSE, FALSE, raster_pnm_encode, G_MAXINT },
 };
 
 gboolean
@@ -284,6 +288,13 @@ raster_check_target (const char *path, const Raster *raster, GError **error)
 
   if (! format)
     return FALSE;
+  if (raster && (raster->width > format->most_edge || raster->height > format->most_edge))
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                   "A picture of %d x %d pixels is too large for \"%s\", which holds %d in a row: choose .png or .tif",
+                   raster->width, raster->height, path, format->most_edge);
+      return FALSE;
+    }
   if (! raster || format->alpha || is_opaque (raster))
     return target_check (path, error);
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
