@@ -40,18 +40,22 @@ layers_make (Region *region, const char *name, RegionTick tick, gpointer data, G
   const GeglRectangle  own = { 0, 0, rect->width, rect->height };
   const HostImage      image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   g_autoptr (GeglBuffer) pixels = gegl_buffer_new (rect, region->native);
-  HostLayer   layer;
-  GeglBuffer *buffer;
+  const HostLayer source = GIMP_LAYER (region->drawable);
+  HostLayer       layer;
+  GeglBuffer     *buffer;
 
   if (! region_write_buffer (region, pixels, tick, data, error))
     return HOST_NONE;
-  layer = gimp_layer_new (image, name, rect->width, rect->height, gimp_drawable_type (region->drawable), 100,
-                          GIMP_LAYER_MODE_NORMAL);
+  layer = gimp_layer_new (image, name, rect->width, rect->height, gimp_drawable_type (region->drawable),
+                          gimp_layer_get_opacity (source), gimp_layer_get_mode (source));
   if (layer == HOST_NONE)
     {
       fail (error);
       return HOST_NONE;
     }
+  gimp_layer_set_blend_space (layer, gimp_layer_get_blend_space (source));
+  gimp_layer_set_composite_space (layer, gimp_layer_get_composite_space (source));
+  gimp_layer_set_composite_mode (layer, gimp_layer_get_composite_mode (source));
   gimp_layer_set_offsets (layer, rect->x + region->selection_x, rect->y + region->selection_y);
   buffer = gimp_drawable_get_buffer (GIMP_DRAWABLE (layer));
   gegl_buffer_copy (pixels, rect, GEGL_ABYSS_NONE, buffer, &own);
@@ -116,22 +120,56 @@ show_changes (const Region *region, HostLayer layer, HostMask layer_mask, const 
     }
 }
 
+/* The filtered layer's own mask, or none if it has none or does not apply it. */
+static HostMask
+get_applied_mask (const Region *region)
+{
+  const HostLayer source = GIMP_LAYER (region->drawable);
+  const HostMask  mask = gimp_layer_get_mask (source);
+
+  return mask != HOST_NONE && gimp_layer_get_apply_mask (source) ? mask : HOST_NONE;
+}
+
+/* What the filtered layer's mask hides stays hidden. */
+static void
+multiply_mask (const Region *region, HostMask layer_mask, HostMask own_mask)
+{
+  const GeglRectangle *rect = &region->rect;
+  const Babl          *format = babl_format ("Y float");
+  g_autoptr (GeglBuffer) own = gimp_drawable_get_buffer (GIMP_DRAWABLE (own_mask));
+  g_autoptr (GeglBuffer) mask = gimp_drawable_get_buffer (GIMP_DRAWABLE (layer_mask));
+  g_autofree float *factor = g_new (float, rect->width);
+  g_autofree float *shown = g_new (float, rect->width);
+
+  for (int y = 0; y < rect->height; y++)
+    {
+      const GeglRectangle there = { rect->x, rect->y + y, rect->width, 1 }, here = { 0, y, rect->width, 1 };
+
+      gegl_buffer_get (own, &there, 1.0, format, factor, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+      gegl_buffer_get (mask, &here, 1.0, format, shown, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+      for (int x = 0; x < rect->width; x++)
+        shown[x] *= factor[x];
+      gegl_buffer_set (mask, &here, 0, format, shown, GEGL_AUTO_ROWSTRIDE);
+    }
+}
+
 /* widest: of the first layer's mask, for all of them; NULL until then. */
 static gboolean
 insert (const Region *region, HostLayer layer, int position, gboolean visible, int reach, DiffusionPicture **widest,
         GError **error)
 {
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
+  const HostMask  own_mask = get_applied_mask (region);
   HostMask        mask;
 
   gimp_item_set_visible (GIMP_ITEM (layer), visible);
   if (! gimp_image_insert_layer (image, layer, GIMP_LAYER (gimp_item_get_parent (GIMP_ITEM (region->drawable))),
                                  position))
     return fail (error);
-  if (! region->masked)
+  if (! region->masked && own_mask == HOST_NONE)
     return TRUE;
 
-  mask = gimp_layer_create_mask (layer, GIMP_ADD_MASK_SELECTION);
+  mask = gimp_layer_create_mask (layer, region->masked ? GIMP_ADD_MASK_SELECTION : GIMP_ADD_MASK_WHITE);
   if (mask == HOST_NONE)
     return fail (error);
   if (reach > 0 && ! *widest && ! (*widest = make_widest (mask, &region->rect, reach, error)))
@@ -141,7 +179,23 @@ insert (const Region *region, HostLayer layer, int position, gboolean visible, i
     }
   if (reach > 0)
     show_changes (region, layer, mask, *widest);
+  if (own_mask != HOST_NONE)
+    multiply_mask (region, mask, own_mask);
   return gimp_layer_add_mask (layer, mask) || fail (error);
+}
+
+/* A layer that lets what is below it shine through, or that is mixed with it, counts twice when the new one lies above
+ * it with the same opacity and mode.  Where the new one is all of it, it can take its place; where it is only what was
+ * selected, the rest has to be seen. */
+static gboolean
+is_replaced (const Region *region)
+{
+  const HostLayer     source = GIMP_LAYER (region->drawable);
+  const GimpLayerMode mode = gimp_layer_get_mode (source);
+
+  return ! region->masked
+         && (gimp_layer_get_opacity (source) < 100
+             || (mode != GIMP_LAYER_MODE_NORMAL && mode != GIMP_LAYER_MODE_NORMAL_LEGACY));
 }
 
 gboolean
@@ -155,6 +209,8 @@ layers_insert (const Region *region, const HostLayer *layers, guint n, int reach
   gimp_image_undo_group_start (image);
   for (guint i = n; success && i-- > 0;)
     success = insert (region, layers[i], position, i == 0, reach, &widest, error);
+  if (success && is_replaced (region))
+    gimp_item_set_visible (GIMP_ITEM (region->drawable), FALSE);
   gimp_image_undo_group_end (image);
   return success;
 }

@@ -1,6 +1,7 @@
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The filter in a GIMP without a display, judged by the pixels that it leaves."""
+import functools
 import math
 import os
 import pathlib
@@ -443,6 +444,48 @@ def add_new_layers(suite, name, call):
               call=call(output=1, drawable='mask'))
 
 
+MASKED = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 24 8 30 40) ' \
+    '(gimp-layer-add-mask layer (car (gimp-layer-create-mask layer ADD-MASK-SELECTION))) (gimp-selection-none image)'
+BELOW = '''(define below (layer-new image %d %d RGB-IMAGE)) (gimp-image-insert-layer image below 0 1)
+  (gimp-drawable-fill below FILL-WHITE)''' % (WIDTH, HEIGHT)
+MIXED = BELOW + '(gimp-layer-set-opacity layer 40) (gimp-layer-set-mode layer LAYER-MODE-MULTIPLY)'
+
+
+def add_layers_in_place_of_others(suite):
+    """With the new layer the image looks as it does with the layer filtered in place, whatever its mask, opacity and mode."""
+    def read_visible(file):
+        seen = suite.read(file)
+        return b''.join(seen[i:i + 4] if seen[i + 3] else bytes(4) for i in range(0, len(seen), 4))
+
+    def keep(file):
+        def check(status, text, layer):
+            layer.seen = read_visible(file)
+            return succeeded(status, text, layer)
+        return check
+
+    def looks(file, other):
+        def check(status, text, layer):
+            problem = unchanged_success(status, text, layer)
+            return problem or pictures.compare(read_visible(file), other.seen)
+        return check
+
+    grown = functools.partial(inpaint_call, grow=5, feather=0)
+    for what, before, call in (('a masked layer', MASKED, denoise_call), ('a masked layer, with a selection', MASKED + RECTANGLE, denoise_call),
+                               ('a masked layer, grown', MASKED + LARGE, grown), ('a mixed layer', MIXED, denoise_call),
+                               ('a mixed and masked layer', MIXED + MASKED, regenerate_call)):
+        place, files = Layer('RGB'), [suite.file('seen-%s-%d.raw' % (what, i)) for i in range(2)]
+        suite.add(what + ' in place', place, keep(files[0]), before=before, call='(begin %s (save-visible image %s))' % (call(), scheme_string(files[0])))
+        suite.add(what + ' in a new layer looks the same', Layer('RGB'), looks(files[1], place), before=before,
+                  call='(begin %s (save-visible image %s))' % (call(output=1), scheme_string(files[1])))
+    suite.add('a new layer in place of a mixed one', Layer('RGB'), says('((Denoised 1 0) (layer 0 0) ', unchanged_success), before=MIXED,
+              call='(begin %s (describe image))' % denoise_call(output=1))
+    suite.add('a new layer above a mixed one that is partly selected', Layer('RGB'), says('((Denoised 1 1) (layer 1 0) ', unchanged_success),
+              before=MIXED + RECTANGLE, call='(begin %s (describe image))' % denoise_call(output=1))
+    suite.add('a new layer has the opacity and mode of the one below', Layer('RGB'), says('(#t #t)', unchanged_success), before=MIXED + RECTANGLE,
+              call='(begin %s (let ((top (car (layers image)))) (list (< 39.9 (car (gimp-layer-get-opacity top)) 40.1)'
+                   ' (= (car (gimp-layer-get-mode top)) LAYER-MODE-MULTIPLY))))' % denoise_call(output=1))
+
+
 def reaches_somewhere(status, text, layer):
     return succeeded(status, text, layer) or (None if layer.before != layer.after else 'nothing changed')
 
@@ -586,6 +629,7 @@ def main():
     suite.add('denoise through a soft selection', soft, selected_only, before=ELLIPSE, call=denoise_call())
     suite.add('denoise through a soft selection, in a new layer looks the same', Layer('RGB'), looks_like(suite, file, soft, 1), before=ELLIPSE,
               call='(begin %s (save-visible image %s))' % (denoise_call(output=1), scheme_string(file)))
+    add_layers_in_place_of_others(suite)
     add_fills(suite)
     add_inpaint(suite)
     add_regenerate(suite)
