@@ -207,13 +207,25 @@ ui_toolkit_set_cursor (GtkWidget *widget, GdkCursorType type)
 #endif
 }
 
+int
+ui_toolkit_get_scroll_mask (void)
+{
+#if GTK_CHECK_VERSION(3, 0, 0)
+  return GDK_SCROLL_MASK | GDK_SMOOTH_SCROLL_MASK;
+#else
+  return GDK_SCROLL_MASK;
+#endif
+}
+
 void
 ui_toolkit_get_scroll (const GdkEventScroll *event, double *dx, double *dy)
 {
   *dx = event->direction == GDK_SCROLL_LEFT ? -1 : event->direction == GDK_SCROLL_RIGHT ? 1 : 0;
   *dy = event->direction == GDK_SCROLL_UP ? -1 : event->direction == GDK_SCROLL_DOWN ? 1 : 0;
 #if GTK_CHECK_VERSION(3, 0, 0)
-  gdk_event_get_scroll_deltas ((const GdkEvent *) event, dx, dy);
+  /* Of any other event it would be zero. */
+  if (event->direction == GDK_SCROLL_SMOOTH)
+    gdk_event_get_scroll_deltas ((const GdkEvent *) event, dx, dy);
 #endif
 }
 

@@ -42,6 +42,9 @@ void ui_toolkit_get_colours (GtkWidget *widget, double ground[3], double text[3]
 /* The pointer's shape over the widget. */
 void ui_toolkit_set_cursor (GtkWidget *widget, GdkCursorType type);
 
+/* The events by which a widget learns that the wheel was turned. */
+int ui_toolkit_get_scroll_mask (void);
+
 /* How far the event turned the wheel, in steps, down and right positive. */
 void ui_toolkit_get_scroll (const GdkEventScroll *event, double *dx, double *dy);
 

@@ -429,7 +429,7 @@ ui_view_new (int width, int height, const GdkRectangle *focus, UiViewMoved moved
   gtk_widget_set_can_focus (view->area, TRUE);
   gtk_widget_set_size_request (view->area, MIN_WIDTH, MIN_HEIGHT);
   gtk_widget_add_events (view->area, GDK_BUTTON_PRESS_MASK | GDK_BUTTON_RELEASE_MASK | GDK_POINTER_MOTION_MASK
-                                         | GDK_SCROLL_MASK | GDK_KEY_PRESS_MASK | GDK_FOCUS_CHANGE_MASK);
+                                         | ui_toolkit_get_scroll_mask () | GDK_KEY_PRESS_MASK | GDK_FOCUS_CHANGE_MASK);
   ui_toolkit_connect_draw (view->area, draw, view);
   g_signal_connect (view->area, "button-press-event", G_CALLBACK (button_pressed), view);
   g_signal_connect (view->area, "button-release-event", G_CALLBACK (button_released), view);
