@@ -32,6 +32,8 @@ typedef struct
   gboolean       preparing, stopping;
   gboolean       prepared; /* the rest is known */
   gboolean       estimated;
+  GeglRectangle  measured; /* bounds of what was selected, and whether anything was, when the estimate was begun */
+  gboolean       measured_selection;
   DiffusionNoise noise;
   Pace           pace;
   double         fill_seconds;            /* that the preview took to fill all holes; 0: not known */
@@ -84,6 +86,23 @@ find_selected (const Session *session)
   if (! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
     rect = (GeglRectangle){ 0, 0, 0, 0 };
   return rect;
+}
+
+static gboolean
+has_selection (const Session *session)
+{
+  return ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (session->drawable)));
+}
+
+/* Whether the noise was estimated, or is being so, of what is selected now.  Looking at the bounds costs nothing. */
+static gboolean
+estimate_holds (const Session *session)
+{
+  const GeglRectangle selected = find_selected (session);
+
+  return session->filter->kind != FILTER_DENOISE
+         || (gegl_rectangle_equal (&selected, &session->measured)
+             && has_selection (session) == session->measured_selection);
 }
 
 /* Of a checkpoint, before anything was computed; for one variant. */
@@ -196,7 +215,7 @@ set_trouble (Session *session, const GError *error)
   session->trouble = error ? g_strdup (error->message) : NULL;
 }
 
-/* ---- before the first preview ----------------------------------------------------------------------------- */
+/* ---- before a preview ------------------------------------------------------------------------------------- */
 
 static gboolean prepare_read (gpointer data);
 
@@ -289,7 +308,7 @@ prepare_think (Session *session)
   preparation->region = session->region;
   preparation->model = diffusion_model_ref (session->model);
   /* Else it is another model's that will be wanted, which is being measured on the same processor. */
-  preparation->measured = ! session->loading;
+  preparation->measured = ! session->loading && session->pace.pixel == 0;
   g_task_set_task_data (task, preparation, preparation_free);
   g_task_run_in_thread (task, prepare_work);
   g_object_unref (task);
@@ -325,6 +344,9 @@ prepare_start (Session *session, GError **error)
       session->prepared = TRUE;
       return TRUE;
     }
+  session->prepared = session->estimated = FALSE;
+  session->measured = find_selected (session);
+  session->measured_selection = has_selection (session);
   session->region = region_new_sample (session->drawable, diffusion_model_get_margin (session->model), error);
   if (! session->region)
     return FALSE;
@@ -507,7 +529,15 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
   Region             *region;
   Crop               *crop;
 
-  if (! session->prepared || session->loading || session->model_trouble)
+  if (session->stopping || session->preparing || session->loading || session->model_trouble)
+    return NULL;
+  /* The preview is asked for again when the noise of what is selected now is known. */
+  if (! estimate_holds (session))
+    {
+      prepare_start (session, error);
+      return NULL;
+    }
+  if (! session->prepared)
     return NULL;
 
   region = process_make_region (session->filter, session->drawable, &session->settings, session->model, &rect, FALSE,
@@ -802,8 +832,8 @@ run (Session *session, double *noise_used, GError **error)
   session->start = g_get_monotonic_time ();
 
   success = process_run (session->filter, session->drawable, session->config, session->model,
-                         session->estimated ? &session->noise : NULL, run_progress, session, session->cancellable,
-                         noise_used, error);
+                         session->estimated && estimate_holds (session) ? &session->noise : NULL, run_progress, session,
+                         session->cancellable, noise_used, error);
 
   g_debug ("run: took %.2f s, %.1f MB", (g_get_monotonic_time () - session->start) / (double) G_USEC_PER_SEC,
            cost_get_peak () / MEGABYTE);

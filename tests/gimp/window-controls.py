@@ -1,7 +1,7 @@
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Controls of the dialogs, by mouse and keyboard in a GIMP with windows: how far a hole grows, how it fades in, how much context it is filled from, variants;
-and the seed, which is kept or drawn anew."""
+the seed, which is kept or drawn anew; and the noise, which is estimated again when something else is selected."""
 import importlib
 import re
 import sys
@@ -119,6 +119,53 @@ def check_seeds(session, driver):
     driver.say('without "Keep" the next dialog draws a new one, and so does the die', None if None not in seeds and len(set(seeds[2:])) == 3 else seeds)
 
 
+LEFT = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 %d %d)' % (window.WIDTH // 2, window.HEIGHT)
+DENOISE = '(stage "%s" (lambda () (denoise %s image layer 0 1 1 0 "")))'
+
+
+def script_selections(session):
+    """A picture that is noisier on the right."""
+    quiet, loud = (pictures.synthetic(window.WIDTH, window.HEIGHT, 'RGB', sigma / 255) for sigma in (6, 40))
+    row = 3 * window.WIDTH
+    values = [(quiet if i % row < row // 2 else loud)[i] for i in range(len(quiet))]
+    session.add_image('colour', 'RGB', 'u8', pictures.encode(values, 'u8'), LEFT)
+    again = '(pixels layer %s "" "")' % scheme_string(session.file('in-colour.raw'))
+    for name, mode, before in (('moved', 'RUN-INTERACTIVE', LEFT), ('at-once', 'RUN-INTERACTIVE', LEFT),
+                               ('left', 'RUN-NONINTERACTIVE', LEFT), ('all', 'RUN-NONINTERACTIVE', '(gimp-selection-none image)')):
+        session.add(again + before + '(gimp-displays-flush)' + DENOISE % (name, mode))
+
+
+def check_selections(session, driver):
+    """Another selection while the dialog is open: its noise is estimated anew, and it is what OK uses."""
+    def noise(name):
+        return re.search(r'[0-9.]+', session.result(name) or '0').group()
+
+    def select_all():
+        main = wait_until(lambda: session.screen.find('GNU Image Manipulation Program|GIMP'))
+        session.screen.keys(main, 'ctrl+shift+a')
+        session.screen.settle(main, 0.5)
+
+    computed = 0
+    for name in ('moved', 'at-once'):
+        if not driver.open():
+            return
+        wait_until(lambda: window.results(session) > computed)
+        session.screen.settle(driver.window)
+        computed = window.results(session)
+        select_all()
+        if name == 'moved':
+            session.screen.enter(driver.window, 'alt+t', '0.9')
+            wait_until(lambda: window.results(session) > computed)
+            session.screen.settle(driver.window)
+            driver.say('the preview is computed again when something else is selected', None if window.results(session) > computed else 'it is not')
+            computed = window.results(session)
+        session.screen.keys(driver.window, 'alt+o')
+        noise(name)
+    found = [noise(name) for name in ('moved', 'at-once', 'left', 'all')]
+    print('# noise: %s' % found)
+    driver.say('the noise is that of what is selected when OK is pressed', None if found[0] == found[1] == found[3] != found[2] else found)
+
+
 def run(options, tap, model, name, make_script, check):
     session = window.Session(options, tap, model)
     session.language = 'English, controls of ' + name
@@ -141,6 +188,7 @@ def main():
     with gimptest.small_model(options) as model:
         run(options, tap, model, 'inpaint', script, lambda session, driver: driver.open() and driver.check())
         run(options, tap, model, 'regenerate', script_seeds, check_seeds)
+        run(options, tap, model, 'denoise', script_selections, check_selections)
     return tap.end()
 
 

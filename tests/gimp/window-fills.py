@@ -21,7 +21,7 @@ LARGE_SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 200 150 2
 FAR_SELECTION = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 20 20 30 30)'
 CALLS = {'inpaint': '(inpaint RUN-INTERACTIVE image layer 12 0 0 0 -1 -1 -1 1 0 "")',
          'regenerate': '(regenerate RUN-INTERACTIVE image layer 0.4 0.5 12 0 0 0 "")'}
-TITLES = {'inpaint': 'Inpaint Selection with Diffusion', 'regenerate': 'Regenerate with Diffusion'}
+TITLES = {'denoise': window.TITLE, 'inpaint': 'Inpaint Selection with Diffusion', 'regenerate': 'Regenerate with Diffusion'}
 
 
 def script(session, name):
