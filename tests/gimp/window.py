@@ -341,11 +341,16 @@ def check_view(session, dialog):
     again = screen.settle(dialog)
     moved = pictures.crop(after, x, y, 150, 60)[2] == pictures.crop(again, x - 48, y - 48, 150, 60)[2]
     tap.check('the layer follows the keyboard', None if moved and after != again else 'other pixels than expected')
+    screen.tool('mousemove', '--window', dialog, x + 60, y + 40, 'click', 4)
+    screen.tool('mousemove', '--window', dialog, 2, 2)
+    rolled = screen.settle(dialog)
+    moved = pictures.crop(again, x, y, 150, 60)[2] == pictures.crop(rolled, x, y + 48, 150, 60)[2]
+    tap.check('the layer follows the wheel', None if moved and again != rolled else 'other pixels than expected')
     screen.keys(dialog, 'alt+p', 'alt+f')
     fit = screen.settle(dialog, 2)
     session.screenshot('dialog-fit', dialog)
     # The disc of the picture, at the left top of the layer, is darker or lighter than what is around it.
-    tap.check('Fit shows all of the layer', None if pictures.different_pixels(fit, again) > CHANGED
+    tap.check('Fit shows all of the layer', None if pictures.different_pixels(fit, rolled) > CHANGED
               else 'nothing changed')
 
 
