@@ -759,8 +759,11 @@ all_components_active (HostDrawable drawable)
 {
   const HostImage image = gimp_item_get_image (GIMP_ITEM (drawable));
 
-  if (! gimp_drawable_is_rgb (drawable))
+  /* The switches are those of layers: a mask or a channel has none. */
+  if (! gimp_item_is_layer (GIMP_ITEM (drawable)))
     return TRUE;
+  if (! gimp_drawable_is_rgb (drawable))
+    return gimp_image_get_component_active (image, GIMP_CHANNEL_GRAY);
   return gimp_image_get_component_active (image, GIMP_CHANNEL_RED)
          && gimp_image_get_component_active (image, GIMP_CHANNEL_GREEN)
          && gimp_image_get_component_active (image, GIMP_CHANNEL_BLUE);

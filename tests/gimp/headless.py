@@ -25,6 +25,7 @@ SMALL = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 31 20 6 6)'
 INDEXED = '(gimp-image-convert-indexed image CONVERT-DITHER-NONE CONVERT-PALETTE-WEB 0 FALSE FALSE "")'
 GROUP = '''(define group (group-new image)) (gimp-image-insert-layer image group 0 0)
   (gimp-image-insert-layer image (layer-new image 8 8 RGB-IMAGE) group 0)'''
+GREY_OFF = '(gimp-image-set-component-active image CHANNEL-GRAY FALSE)'
 LOCKED = '(gimp-item-set-lock-content layer TRUE)'
 
 
@@ -305,6 +306,10 @@ def add_transparency(suite):
         return None if old[1::3] != new[1::3] else 'nothing changed'
     suite.add('a component that is switched off', Layer('RGB'), only_green,
               before='(gimp-image-set-component-active image CHANNEL-RED FALSE)')
+    for layout in ('GRAY', 'GRAYA'):
+        for kind in ('u8', 'u16'):
+            suite.add('grey that is switched off, %s %s' % (layout, kind), Layer(layout, kind), unchanged_success, before=GREY_OFF)
+    suite.add('grey that is switched off does not concern a mask', Layer('GRAY'), selected_only, before=MASK + GREY_OFF, drawable='mask', dump='mask')
 
 
 # ---- inpaint and regenerate -----------------------------------------------------------------------------------------
