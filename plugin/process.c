@@ -731,7 +731,8 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
   settings_read (&settings, filter, config);
   if (makes_layers (&settings) && ! layers_check (drawable, error))
     return FALSE;
-  if (! region_find_selected (drawable, &selected, error))
+  if (! region_check_selection (drawable, filter->kind == FILTER_INPAINT, error)
+      || ! region_find_selected (drawable, &selected, error))
     return FALSE;
   rows = process_get_band (filter, &settings, model, selected.width, selected.height);
   if (rows > 0)

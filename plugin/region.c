@@ -219,15 +219,20 @@ region_new_around (HostDrawable drawable, const GeglRectangle *rect, int margin)
   return region;
 }
 
-gboolean
-region_find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error)
+static gboolean
+fail_beside (GError **error)
 {
-  if (gimp_drawable_mask_intersect (drawable, &rect->x, &rect->y, &rect->width, &rect->height))
-    return TRUE;
   g_set_error_literal (
       error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
       C_ ("error", "The selection does not touch the layer; move the selection or choose another layer."));
   return FALSE;
+}
+
+gboolean
+region_find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error)
+{
+  return gimp_drawable_mask_intersect (drawable, &rect->x, &rect->y, &rect->width, &rect->height)
+         || fail_beside (error);
 }
 
 Region *
@@ -302,14 +307,40 @@ read_selection (const Region *region, GeglBuffer *selection, const GeglRectangle
 }
 
 static gboolean
-is_empty_mask (const DiffusionPicture *mask)
+is_nothing (const float *mask, gsize n)
 {
-  const gsize n = (gsize) mask->width * mask->height;
-
   for (gsize i = 0; i < n; i++)
-    if (mask->data[i] > 0)
+    if (mask[i] > 0)
       return FALSE;
   return TRUE;
+}
+
+static gboolean
+is_empty_mask (const DiffusionPicture *mask)
+{
+  return is_nothing (mask->data, (gsize) mask->width * mask->height);
+}
+
+/* The selection's bounds may reach over a drawable that lies between its parts.  Most often the first rows tell. */
+static gboolean
+is_any_selected (HostDrawable drawable, const GeglRectangle *rect)
+{
+  const int end = rect->y + rect->height;
+  g_autoptr (Region) region = region_new (drawable);
+  g_autoptr (GeglBuffer) selection = get_selection_buffer (drawable);
+  g_autofree float *mask = g_new (float, (gsize) STRIP * rect->width);
+  gboolean          any = ! region->masked;
+
+  for (int y = rect->y, height; y < end && ! any; y += height)
+    {
+      height = strip_height (y, end);
+
+      const GeglRectangle strip = { rect->x, y, rect->width, height };
+
+      read_selection (region, selection, &strip, mask);
+      any = ! is_nothing (mask, (gsize) rect->width * height);
+    }
+  return any;
 }
 
 gboolean
@@ -318,7 +349,7 @@ region_check_selection (HostDrawable drawable, gboolean needed, GError **error)
   GeglRectangle rect;
 
   if (! needed || ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable))))
-    return region_find_selected (drawable, &rect, error);
+    return region_find_selected (drawable, &rect, error) && (is_any_selected (drawable, &rect) || fail_beside (error));
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
                        C_ ("error", "Nothing is selected; select what is to be replaced, a little generously."));
   return FALSE;
@@ -377,10 +408,13 @@ find_hole (Region *region, GError **error)
   g_autofree RegionHole *hole = g_steal_pointer (&region->hole);
   const GeglRectangle    part = region->outer;
   const DiffusionBox     view = { hole->view.x - part.x, hole->view.y - part.y, hole->view.width, hole->view.height };
+  const gboolean         empty = is_empty_mask (mask);
   GeglRectangle          changed = { 0, 0, 0, 0 }, outer = { 0, 0, 0, 0 };
   DiffusionBox           grown = { 0, 0, 0, 0 }, seen;
 
-  if (! is_empty_mask (mask)
+  if (empty && view.width == 0)
+    return fail_beside (error);
+  if (! empty
       && ! diffusion_inpaint_get_boxes (mask, &hole->inpaint, view.width > 0 ? &view : NULL, &grown, &seen, error))
     return FALSE;
   if (grown.width > 0)

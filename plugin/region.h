@@ -53,7 +53,7 @@ void region_init (void);
 /* FALSE, with a sentence that names the remedy, if no filter can change this drawable. */
 gboolean region_check (HostDrawable drawable, GError **error);
 
-/* FALSE, with a sentence, if the selection lies beside the drawable, or is empty although one is needed. */
+/* FALSE, with a sentence, if no pixel of the drawable is selected, or nothing at all although that is needed. */
 gboolean region_check_selection (HostDrawable drawable, gboolean needed, GError **error);
 
 /* None of these takes memory for pixels, or reads any: that is what region_read () does, or region_find () and

@@ -22,6 +22,8 @@ ELLIPSE = '''(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 12 10 44 34)
   (gimp-selection-feather image 6)'''
 RECTANGLE = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 16 12 40 30)'
 SMALL = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 31 20 6 6)'
+AROUND = '''(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 10 0 20 150)
+  (gimp-image-select-rectangle image CHANNEL-OP-ADD 180 10 20 130)'''
 INDEXED = '(gimp-image-convert-indexed image CONVERT-DITHER-NONE CONVERT-PALETTE-WEB 0 FALSE FALSE "")'
 GROUP = '''(define group (group-new image)) (gimp-image-insert-layer image group 0 0)
   (gimp-image-insert-layer image (layer-new image 8 8 RGB-IMAGE) group 0)'''
@@ -120,6 +122,11 @@ def add_places(suite):
     suite.add('selection wholly beside the layer', Layer('RGB', canvas=(200, 150), offset=(100, 60)),
               fails_with('selection does not touch the layer'),
               before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 20 20)')
+    for name, call in (('denoise', denoise_call), ('inpaint', inpaint_call), ('regenerate', regenerate_call)):
+        suite.add(name + ', layer between the parts of the selection', Layer('RGB', canvas=(200, 150), offset=(100, 60)),
+                  fails_with('selection does not touch the layer'), before=AROUND, call=call())
+        suite.add(name + ', layer between the parts of the selection, in a new layer', Layer('RGB', canvas=(200, 150), offset=(100, 60)),
+                  fails_with('selection does not touch the layer'), before=AROUND, call=call(output=1))
     suite.add('layer across several tiles, float', Layer('RGB', 'float', width=140, height=134), selected_only,
               before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 60 58 70 72)')
     add_masks(suite, '', lambda drawable: None)

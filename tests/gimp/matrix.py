@@ -261,17 +261,15 @@ def selected_share(case):
     """The selection at each pixel of the drawable; None if nothing is selected in the whole image."""
     canvas = np.frombuffer(case.mask_data, 'f4').reshape(case.canvas[::-1])
     if not canvas.any():
-        return None, False
+        return None
     (x, y), mask = case.offset, np.zeros((case.height, case.width), 'f4')
     inside = canvas[max(y, 0):max(y + case.height, 0), max(x, 0):max(x + case.width, 0)]
     top, left = max(-y, 0), max(-x, 0)
     mask[top:top + inside.shape[0], left:left + inside.shape[1]] = inside
-    rows, columns = np.flatnonzero(canvas.any(1)), np.flatnonzero(canvas.any(0))
-    meets = rows[0] < y + case.height and rows[-1] >= y and columns[0] < x + case.width and columns[-1] >= x
-    return mask, meets
+    return mask
 
 
-def expected_error(case, mask, meets):
+def expected_error(case, mask):
     """A word of the sentence that the filter is refused with, None if it is not to be refused, and '' if it may be."""
     p = case.properties
     place, inpaint = p['place'], p['filter'] == 'inpaint'
@@ -281,14 +279,12 @@ def expected_error(case, mask, meets):
         return 'locked'
     if mask is None and inpaint:
         return 'select'
-    if mask is not None and not meets:
+    if mask is not None and not mask.any():
         return 'does not touch'
     if p['output'] == 'new layer' and place in GREY_DRAWABLES:
         return 'in place'
     if p['output'] == 'new layer' and place == 'floating':
         return 'floating selection'
-    if mask is not None and not mask.any():
-        return ''
     if inpaint and mask.all():
         # Where all is transparent, or no number as 32-bit floats, there is nothing to do.
         return 'unselected' if (case.visible() & case.finite()).any() else ''
@@ -297,9 +293,9 @@ def expected_error(case, mask, meets):
 
 def judge(status, text, case):
     """What is wrong with a case, or None."""
-    mask, meets = selected_share(case)
-    word = expected_error(case, mask, meets)
-    untouched = case.properties['output'] == 'new layer' or mask is not None and not mask.any()
+    mask = selected_share(case)
+    word = expected_error(case, mask)
+    untouched = case.properties['output'] == 'new layer'
     if word and (status != 'ERROR' or word not in text.lower()):
         return 'it was to be refused with "%s": %s %s' % (word, status, text)
     if status not in ('OK', 'ERROR') or word is None and status != 'OK':
