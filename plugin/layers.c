@@ -8,11 +8,15 @@
 #include "layers.h"
 
 gboolean
-layers_check (HostDrawable drawable, GError **error)
+layers_check (HostDrawable drawable, gboolean several, GError **error)
 {
   const char *sentence = NULL;
 
-  if (! gimp_item_is_layer (GIMP_ITEM (drawable)))
+  if (! gimp_item_is_layer (GIMP_ITEM (drawable)) && several)
+    sentence
+        = C_ ("error",
+              "Variants become new layers, which only a layer can have; choose a single one for a mask or a channel.");
+  else if (! gimp_item_is_layer (GIMP_ITEM (drawable)))
     sentence
         = C_ ("error",
               "Only a layer can have its result in a new layer; choose the result in place for a mask or a channel.");

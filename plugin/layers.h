@@ -10,8 +10,8 @@
 
 G_BEGIN_DECLS
 
-/* FALSE, with a sentence that names the remedy, if the drawable can have no layers above it. */
-gboolean layers_check (HostDrawable drawable, GError **error);
+/* FALSE, with a sentence that names the remedy, if the drawable can have no layers above it; several: of them. */
+gboolean layers_check (HostDrawable drawable, gboolean several, GError **error);
 
 /* A layer with the region's rectangle of its picture, and with the opacity and mode of the region's drawable, not yet
  * part of the image; HOST_NONE on failure. */

@@ -729,7 +729,9 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
   int           rows;
 
   settings_read (&settings, filter, config);
-  if (makes_layers (&settings) && ! layers_check (drawable, error))
+  /* Users go on working while a dialog is open. */
+  if (! region_check (drawable, error)
+      || (makes_layers (&settings) && ! layers_check (drawable, settings.variants > 1, error)))
     return FALSE;
   if (! region_check_selection (drawable, filter->kind == FILTER_INPAINT, error)
       || ! region_find_selected (drawable, &selected, error))

@@ -531,6 +531,9 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
 
   if (session->stopping || session->preparing || session->loading || session->model_trouble)
     return NULL;
+  /* Users go on working while the dialog is open. */
+  if (! region_check (session->drawable, error))
+    return NULL;
   /* The preview is asked for again when the noise of what is selected now is known. */
   if (! estimate_holds (session))
     {

@@ -526,6 +526,8 @@ def add_inpaint(suite):
     for kind in ('u8', 'u16', 'float'):
         suite.add('inpaint, a hole of itself is grown a little, ' + kind, Layer('RGB', kind), reaches(3), before=LARGE, call=inpaint_call())
     suite.add('inpaint, grown by 6', Layer('RGBA'), reaches(6), before=LARGE, call=inpaint_call(grow=6, feather=3))
+    suite.add('inpaint, variants of a layer mask', Layer('GRAY'), fails_with('single'), before=MASK + RECTANGLE,
+              call=inpaint_call(variants=3, drawable='mask'))
     grown = Layer('RGB')
     suite.add('inpaint, grown', grown, reaches(5), before=LARGE, call=inpaint_call(grow=5, feather=0))
     file = suite.file('seen-grown.raw')
