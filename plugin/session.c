@@ -521,6 +521,19 @@ typedef struct
   double                  peak;            /* bytes that the process had meanwhile */
 } Crop;
 
+/* A view is computed as a whole, where a run goes in bands or takes only what is selected.  (That is what a
+ * checkpoint's preview does, too.) */
+static gboolean
+check_size (const Session *session, const GeglRectangle *rect, GError **error)
+{
+  if (diffusion_model_get_checkpoint (session->model) || (gint64) rect->width * rect->height <= REGION_WHOLE_MOST)
+    return TRUE;
+  g_set_error_literal (
+      error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+      C_ ("error", "So large a layer is not previewed as a whole; to see a part of it, choose 100 %."));
+  return FALSE;
+}
+
 static gpointer
 preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
 {
@@ -540,7 +553,7 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
       prepare_start (session, error);
       return NULL;
     }
-  if (! session->prepared)
+  if (! session->prepared || ! check_size (session, &rect, error))
     return NULL;
 
   region = process_make_region (session->filter, session->drawable, &session->settings, session->model, &rect, FALSE,

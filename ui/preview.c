@@ -68,6 +68,7 @@ struct _UiPreview
 
 static void proceed (UiPreview *preview);
 static void go_on_reading (UiPreview *preview);
+static void free_outdated (UiPreview *preview);
 
 static void
 remove_source (guint *source)
@@ -166,19 +167,24 @@ paint_some (gpointer data)
         continue;
       if (paint_rows (preview, painting, side) && painting->again)
         start_painting (preview, side, painting->crop);
+      free_outdated (preview);
       return G_SOURCE_CONTINUE;
     }
   preview->painter = 0;
   return G_SOURCE_REMOVE;
 }
 
-/* A raster under way is finished first: else nothing would ever be seen while the layer is dragged along. */
+/* A raster under way is finished first: else nothing would ever be seen while the layer is dragged along.  One of
+ * another scale is not: all of a large layer takes its time. */
 static void
 paint (UiPreview *preview, UiViewSide side, gpointer crop)
 {
-  Painting *painting = &preview->paintings[side];
+  Painting    *painting = &preview->paintings[side];
+  GdkRectangle rect;
+  double       scale;
 
-  if (painting->raster && painting->crop == crop)
+  if (painting->raster && painting->crop == crop && ui_view_get_visible (preview->view, &rect, &scale)
+      && painting->raster->scale == scale)
     {
       painting->again = TRUE;
       return;
@@ -207,6 +213,15 @@ free_crop (UiPreview *preview, gpointer *crop)
     stop_painting (preview, UI_VIEW_AFTER);
   preview->filter->free (*crop);
   *crop = NULL;
+}
+
+/* While something newer is under way, what was computed before is needed only until it has been painted; both together
+ * could take too much memory. */
+static void
+free_outdated (UiPreview *preview)
+{
+  if (preview->crop && ! preview->paintings[UI_VIEW_AFTER].raster)
+    free_crop (preview, &preview->shown);
 }
 
 static void
@@ -243,7 +258,7 @@ finish_compute (UiPreview *preview, GError *error)
     }
   if (error)
     {
-      preview->failed = TRUE;
+      preview->failed = preview->stale = TRUE;
       free_crop (preview, &preview->crop);
       preview->filter->notify (NULL, UI_PREVIEW_STOPPED, error, preview->data);
       return;
@@ -337,7 +352,7 @@ read_some (gpointer data)
   if (error)
     {
       preview->phase = IDLE;
-      preview->failed = TRUE;
+      preview->failed = preview->stale = TRUE;
       g_clear_object (&preview->cancellable);
       free_crop (preview, &preview->crop);
       preview->filter->notify (NULL, UI_PREVIEW_STOPPED, error, preview->data);
@@ -383,6 +398,7 @@ start_compute (UiPreview *preview, const GdkRectangle *visible)
   if (! preview->crop)
     return;
   preview->stale = FALSE;
+  free_outdated (preview);
   preview->start = g_get_monotonic_time ();
   preview->filter->notify (preview->crop, UI_PREVIEW_BEGUN, NULL, preview->data);
   ui_view_set_progress (preview->view, 0);
