@@ -19,6 +19,7 @@ typedef struct
 {
   char *value; /* of the property */
   char *name;  /* that finds it too; NULL: its path alone does */
+  char *path;  /* canonical */
   char *title;
   char *card; /* what it is, or why it cannot be used */
   char *data; /* what it was made from; NULL: unknown */
@@ -34,6 +35,7 @@ struct _UiModels
   GCancellable *cancellable; /* of the listing */
   GtkWidget    *list, *card;
   gboolean      filling;
+  gboolean      listed; /* what there is to be found */
 };
 
 /* What a thread needs to know to look at files. */
@@ -52,6 +54,7 @@ entry_free (gpointer data)
 
   g_free (entry->value);
   g_free (entry->name);
+  g_free (entry->path);
   g_free (entry->title);
   g_free (entry->card);
   g_free (entry->data);
@@ -155,6 +158,7 @@ entry_new (const char *path, const char *value, const Search *search)
 
   if (g_str_has_suffix (base, SUFFIX))
     base[strlen (base) - strlen (SUFFIX)] = '\0';
+  entry->path = g_canonicalize_filename (path, NULL);
   found = diffusion_model_find (base, NULL);
   if (value)
     entry->value = g_strdup (value);
@@ -193,22 +197,39 @@ show_card (UiModels *models)
     g_debug ("models: %s: %s", entry->title, entry->card);
 }
 
+/* The entry of a value, which may be the path of what is listed by its name; -1: none. */
+static int
+find_entry (const GPtrArray *entries, const char *value)
+{
+  g_autofree char *path = strchr (value, G_DIR_SEPARATOR) ? g_canonicalize_filename (value, NULL) : NULL;
+
+  for (guint i = 0; i < entries->len; i++)
+    {
+      const Entry *entry = entries->pdata[i];
+
+      if (g_str_equal (entry->value, value) || g_strcmp0 (entry->name, value) == 0
+          || (path && g_str_equal (entry->path, path)))
+        return (int) i;
+    }
+  return -1;
+}
+
+static void look_for_file (UiModels *models, const char *value);
+
+/* Settings that are loaded may name what is not in the list. */
 static void
 select_current (UiModels *models)
 {
   g_autofree char *value = get_value (models);
   const char      *wanted = g_strcmp0 (value, models->usual) == 0 ? "" : value;
+  const int        row = find_entry (models->entries, wanted);
 
   models->filling = TRUE;
-  for (guint i = 0; i < models->entries->len; i++)
-    {
-      const Entry *entry = models->entries->pdata[i];
-
-      if (g_str_equal (entry->value, wanted) || g_strcmp0 (entry->name, wanted) == 0)
-        gtk_combo_box_set_active (GTK_COMBO_BOX (models->list), (int) i);
-    }
+  gtk_combo_box_set_active (GTK_COMBO_BOX (models->list), row);
   models->filling = FALSE;
   show_card (models);
+  if (row < 0 && models->listed && *wanted)
+    look_for_file (models, wanted);
 }
 
 static void
@@ -287,7 +308,8 @@ look_for_models (GTask *task, gpointer source, gpointer data, GCancellable *canc
     }
   found = diffusion_model_find (search->current, NULL);
   /* One from elsewhere, or that is there no more. */
-  if (strchr (search->current, G_DIR_SEPARATOR) || (*search->current && ! found))
+  if ((strchr (search->current, G_DIR_SEPARATOR) && find_entry (entries, search->current) < 0)
+      || (*search->current && ! found))
     g_ptr_array_add (entries, entry_new (search->current, search->current, search));
   g_task_return_pointer (task, entries, (GDestroyNotify) g_ptr_array_unref);
 }
@@ -305,32 +327,37 @@ models_found (GObject *source, GAsyncResult *result, gpointer data)
   for (guint i = 0; i < entries->len; i++)
     add_entry (models, entries->pdata[i]);
   g_ptr_array_unref (entries);
+  models->listed = TRUE;
   fill_list (models);
 }
 
-/* The file that was chosen, on a thread like all others. */
+/* The file that was chosen, or that is named, on a thread like all others. */
 static void
 look_at_file (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
-  const Search *search = data;
+  const Search    *search = data;
+  g_autofree char *found = diffusion_model_find (search->current, NULL);
 
-  g_task_return_pointer (task, entry_new (search->current, search->current, search), entry_free);
+  g_task_return_pointer (task, entry_new (found ? found : search->current, search->current, search), entry_free);
 }
 
 static void
 file_seen (GObject *source, GAsyncResult *result, gpointer data)
 {
-  UiModels        *models = data;
-  Entry           *entry = g_task_propagate_pointer (G_TASK (result), NULL);
-  g_autofree char *value = NULL;
+  UiModels *models = data;
+  Entry    *entry = g_task_propagate_pointer (G_TASK (result), NULL);
 
   /* Cancelled: the list is not there any more. */
   if (! entry)
     return;
-  value = g_strdup (entry->value);
   add_entry (models, entry);
   fill_list (models);
-  g_object_set (models->config, models->property, value, NULL);
+}
+
+static void
+look_for_file (UiModels *models, const char *value)
+{
+  start_looking (models, value, look_at_file, file_seen);
 }
 
 /* Where files are looked for: beside the one that is chosen now, or in the user's own folder. */
@@ -366,7 +393,7 @@ choose_file (UiModels *models)
   gtk_widget_destroy (window);
   fill_list (models);
   if (path)
-    start_looking (models, path, look_at_file, file_seen);
+    g_object_set (models->config, models->property, path, NULL);
 }
 
 static void

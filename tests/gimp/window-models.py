@@ -80,7 +80,7 @@ def script(session, other):
     session.add('(stage "again" (lambda () (denoise RUN-INTERACTIVE image layer 0 1 1 0 "")))')
 
 
-def check(session, other, broken):
+def check(session, own, other, broken):
     tap, screen = session.tap, session.screen
     chooser = Chooser(session)
     if not chooser.open():
@@ -98,6 +98,12 @@ def check(session, other, broken):
     session.screenshot('models-mine', chooser.window)
     tap.check('models: one of the user\'s own folder is listed with its card', chooser.says('mine: regenerates in a style; licence: CC0-1.0; ', '\u00a0kB'))
     tap.check('models: the preview is made by it', None if pictures.different_pixels(first, mine) > CHANGED else 'it looks the same')
+
+    problem = chooser.choose_file(own)
+    screen.settle(chooser.window)
+    problem = problem or chooser.says('mine: ')
+    chooser.choose('Up')
+    tap.check('models: its path is that of the same entry', problem or chooser.says('default: '))
 
     problem = chooser.choose_file(broken)
     screen.settle(chooser.window)
@@ -166,14 +172,15 @@ def main():
         session.language = 'English, models'
         data = session.file('data of mine')
         other, broken = session.file('elsewhere/from elsewhere.safetensors'), session.file('elsewhere/broken.safetensors')
-        make_model(options, os.path.join(data, 'gimp-diffusion', 'models', 'mine.safetensors'), '2', 'license', 'CC0-1.0', 'mix', 'style')
+        own = os.path.join(data, 'gimp-diffusion', 'models', 'mine.safetensors')
+        make_model(options, own, '2', 'license', 'CC0-1.0', 'mix', 'style')
         make_model(options, other, '3', 'license', 'GPL-2.0', 'mix', 'denoise')
         with open(model, 'rb') as good, open(broken, 'wb') as bad:
             bad.write(good.read(5000))
         try:
             script(session, other)
             session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion', XDG_DATA_HOME=data)
-            check(session, other, broken)
+            check(session, own, other, broken)
         except OSError as error:
             session.screenshot('failed-models')
             tap.check('models: the session comes to its end', error)
