@@ -60,7 +60,6 @@ layers_make (Region *region, const char *name, RegionTick tick, gpointer data, G
   gimp_layer_set_blend_space (layer, gimp_layer_get_blend_space (source));
   gimp_layer_set_composite_space (layer, gimp_layer_get_composite_space (source));
   gimp_layer_set_composite_mode (layer, gimp_layer_get_composite_mode (source));
-  gimp_layer_set_offsets (layer, rect->x + region->selection_x, rect->y + region->selection_y);
   buffer = gimp_drawable_get_buffer (GIMP_DRAWABLE (layer));
   gegl_buffer_copy (pixels, rect, GEGL_ABYSS_NONE, buffer, &own);
   g_object_unref (buffer);
@@ -165,7 +164,11 @@ insert (const Region *region, HostLayer layer, int position, gboolean visible, i
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   const HostMask  own_mask = get_applied_mask (region);
   HostMask        mask;
+  int             x, y;
 
+  /* Users may have moved the drawable meanwhile. */
+  gimp_drawable_get_offsets (region->drawable, &x, &y);
+  gimp_layer_set_offsets (layer, region->rect.x + x, region->rect.y + y);
   gimp_item_set_visible (GIMP_ITEM (layer), visible);
   if (! gimp_image_insert_layer (image, layer, GIMP_LAYER (gimp_item_get_parent (GIMP_ITEM (region->drawable))),
                                  position))

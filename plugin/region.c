@@ -772,15 +772,19 @@ check_layer_unchanged (const Region *region, GError **error)
   return FALSE;
 }
 
-/* Only rect has new pixels, but GIMP merges all that is selected at that moment. */
+/* Only rect has new pixels, but GIMP merges all that is selected at that moment.  A selection that was moved along with
+ * the layer is looked for where it was, too. */
 static gboolean
 check_selection_unchanged (const Region *region, GError **error)
 {
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   GeglRectangle   rect;
+  int             x, y;
 
+  gimp_drawable_get_offsets (region->drawable, &x, &y);
   if (gimp_drawable_mask_intersect (region->drawable, &rect.x, &rect.y, &rect.width, &rect.height)
-      && gegl_rectangle_equal (&rect, &region->selected) && region->masked == ! gimp_selection_is_empty (image))
+      && gegl_rectangle_equal (&rect, &region->selected) && region->masked == ! gimp_selection_is_empty (image)
+      && (! region->masked || (x == region->selection_x && y == region->selection_y)))
     return TRUE;
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
                        C_ ("error", "The selection was changed while the filter worked; run the filter again."));
@@ -907,14 +911,6 @@ region_result_write (RegionResult *result, const Region *like, GError **error)
     }
   gimp_drawable_update (like->drawable, rect->x, rect->y, rect->width, rect->height);
   return TRUE;
-}
-
-gboolean
-region_write (Region *region, RegionTick tick, gpointer data, GError **error)
-{
-  g_autoptr (RegionResult) result = region_result_new (region, &region->rect);
-
-  return region_result_add (result, region, tick, data, error) && region_result_write (result, region, error);
 }
 
 gboolean

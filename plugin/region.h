@@ -91,10 +91,8 @@ gboolean region_read (Region *region, RegionTick tick, gpointer data, GError **e
  * was not one pixel that means something. */
 gboolean region_prepare (Region *region, gboolean *any, GError **error);
 
-/* Writes the picture into the drawable, as one undo step; through the selection, unless the picture is final. */
-gboolean region_write (Region *region, RegionTick tick, gpointer data, GError **error);
-
-/* The same in parts: the drawable's new pixels are collected, and then written all at once. */
+/* The drawable's new pixels, which are collected part by part, and then written all at once, as one undo step; through
+ * the selection, unless the picture is final. */
 typedef struct _RegionResult RegionResult;
 
 /* like: any part of what is to be written.  rect: all of it. */

@@ -489,6 +489,11 @@ def add_layers_in_place_of_others(suite):
         suite.add(what + ' in place', place, keep(files[0]), before=before, call='(begin %s (save-visible image %s))' % (call(), scheme_string(files[0])))
         suite.add(what + ' in a new layer looks the same', Layer('RGB'), looks(files[1], place), before=before,
                   call='(begin %s (save-visible image %s))' % (call(output=1), scheme_string(files[1])))
+    aside = {'canvas': (200, 150), 'offset': (100, 60)}
+    place, files = Layer('RGB', **aside), [suite.file('seen-aside-%d.raw' % i) for i in range(2)]
+    for i, (layer, check) in enumerate(((place, keep(files[0])), (Layer('RGB', **aside), looks(files[1], place)))):
+        suite.add(['a layer aside', 'a layer aside, with a new one where it lies'][i], layer, check, before=MASKED,
+                  call='(begin %s (save-visible image %s))' % (denoise_call(output=i), scheme_string(files[i])))
     suite.add('a new layer in place of a mixed one', Layer('RGB'), says('((Denoised 1 0) (layer 0 0) ', unchanged_success), before=MIXED,
               call='(begin %s (describe image))' % denoise_call(output=1))
     suite.add('a new layer above a mixed one that is partly selected', Layer('RGB'), says('((Denoised 1 1) (layer 1 0) ', unchanged_success),
