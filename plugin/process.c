@@ -332,6 +332,12 @@ process_get_options (FilterKind kind, const Settings *settings, const DiffusionM
   return options;
 }
 
+int
+process_get_calls (FilterKind kind, const Settings *settings, const DiffusionModel *model)
+{
+  return process_get_options (kind, settings, model).steps + (kind == FILTER_DENOISE && settings->strength > 1);
+}
+
 gboolean
 job_compute (Job *job, GCancellable *cancellable, GError **error)
 {
@@ -617,7 +623,7 @@ run_in_place (Run *run, GError **error)
 static int
 get_band_margin (const Settings *settings, const DiffusionModel *model)
 {
-  return diffusion_model_get_margin (model) * (settings->steps + (settings->strength > 1));
+  return diffusion_model_get_margin (model) * process_get_calls (FILTER_DENOISE, settings, model);
 }
 
 int

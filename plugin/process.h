@@ -58,6 +58,9 @@ DiffusionPicture *job_take_step (Job *job);
 /* How the engine is to run: what the settings leave to the model is the model's own. */
 DiffusionOptions process_get_options (FilterKind kind, const Settings *settings, const DiffusionModel *model);
 
+/* How often the network is asked for each pixel: in each step, and once more to denoise with a strength above 1. */
+int process_get_calls (FilterKind kind, const Settings *settings, const DiffusionModel *model);
+
 /* What the filter needs of the drawable, to be read: for a whole run, or for a view.  with_weights: the noise of what
  * is selected will be estimated. */
 Region *process_make_region (const Filter *filter, HostDrawable drawable, const Settings *settings,

@@ -131,8 +131,7 @@ get_cost (Session *session, Cost *cost)
   const int       margin = diffusion_model_get_margin (session->model);
   GeglRectangle   rect = { 0, 0, 0, 0 };
   int             band;
-  gboolean        blended = session->filter->kind == FILTER_REGENERATE || settings->strength < 1 || settings->detail > 0
-                     || settings->colour < 1;
+  int             pictures = 1;
 
   if (diffusion_model_get_checkpoint (session->model))
     {
@@ -158,9 +157,13 @@ get_cost (Session *session, Cost *cost)
   GeglRectangle outer = { rect.x - margin, rect.y - margin, rect.width + 2 * margin, rect.height + 2 * margin };
 
   gegl_rectangle_intersect (&outer, &outer, &layer);
+  /* The original is kept for what is mixed with it, and the first call's result for what is mixed with the second's. */
+  pictures += session->filter->kind == FILTER_REGENERATE || settings->strength < 1 || settings->detail > 0
+              || settings->colour < 1;
+  pictures += session->filter->kind == FILTER_DENOISE && settings->strength > 1;
   band = process_get_band (session->filter, settings, session->model, rect.width, rect.height);
   cost_estimate (cost, &session->pace, outer.width, outer.height, band,
-                 process_get_options (session->filter->kind, settings, session->model).steps, blended ? 2 : 1);
+                 process_get_calls (session->filter->kind, settings, session->model), pictures);
   return TRUE;
 }
 
@@ -710,7 +713,9 @@ has_all_that_is_selected (const Session *session, const Crop *crop)
 static void
 learn_cost (Session *session, const Crop *crop)
 {
-  const int steps = process_get_options (crop->job->kind, &crop->job->settings, crop->job->model).steps;
+  const Job *job = crop->job;
+  const int  steps = process_get_options (job->kind, &job->settings, job->model).steps;
+  const int  calls = process_get_calls (job->kind, &job->settings, job->model);
   /* Where there was nothing to do, that says nothing. */
   const gboolean telling = g_atomic_int_get (&crop->job->permille) > 0;
   Cost           told;
@@ -730,7 +735,7 @@ learn_cost (Session *session, const Crop *crop)
   /* Many steps are slowed down by being painted: they can only tell that the machine is faster than it was thought. */
   if (telling && crop->pixels >= TELLING_PIXELS)
     {
-      const double seen = crop->seconds / (crop->pixels * steps);
+      const double seen = crop->seconds / (crop->pixels * calls);
 
       if (steps == 1 || session->pace.pixel == 0 || seen < session->pace.pixel)
         session->pace.pixel = seen;
@@ -914,8 +919,8 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
     }
 
   g_signal_handlers_disconnect_by_data (config, &session);
-  ui_preview_free (session.preview);
   gtk_widget_destroy (session.window);
+  ui_preview_free (session.preview);
   ui_dialog_free (session.dialog);
   region_free (session.region);
   g_object_unref (session.cancellable);
