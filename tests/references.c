@@ -133,31 +133,38 @@ is_any (const char *name)
   return TRUE;
 }
 
+/* The change of that name; NULL: none. */
+static const TensorEntry *
+find_change (const TensorEntry *changes, int n_changes, const char *name)
+{
+  for (int i = 0; i < n_changes; i++)
+    if (strcmp (changes[i].name, name) == 0)
+      return &changes[i];
+  return NULL;
+}
+
 void
-references_write_changed (const TensorFile *file, const char *path, TensorType type, const char *changed,
-                          const int dims[4], const float *values, GHashTable *metadata)
+references_write_changes (const TensorFile *file, const char *path, TensorType type, const TensorEntry *changes,
+                          int n_changes, GHashTable *metadata)
 {
   g_autoptr (GPtrArray) names = tensor_file_list (file, is_any);
   g_autoptr (GPtrArray) memory = g_ptr_array_new_with_free_func (g_free);
-  g_autofree TensorEntry *entries = g_new0 (TensorEntry, names->len);
+  g_autofree TensorEntry *entries = g_new0 (TensorEntry, names->len + (guint) n_changes);
   int                     count = 0;
   GError                 *error = NULL;
 
+  for (int i = 0; i < n_changes; i++)
+    if (changes[i].values)
+      entries[count++] = changes[i];
   for (guint i = 0; i < names->len; i++)
     {
       const char *name = names->pdata[i];
       TensorView  view, *kept;
       float      *own;
 
+      if (find_change (changes, n_changes, name))
+        continue;
       g_assert_true (tensor_file_view (file, name, &view));
-      if (g_strcmp0 (name, changed) == 0)
-        {
-          if (values)
-            entries[count++]
-                = (TensorEntry){ name,   dims, 4, (gsize) dims[0] * (gsize) dims[1] * (gsize) dims[2] * (gsize) dims[3],
-                                 values, type };
-          continue;
-        }
       kept = g_memdup2 (&view, sizeof view);
       own = g_new (float, view.count);
       g_ptr_array_add (memory, kept);
@@ -167,4 +174,15 @@ references_write_changed (const TensorFile *file, const char *path, TensorType t
     }
   tensors_write (path, entries, count, metadata, &error);
   g_assert_no_error (error);
+}
+
+void
+references_write_changed (const TensorFile *file, const char *path, TensorType type, const char *changed,
+                          const int dims[4], const float *values, GHashTable *metadata)
+{
+  TensorEntry change = { changed, dims, 4, 0, values, type };
+
+  if (values)
+    change.count = (gsize) dims[0] * (gsize) dims[1] * (gsize) dims[2] * (gsize) dims[3];
+  references_write_changes (file, path, type, &change, changed ? 1 : 0, metadata);
 }

@@ -30,3 +30,6 @@ double references_compare (const SdTensor *a, const SdTensor *b);
  * may be added. */
 void references_write_changed (const TensorFile *file, const char *path, TensorType type, const char *changed,
                                const int dims[4], const float *values, GHashTable *metadata);
+/* The same for several: those without values are missing, those that the checkpoint lacks are added. */
+void references_write_changes (const TensorFile *file, const char *path, TensorType type, const TensorEntry *changes,
+                               int n_changes, GHashTable *metadata);

@@ -194,6 +194,151 @@ test_damaged (void)
   references_close (&r);
 }
 
+/* ---- files whose networks do not fit together ---- */
+
+/* A tensor of zeros; dims end at a 0. */
+typedef struct
+{
+  const char *name;
+  int         dims[5];
+} Shape;
+
+#define SHAPES_MAX 16
+
+typedef struct
+{
+  const char *word; /* of the sentence */
+  Shape       shapes[SHAPES_MAX];
+} Misfit;
+
+#define UNET  "model.diffusion_model."
+#define VAE   "first_stage_model."
+#define FIRST VAE "encoder.mid.block_1."
+#define LAST  VAE "decoder.mid.block_2."
+
+static const Misfit misfits[] = {
+  /* An autoencoder of 3 levels. */
+  { "one latent of 4 x 4 pixels", { { VAE "encoder.down.3.block.0.norm1.weight", { 0 } } } },
+  /* Middle blocks of an autoencoder that give more or fewer channels than came in. */
+  { FIRST "conv1.weight has another shape",
+    { { FIRST "conv1.weight", { 160, 128, 3, 3 } },
+      { FIRST "conv1.bias", { 160 } },
+      { FIRST "norm2.weight", { 160 } },
+      { FIRST "norm2.bias", { 160 } },
+      { FIRST "conv2.weight", { 160, 160, 3, 3 } },
+      { FIRST "conv2.bias", { 160 } },
+      { FIRST "nin_shortcut.weight", { 160, 128, 1, 1 } },
+      { FIRST "nin_shortcut.bias", { 160 } } } },
+  { LAST "conv1.weight has another shape",
+    { { LAST "conv1.weight", { 32, 128, 3, 3 } },
+      { LAST "conv1.bias", { 32 } },
+      { LAST "norm2.weight", { 32 } },
+      { LAST "norm2.bias", { 32 } },
+      { LAST "conv2.weight", { 32, 32, 3, 3 } },
+      { LAST "conv2.bias", { 32 } },
+      { LAST "nin_shortcut.weight", { 32, 128, 1, 1 } },
+      { LAST "nin_shortcut.bias", { 32 } } } },
+  /* Numbers of channels that groups do not divide, behind the first block. */
+  { "down.3.block.1.norm2 is over 48 channels",
+    { { VAE "encoder.down.3.block.1.conv1.weight", { 48, 128, 3, 3 } },
+      { VAE "encoder.down.3.block.1.conv1.bias", { 48 } } } },
+  { "middle_block.0.out_layers.0 is over 16 channels",
+    { { UNET "middle_block.0.in_layers.2.weight", { 16, 128, 3, 3 } },
+      { UNET "middle_block.0.in_layers.2.bias", { 16 } },
+      { UNET "middle_block.0.emb_layers.1.weight", { 16, 128 } },
+      { UNET "middle_block.0.emb_layers.1.bias", { 16 } } } },
+  { "output_blocks.11.0.out_layers.0 is over 40 channels",
+    { { UNET "output_blocks.11.0.in_layers.2.weight", { 40, 64, 3, 3 } },
+      { UNET "output_blocks.11.0.in_layers.2.bias", { 40 } },
+      { UNET "output_blocks.11.0.emb_layers.1.weight", { 40, 128 } },
+      { UNET "output_blocks.11.0.emb_layers.1.bias", { 40 } } } },
+  /* Stages that enlarge or reduce at the wrong place, or once more. */
+  { "stages do not fit together",
+    { { UNET "output_blocks.0.1.conv.weight", { 128, 128, 3, 3 } }, { UNET "output_blocks.0.1.conv.bias", { 128 } } } },
+  { "stages do not fit together",
+    { { UNET "output_blocks.11.2.op.weight", { 32, 32, 3, 3 } }, { UNET "output_blocks.11.2.op.bias", { 32 } } } },
+  { "stages do not fit together",
+    { { UNET "output_blocks.8.2.conv.weight", { 0 } }, { UNET "output_blocks.8.2.conv.bias", { 0 } } } },
+  { "more often than is supported",
+    { { UNET "input_blocks.11.1.op.weight", { 128, 128, 3, 3 } }, { UNET "input_blocks.11.1.op.bias", { 128 } } } },
+  { "more often than is supported",
+    { { UNET "output_blocks.11.2.conv.weight", { 32, 32, 3, 3 } }, { UNET "output_blocks.11.2.conv.bias", { 32 } } } },
+};
+
+/* Every tensor is there and fits its neighbours: what is wrong would be met in the middle of a run. */
+static void
+test_misfits (void)
+{
+  g_autofree char  *path = g_build_filename (g_get_tmp_dir (), "misfit.safetensors", NULL);
+  g_autofree float *zeros = g_new0 (float, 160 * 160 * 9);
+  References        r;
+
+  if (! references_open (&r, "sd1", "blas"))
+    return;
+  for (gsize i = 0; i < G_N_ELEMENTS (misfits); i++)
+    {
+      TensorEntry changes[SHAPES_MAX];
+      int         count = 0;
+
+      for (const Shape *shape = misfits[i].shapes; count < SHAPES_MAX && shape->name; shape++)
+        {
+          TensorEntry *change = &changes[count++];
+
+          *change = (TensorEntry){ shape->name, shape->dims, 0, 1, shape->dims[0] ? zeros : NULL, TENSOR_F16 };
+          while (shape->dims[change->n_dims])
+            change->count *= (gsize) shape->dims[change->n_dims++];
+        }
+      references_write_changes (r.checkpoint, path, TENSOR_F16, changes, count, NULL);
+      assert_refused (path, misfits[i].word);
+    }
+  g_unlink (path);
+  references_close (&r);
+}
+
+/* Weights that are numbers, but so large that what comes out is none: no pixel is touched, on either way. */
+static void
+test_overflow (void)
+{
+  static const struct
+  {
+    const char *name;
+    int         dims[4];
+  } weights[]
+      = { { VAE "encoder.conv_out.weight", { 8, 128, 3, 3 } }, { VAE "decoder.conv_out.weight", { 3, 32, 3, 3 } } };
+  g_autofree char  *path = g_build_filename (g_get_tmp_dir (), "overflow.safetensors", NULL);
+  g_autofree float *values = g_new (float, 8 * 128 * 9);
+  References        r;
+
+  if (! references_open (&r, "sd1", "blas"))
+    return;
+  for (int i = 0; i < 8 * 128 * 9; i++)
+    values[i] = i % 2 ? 3e38f : -3e38f;
+  for (gsize i = 0; i < G_N_ELEMENTS (weights); i++)
+    {
+      g_autoptr (DiffusionModel) model = NULL;
+      g_autoptr (DiffusionPicture) picture = diffusion_picture_new (64, 64, 3, NULL);
+      g_autoptr (DiffusionPicture) original = NULL;
+      DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+      GError          *error = NULL;
+
+      for (int j = 0; j < 64 * 64 * 3; j++)
+        picture->data[j] = (float) (j % 97) / 97;
+      original = diffusion_picture_copy (picture, NULL);
+      references_write_changed (r.checkpoint, path, TENSOR_F32, weights[i].name, weights[i].dims, values, NULL);
+      model = diffusion_model_load (path, &error);
+      g_assert_no_error (error);
+      options.steps = 1;
+      options.size = 64;
+      g_assert_false (diffusion_regenerate (model, picture, NULL, 0.5, 0, &options, NULL, &error));
+      g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL);
+      g_assert_nonnull (strstr (error->message, "are no numbers"));
+      g_clear_error (&error);
+      g_assert_cmpmem (picture->data, 64 * 64 * 12, original->data, 64 * 64 * 12);
+    }
+  g_unlink (path);
+  references_close (&r);
+}
+
 static void
 test_families (void)
 {
@@ -294,6 +439,8 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-files/changes", test_changes);
   g_test_add_func ("/checkpoint-files/kinds", test_kinds);
   g_test_add_func ("/checkpoint-files/damaged", test_damaged);
+  g_test_add_func ("/checkpoint-files/misfits", test_misfits);
+  g_test_add_func ("/checkpoint-files/overflow", test_overflow);
   g_test_add_func ("/checkpoint-files/families", test_families);
   g_test_add_func ("/checkpoint-files/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint-files/places", test_places);

@@ -48,6 +48,24 @@ encode_prompts (CheckpointSession *session, GError **error)
   return sd_run_finish (session->run, error);
 }
 
+/* Weights that are numbers, but far too large, give results that are none: these must not get any further. */
+static gboolean
+check_result (const CheckpointSession *session, const float *values, gsize count, GError **error)
+{
+  double sum = 0;
+
+  for (gsize i = 0; i < count; i++)
+    sum += (double) values[i];
+  if (isfinite (sum))
+    return TRUE;
+  g_set_error (
+      error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+      "%s gives no picture: its networks' results are no numbers.  The file is damaged, or no Stable Diffusion "
+      "checkpoint.",
+      tensor_file_get_path (sd_checkpoint_get_file (session->checkpoint)));
+  return FALSE;
+}
+
 /* Colours of latents, for previews: the best linear guess (least squares) on a chart that is encoded for this. */
 static gboolean
 fit_preview (CheckpointSession *session, GError **error)
@@ -60,6 +78,7 @@ fit_preview (CheckpointSession *session, GError **error)
   SdRun   *run = session->run;
   SdTensor chart = sd_tensor_new (run, 1, SIDE, SIDE, 3), moments;
   double   a[N][N + 3] = { { 0 } };
+  gboolean success;
 
   for (int i = 0; i < SIDE * SIDE && ! run->error; i++)
     {
@@ -71,7 +90,8 @@ fit_preview (CheckpointSession *session, GError **error)
         chart.data[i * 3 + c] = tanhf (noise[3] * 0.5f + noise[c] * 0.5f);
     }
   moments = sd_vae_encode (run, sd_checkpoint_get_vae (session->checkpoint), &chart);
-  for (int i = 0; i < (SIDE / 8) * (SIDE / 8) && ! run->error; i++)
+  success = sd_run_finish (run, error) && check_result (session, moments.data, sd_tensor_count (&moments), error);
+  for (int i = 0; i < (SIDE / 8) * (SIDE / 8) && success; i++)
     {
       const float *pixel
           = chart.data + ((gsize) (i / (SIDE / 8) * 8 + 4) * SIDE + (gsize) (i % (SIDE / 8) * 8 + 4)) * 3;
@@ -102,7 +122,7 @@ fit_preview (CheckpointSession *session, GError **error)
       session->preview[j][c] = (float) (a[j][N + c] / a[j][j]);
   sd_tensor_free (run, &chart);
   sd_tensor_free (run, &moments);
-  return sd_run_finish (run, error);
+  return success;
 }
 
 static gboolean
@@ -242,6 +262,7 @@ run_autoencoder (CheckpointSession *session, gboolean encode, DiffusionPicture *
   gsize                count = (gsize) (width / scale) * (gsize) (height / scale);
   float               *values = encode ? latent : picture->data;
   core_autofree float *weights = core_alloc0 (count, sizeof (float), error);
+  gboolean             success;
 
   if (! weights)
     return FALSE;
@@ -265,7 +286,8 @@ run_autoencoder (CheckpointSession *session, gboolean encode, DiffusionPicture *
       sd_tensor_free (run, &piece);
       sd_tensor_free (run, &out);
     }
-  for (gsize i = 0; i < count && ! run->error; i++)
+  success = sd_run_finish (run, error) && check_result (session, values, count * (gsize) channels, error);
+  for (gsize i = 0; i < count && success; i++)
     for (gsize c = 0; c < (gsize) channels; c++)
       {
         float *value = values + i * (gsize) channels + c;
@@ -275,7 +297,7 @@ run_autoencoder (CheckpointSession *session, gboolean encode, DiffusionPicture *
       }
   /* Its buffers are of other sizes than the U-Net's. */
   sd_run_trim (run);
-  return sd_run_finish (run, error);
+  return success;
 }
 
 /* ---- previews ---- */
@@ -378,22 +400,6 @@ make_hole (CheckpointSession *session, const CheckpointJob *job, float *hole, GE
       memcpy (hole + i * 5 + 1, latent + i * LATENT_CHANNELS, LATENT_CHANNELS * sizeof (float));
     }
   return TRUE;
-}
-
-static gboolean
-check_result (const CheckpointSession *session, const float *latent, gsize count, GError **error)
-{
-  double sum = 0;
-
-  for (gsize i = 0; i < count; i++)
-    sum += (double) latent[i];
-  if (isfinite (sum))
-    return TRUE;
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-               "%s gives no picture: its network's result is no number.  The file is damaged, or no Stable Diffusion "
-               "checkpoint.",
-               tensor_file_get_path (sd_checkpoint_get_file (session->checkpoint)));
-  return FALSE;
 }
 
 gboolean

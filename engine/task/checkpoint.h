@@ -4,9 +4,8 @@
 #include "process/latent.h"
 #include "region.h"
 
-/* Pixels of a latent, and what crops are multiples of. */
-#define LATENT_PIXELS 8
-#define CROP_MULTIPLE 64
+/* What crops are multiples of. */
+#define CROP_MULTIPLE (LATENT_PIXELS * SD_UNET_MULTIPLE_MOST)
 
 /* ---- one piece of work at the checkpoint's own size ---- */
 

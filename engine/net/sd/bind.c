@@ -152,3 +152,19 @@ sd_bind_norm (SdBinder *binder, SdNorm *norm, int channels, const char *name, ..
   *norm = (SdNorm){ bind_values (binder, 0, channels, channels, weight_name),
                     bind_values (binder, 0, channels, channels, bias_name), channels };
 }
+
+void
+sd_bind_group_norm (SdBinder *binder, SdNorm *norm, int channels, const char *name, ...)
+{
+  g_autofree char *full = NULL;
+  va_list          arguments;
+
+  va_start (arguments, name);
+  full = g_strdup_vprintf (name, arguments);
+  va_end (arguments);
+  if (! binder->error && (channels < SD_GROUPS || channels % SD_GROUPS != 0))
+    g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                 "%s cannot be used: its norm %s is over %d channels, a number that %d does not divide.",
+                 tensor_file_get_path (binder->file), full, channels, SD_GROUPS);
+  sd_bind_norm (binder, norm, channels, "%s", full);
+}

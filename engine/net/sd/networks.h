@@ -27,13 +27,16 @@ SdTensor sd_text_encode (SdRun *run, const SdText *text, const Prompt *prompts, 
 
 typedef struct _SdUnet SdUnet;
 
+/* Latents' sides are multiples of this, so files whose U-Net wants more are refused. */
+#define SD_UNET_MULTIPLE_MOST 8
+
 SdUnet *sd_unet_new (const TensorFile *file, int context, GError **error);
 void    sd_unet_free (SdUnet *unet);
 /* 4, or 9 in files for inpainting: latent, mask, latent of the picture without what the mask covers. */
 int sd_unet_get_channels (const SdUnet *unet);
 /* How many layers call SdRun.after_layer in one evaluation, about. */
 int sd_unet_count_layers (const SdUnet *unet);
-/* Both sides of a latent are padded to multiples of this. */
+/* Both sides of x must be multiples of this: at most SD_UNET_MULTIPLE_MOST. */
 int sd_unet_get_multiple (const SdUnet *unet);
 /* x [n][h][w][channels], one timestep (0 ... 999, fractions allowed), context [n][1][77][width] -> [n][h][w][4] */
 SdTensor sd_unet_forward (SdRun *run, const SdUnet *unet, const SdTensor *x, float timestep, const SdTensor *context);
@@ -42,12 +45,13 @@ SdTensor sd_unet_forward (SdRun *run, const SdUnet *unet, const SdTensor *x, flo
 
 typedef struct _SdVae SdVae;
 
+/* Edge of what one latent stands for, in pixels: files of another scale are refused. */
+#define LATENT_PIXELS 8
+
 SdVae *sd_vae_new (const TensorFile *file, GError **error);
 void   sd_vae_free (SdVae *vae);
-/* Pixels per latent. */
-int sd_vae_get_scale (const SdVae *vae);
-/* picture [n][h][w][3] in [-1, 1], sides multiples of the scale -> [n][h / scale][w / scale][8]: mean and logarithm of
- * the variance */
+/* picture [n][h][w][3] in [-1, 1], sides multiples of LATENT_PIXELS -> [n][h / LATENT_PIXELS][w / LATENT_PIXELS][8]:
+ * mean and logarithm of the variance */
 SdTensor sd_vae_encode (SdRun *run, const SdVae *vae, const SdTensor *picture);
-/* latent [n][h][w][4] -> [n][h * scale][w * scale][3], in about [-1, 1] */
+/* latent [n][h][w][4] -> [n][h * LATENT_PIXELS][w * LATENT_PIXELS][3], in about [-1, 1] */
 SdTensor sd_vae_decode (SdRun *run, const SdVae *vae, const SdTensor *latent);

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#define GROUPS 32
 /* Of a sample, at most. */
 #define SUM_PIECES 64
 
@@ -301,7 +300,7 @@ normalize_piece (int task, int thread, gpointer data)
 static void
 fold_groups (const Rows *r, const SdNorm *norm, int sample, int pieces)
 {
-  int     channels = norm->channels, group = channels / GROUPS;
+  int     channels = norm->channels, group = channels / SD_GROUPS;
   double *sums = r->sums + (gsize) sample * (gsize) pieces * 2 * (gsize) channels;
   double  count = (double) r->split.rows * group;
 

@@ -22,6 +22,9 @@ typedef struct
   float            *bias;          /* NULL: none */
 } SdLayer;
 
+/* Groups of a group norm. */
+#define SD_GROUPS 32
+
 /* A group norm or a layer norm. */
 typedef struct
 {
@@ -46,9 +49,11 @@ void sd_bind_layer (SdBinder *binder, SdLayer *layer, int out, int in, int taps,
 /* Weights alone, by their own name. */
 void sd_bind_weights (SdBinder *binder, SdLayer *layer, int out, int in, int taps, const char *name);
 /* Weight and bias by their own names; rows [first, first + out) of `total`. */
-void     sd_bind_rows (SdBinder *binder, SdLayer *layer, int first, int out, int total, int in, const char *weight,
-                       const char *bias);
-void     sd_bind_norm (SdBinder *binder, SdNorm *norm, int channels, const char *name, ...) G_GNUC_PRINTF (4, 5);
+void sd_bind_rows (SdBinder *binder, SdLayer *layer, int first, int out, int total, int in, const char *weight,
+                   const char *bias);
+void sd_bind_norm (SdBinder *binder, SdNorm *norm, int channels, const char *name, ...) G_GNUC_PRINTF (4, 5);
+/* The same for one whose channels are split into groups: refuses numbers that these do not divide. */
+void     sd_bind_group_norm (SdBinder *binder, SdNorm *norm, int channels, const char *name, ...) G_GNUC_PRINTF (4, 5);
 gboolean sd_has (const TensorFile *file, const char *name, ...) G_GNUC_PRINTF (2, 3);
 /* Not for TENSOR_OTHER. */
 WeightType sd_weight_type (TensorType type);
@@ -162,7 +167,7 @@ SdTensor sd_conv3 (SdRun *run, const SdLayer *layer, const SdTensor *x);
 void     sd_conv3_into (SdRun *run, const SdLayer *layer, const SdTensor *x, SdTensor *y, gboolean add);
 /* 3x3, stride 2; pad: zeros before the first pixel, 1 or 0 (and then one more behind the last). */
 SdTensor sd_conv3_down (SdRun *run, const SdLayer *layer, const SdTensor *x, int pad);
-/* 32 groups (Wu and He 2018). */
+/* SD_GROUPS groups (Wu and He 2018). */
 SdTensor sd_group_norm (SdRun *run, const SdNorm *norm, float epsilon, gboolean silu, const SdTensor *x);
 SdTensor sd_layer_norm (SdRun *run, const SdNorm *norm, const SdTensor *x);
 typedef enum

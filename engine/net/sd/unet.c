@@ -54,6 +54,7 @@ struct _SdUnet
   GPtrArray *owned;
   int        channels, context, model_channels, head_channels; /* head_channels: 0 for a fixed number of heads */
   int        n_in, n_out, n_layers, multiple;
+  int        level; /* while binding: how often what comes out of the last module has been halved */
   SdLayer    time1, time2, conv_out;
   SdNorm     norm_out;
   Stage      in[STAGES_MAX], middle, out[STAGES_MAX];
@@ -64,11 +65,11 @@ struct _SdUnet
 static void
 bind_res (SdBinder *binder, const SdUnet *unet, Module *m, int in, const char *name)
 {
-  sd_bind_norm (binder, &m->norm1, in, "%s.in_layers.0", name);
+  sd_bind_group_norm (binder, &m->norm1, in, "%s.in_layers.0", name);
   sd_bind_layer (binder, &m->conv1, SD_ANY, in, 9, TRUE, "%s.in_layers.2", name);
   m->channels = m->conv1.out;
   sd_bind_layer (binder, &m->time, m->channels, unet->time2.out, 1, TRUE, "%s.emb_layers.1", name);
-  sd_bind_norm (binder, &m->norm2, m->channels, "%s.out_layers.0", name);
+  sd_bind_group_norm (binder, &m->norm2, m->channels, "%s.out_layers.0", name);
   sd_bind_layer (binder, &m->conv2, m->channels, m->channels, 9, TRUE, "%s.out_layers.3", name);
   if (in != m->channels)
     sd_bind_layer (binder, &m->skip, m->channels, in, 1, TRUE, "%s.skip_connection", name);
@@ -100,7 +101,7 @@ bind_spatial (SdBinder *binder, const SdUnet *unet, Module *m, int channels, con
   int width;
 
   m->channels = channels;
-  sd_bind_norm (binder, &m->norm1, channels, "%s.norm", name);
+  sd_bind_group_norm (binder, &m->norm1, channels, "%s.norm", name);
   sd_bind_layer (binder, &m->conv1, SD_ANY, channels, 1, TRUE, "%s.proj_in", name);
   width = m->conv1.out;
   do
@@ -116,6 +117,29 @@ bind_spatial (SdBinder *binder, const SdUnet *unet, Module *m, int channels, con
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
                  "%s has attention over %d channels at %s, which %d heads do not divide.",
                  tensor_file_get_path (binder->file), width, name, m->heads);
+}
+
+/* Halves or doubles; what is halved too often would not fit into the latents' sides any more. */
+static void
+change_level (SdBinder *binder, SdUnet *unet, int by)
+{
+  unet->level += by;
+  if (! binder->error && (unet->level < 0 || 1 << unet->level > SD_UNET_MULTIPLE_MOST))
+    g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                 "%s has a U-Net that reduces or enlarges more often than is supported.",
+                 tensor_file_get_path (binder->file));
+  else
+    unet->multiple = MAX (unet->multiple, 1 << MAX (unet->level, 0));
+}
+
+/* What is joined, or comes out, must be as large as what it is joined with, or what came in. */
+static void
+check_level (SdBinder *binder, const SdUnet *unet, int level)
+{
+  if (! binder->error && unet->level != level)
+    g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                 "%s has a U-Net whose stages do not fit together: they reduce and enlarge at different places.",
+                 tensor_file_get_path (binder->file));
 }
 
 /* The modules of one stage, told apart by the tensors that they have; returns the channels that come out. */
@@ -136,12 +160,13 @@ bind_stage (SdBinder *binder, SdUnet *unet, Stage *stage, int channels, const ch
         {
           m->kind = DOWN;
           sd_bind_layer (binder, &m->conv1, SD_ANY, channels, 9, TRUE, "%s.op", name);
-          unet->multiple *= 2;
+          change_level (binder, unet, 1);
         }
       else if (sd_has (binder->file, "%s.conv.weight", name))
         {
           m->kind = UP;
           sd_bind_layer (binder, &m->conv1, SD_ANY, channels, 9, TRUE, "%s.conv", name);
+          change_level (binder, unet, -1);
         }
       else if (i == 0 || sd_has (binder->file, "%s.in_layers.0.weight", name))
         {
@@ -163,7 +188,7 @@ bind_stage (SdBinder *binder, SdUnet *unet, Stage *stage, int channels, const ch
 static void
 bind_unet (SdBinder *binder, SdUnet *unet)
 {
-  int kept[STAGES_MAX], channels;
+  int kept[STAGES_MAX], levels[STAGES_MAX] = { 0 }, channels;
 
   sd_bind_layer (binder, &unet->in[0].modules[0].conv1, SD_ANY, SD_ANY, 9, TRUE, PREFIX "input_blocks.0.0");
   unet->in[0].modules[0].kind = CONV;
@@ -178,7 +203,7 @@ bind_unet (SdBinder *binder, SdUnet *unet)
       g_autofree char *name = g_strdup_printf (PREFIX "input_blocks.%d", unet->n_in);
 
       channels = kept[unet->n_in] = bind_stage (binder, unet, &unet->in[unet->n_in], channels, name);
-      unet->n_in++;
+      levels[unet->n_in++] = unet->level;
     }
   while (! binder->error && unet->n_in < STAGES_MAX
          && (sd_has (binder->file, PREFIX "input_blocks.%d.0.in_layers.0.weight", unet->n_in)
@@ -189,9 +214,11 @@ bind_unet (SdBinder *binder, SdUnet *unet)
     {
       g_autofree char *name = g_strdup_printf (PREFIX "output_blocks.%d", i);
 
+      check_level (binder, unet, levels[unet->n_in - 1 - i]);
       channels = bind_stage (binder, unet, &unet->out[i], channels + kept[unet->n_in - 1 - i], name);
     }
-  sd_bind_norm (binder, &unet->norm_out, channels, PREFIX "out.0");
+  check_level (binder, unet, 0);
+  sd_bind_group_norm (binder, &unet->norm_out, channels, PREFIX "out.0");
   sd_bind_layer (binder, &unet->conv_out, 4, channels, 9, TRUE, PREFIX "out.2");
 }
 
@@ -202,11 +229,11 @@ check_channels (const SdUnet *unet, SdBinder *binder)
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
                  "%s has a U-Net with %d input channels, which is not supported: only 4, and 9 for inpainting, are.",
                  tensor_file_get_path (binder->file), unet->channels);
-  for (int i = 0; i < unet->n_out && ! binder->error; i++)
-    if (unet->out[i].modules[0].norm1.channels % 32 != 0 || unet->in[i].modules[0].channels % 32 != 0)
-      g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                   "%s has a U-Net with a number of channels that 32 does not divide.",
-                   tensor_file_get_path (binder->file));
+  /* The waves that tell the timestep come in pairs. */
+  if (! binder->error && unet->model_channels % 2 != 0)
+    g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                 "%s has a U-Net with an odd number of channels, which is not supported.",
+                 tensor_file_get_path (binder->file));
   return ! binder->error;
 }
 

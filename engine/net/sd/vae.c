@@ -40,12 +40,13 @@ struct _SdVae
 
 /* ---- binding ---- */
 
+/* out: SD_ANY for what the file has; returns what that is. */
 static int
-bind_res (SdBinder *binder, Res *res, int in, const char *name)
+bind_res (SdBinder *binder, Res *res, int out, int in, const char *name)
 {
-  sd_bind_norm (binder, &res->norm1, in, "%s.norm1", name);
-  sd_bind_layer (binder, &res->conv1, SD_ANY, in, 9, TRUE, "%s.conv1", name);
-  sd_bind_norm (binder, &res->norm2, res->conv1.out, "%s.norm2", name);
+  sd_bind_group_norm (binder, &res->norm1, in, "%s.norm1", name);
+  sd_bind_layer (binder, &res->conv1, out, in, 9, TRUE, "%s.conv1", name);
+  sd_bind_group_norm (binder, &res->norm2, res->conv1.out, "%s.norm2", name);
   sd_bind_layer (binder, &res->conv2, res->conv1.out, res->conv1.out, 9, TRUE, "%s.conv2", name);
   if (in != res->conv1.out)
     sd_bind_layer (binder, &res->skip, res->conv1.out, in, 1, TRUE, "%s.nin_shortcut", name);
@@ -57,13 +58,13 @@ bind_middle (SdBinder *binder, Half *half, int channels, const char *name)
 {
   g_autofree char *before = g_strconcat (name, ".mid.block_1", NULL), *after = g_strconcat (name, ".mid.block_2", NULL);
 
-  bind_res (binder, &half->before, channels, before);
-  sd_bind_norm (binder, &half->norm, channels, "%s.mid.attn_1.norm", name);
+  bind_res (binder, &half->before, channels, channels, before);
+  sd_bind_group_norm (binder, &half->norm, channels, "%s.mid.attn_1.norm", name);
   sd_bind_layer (binder, &half->q, channels, channels, 1, TRUE, "%s.mid.attn_1.q", name);
   sd_bind_layer (binder, &half->k, channels, channels, 1, TRUE, "%s.mid.attn_1.k", name);
   sd_bind_layer (binder, &half->v, channels, channels, 1, TRUE, "%s.mid.attn_1.v", name);
   sd_bind_layer (binder, &half->project, channels, channels, 1, TRUE, "%s.mid.attn_1.proj_out", name);
-  bind_res (binder, &half->after, channels, after);
+  bind_res (binder, &half->after, channels, channels, after);
 }
 
 static int
@@ -73,7 +74,7 @@ bind_level (SdBinder *binder, Level *level, int channels, const char *name)
     {
       g_autofree char *block = g_strdup_printf ("%s.block.%d", name, level->n_blocks);
 
-      channels = bind_res (binder, &level->blocks[level->n_blocks++], channels, block);
+      channels = bind_res (binder, &level->blocks[level->n_blocks++], SD_ANY, channels, block);
     }
   while (level->n_blocks < BLOCKS_MAX && sd_has (binder->file, "%s.block.%d.norm1.weight", name, level->n_blocks));
   return channels;
@@ -101,7 +102,7 @@ bind_vae (SdBinder *binder, SdVae *vae)
         sd_bind_layer (binder, &encoder->levels[i].resample, channels, channels, 9, TRUE, "%s.downsample.conv", name);
     }
   bind_middle (binder, encoder, channels, PREFIX "encoder");
-  sd_bind_norm (binder, &encoder->norm_out, channels, PREFIX "encoder.norm_out");
+  sd_bind_group_norm (binder, &encoder->norm_out, channels, PREFIX "encoder.norm_out");
   sd_bind_layer (binder, &encoder->conv_out, 8, channels, 9, TRUE, PREFIX "encoder.conv_out");
   sd_bind_layer (binder, &vae->quant, 8, 8, 1, TRUE, PREFIX "quant_conv");
 
@@ -117,22 +118,20 @@ bind_vae (SdBinder *binder, SdVae *vae)
       if (i > 0)
         sd_bind_layer (binder, &decoder->levels[i].resample, channels, channels, 9, TRUE, "%s.upsample.conv", name);
     }
-  sd_bind_norm (binder, &decoder->norm_out, channels, PREFIX "decoder.norm_out");
+  sd_bind_group_norm (binder, &decoder->norm_out, channels, PREFIX "decoder.norm_out");
   sd_bind_layer (binder, &decoder->conv_out, 3, channels, 9, TRUE, PREFIX "decoder.conv_out");
 }
 
-/* All norms have 32 groups. */
+/* All that handles pixels and latents counts on one scale. */
 static void
-check_half (SdBinder *binder, const Half *half, int n_levels)
+check_scale (SdBinder *binder, const SdVae *vae)
 {
-  gboolean good = half->norm.channels % 32 == 0 && half->norm_out.channels % 32 == 0;
-
-  for (int i = 0; i < n_levels; i++)
-    good = good && half->levels[i].blocks[0].conv1.out % 32 == 0;
-  if (! good && ! binder->error)
+  if (! binder->error && 1 << (vae->n_levels - 1) != LATENT_PIXELS)
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s has an autoencoder with a number of channels that 32 does not divide.",
-                 tensor_file_get_path (binder->file));
+                 "%s has an autoencoder that makes one latent of %d x %d pixels, which is not supported: only %d x %d "
+                 "is.",
+                 tensor_file_get_path (binder->file), 1 << (vae->n_levels - 1), 1 << (vae->n_levels - 1), LATENT_PIXELS,
+                 LATENT_PIXELS);
 }
 
 SdVae *
@@ -143,8 +142,7 @@ sd_vae_new (const TensorFile *file, GError **error)
 
   vae->owned = binder.owned;
   bind_vae (&binder, vae);
-  check_half (&binder, &vae->encoder, vae->n_levels);
-  check_half (&binder, &vae->decoder, vae->n_levels);
+  check_scale (&binder, vae);
   if (! binder.error)
     return vae;
   g_propagate_error (error, binder.error);
@@ -159,12 +157,6 @@ sd_vae_free (SdVae *vae)
     return;
   g_ptr_array_unref (vae->owned);
   g_free (vae);
-}
-
-int
-sd_vae_get_scale (const SdVae *vae)
-{
-  return 1 << (vae->n_levels - 1);
 }
 
 /* ---- running ---- */
