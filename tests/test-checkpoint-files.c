@@ -165,6 +165,35 @@ test_kinds (void)
   g_unlink (path);
 }
 
+/* Empty tensors, as ComfyUI marks files with, take no place and overlap nothing, wherever they stand. */
+static void
+test_empty (void)
+{
+  static const char *const names[] = { "v_pred", "ztsnr", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j" };
+  static const int         none = 0, one = 1;
+  g_autofree char         *path = g_build_filename (g_get_tmp_dir (), "empty.safetensors", NULL);
+  GError                  *error = NULL;
+
+  for (gsize full = 0; full < G_N_ELEMENTS (names); full++)
+    {
+      g_autoptr (TensorFile) file = NULL;
+      TensorEntry entries[G_N_ELEMENTS (names)];
+      float       value = 1, read = 0;
+
+      for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+        entries[i] = (TensorEntry){ names[i], &none, 1, 0, &value, TENSOR_F32 };
+      entries[full].dims = &one;
+      entries[full].count = 1;
+      tensors_write (path, entries, G_N_ELEMENTS (names), NULL, &error);
+      g_assert_no_error (error);
+      file = tensor_file_open (path, &error);
+      g_assert_no_error (error);
+      g_assert_true (tensor_file_read (file, names[full], (int[]){ 1 }, 1, &read, NULL));
+      g_assert_cmpfloat (read, ==, 1);
+    }
+  g_unlink (path);
+}
+
 #define IN_BLOCK "model.diffusion_model.input_blocks.4.0.in_layers.2.weight"
 
 /* A tensor less, of another shape, not a number; half a file. */
@@ -438,6 +467,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
   g_test_add_func ("/checkpoint-files/changes", test_changes);
   g_test_add_func ("/checkpoint-files/kinds", test_kinds);
+  g_test_add_func ("/checkpoint-files/empty", test_empty);
   g_test_add_func ("/checkpoint-files/damaged", test_damaged);
   g_test_add_func ("/checkpoint-files/misfits", test_misfits);
   g_test_add_func ("/checkpoint-files/overflow", test_overflow);

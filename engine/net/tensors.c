@@ -327,12 +327,15 @@ parse_tensor (JsonNode *node, gsize data_size)
   return g_steal_pointer (&info);
 }
 
+/* By where they begin; empty ones before the one that begins at the same place. */
 static int
-compare_begin (gconstpointer a, gconstpointer b)
+compare_place (gconstpointer a, gconstpointer b)
 {
   const TensorInfo *first = *(TensorInfo *const *) a, *second = *(TensorInfo *const *) b;
 
-  return first->begin < second->begin ? -1 : first->begin > second->begin;
+  if (first->begin != second->begin)
+    return first->begin < second->begin ? -1 : 1;
+  return first->end < second->end ? -1 : first->end > second->end;
 }
 
 static gboolean
@@ -345,7 +348,7 @@ overlap (GHashTable *tensors)
   g_hash_table_iter_init (&iter, tensors);
   while (g_hash_table_iter_next (&iter, NULL, &info))
     g_ptr_array_add (sorted, info);
-  g_ptr_array_sort (sorted, compare_begin);
+  g_ptr_array_sort (sorted, compare_place);
   for (guint i = 1; i < sorted->len; i++)
     if (((TensorInfo *) sorted->pdata[i - 1])->end > ((TensorInfo *) sorted->pdata[i])->begin)
       return TRUE;
