@@ -165,6 +165,36 @@ test_kinds (void)
   g_unlink (path);
 }
 
+/* The length of a header, in a file's first bytes, may look like the start of a pickle. */
+static void
+test_length (void)
+{
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "length.safetensors", NULL);
+  TensorEntry      entry = { "something.else", (int[]){ 1 }, 1, 1, (float[]){ 1 }, TENSOR_F16 };
+  GError          *error = NULL;
+
+  for (gsize second = 1; second <= 5; second++)
+    {
+      g_autoptr (GHashTable) metadata = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, g_free);
+      g_autofree char *contents = NULL;
+      gsize            wanted = 0x80 + (second << 8), length = 0;
+
+      /* The rest of the header is as long each time: the second round knows how long. */
+      for (gsize filling = 1, round = 0; round < 2; filling += wanted - length, round++)
+        {
+          g_hash_table_insert (metadata, (gpointer) "filling", g_strnfill (filling, 'x'));
+          tensors_write (path, &entry, 1, metadata, &error);
+          g_assert_no_error (error);
+          g_clear_pointer (&contents, g_free);
+          g_assert_true (g_file_get_contents (path, &contents, NULL, NULL));
+          length = (guint8) contents[0] + ((gsize) (guint8) contents[1] << 8);
+        }
+      g_assert_cmpuint (length, ==, wanted);
+      assert_refused (path, "input_blocks.0.0.weight is missing");
+    }
+  g_unlink (path);
+}
+
 /* Empty tensors, as ComfyUI marks files with, take no place and overlap nothing, wherever they stand. */
 static void
 test_empty (void)
@@ -467,6 +497,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
   g_test_add_func ("/checkpoint-files/changes", test_changes);
   g_test_add_func ("/checkpoint-files/kinds", test_kinds);
+  g_test_add_func ("/checkpoint-files/length", test_length);
   g_test_add_func ("/checkpoint-files/empty", test_empty);
   g_test_add_func ("/checkpoint-files/damaged", test_damaged);
   g_test_add_func ("/checkpoint-files/misfits", test_misfits);

@@ -11,13 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Our headers are some 10 kB and 1,000 values; those of merged checkpoints, with all that they say of their making,
- * some megabytes and 50,000 values.  The bounds keep a lying file from costing memory (a parsed value takes some 100
- * bytes) or stack. */
-#define HEADER_MAX      (32 * 1024 * 1024)
+/* Our headers have some 1,000 values, those of merged checkpoints 50,000.  The bounds keep a lying file from costing
+ * memory (a parsed value takes some 100 bytes) or stack. */
 #define VALUES_MAX      1000000
 #define DEPTH_MAX       8
-#define FILE_MAX        ((goffset) 1 << 32)
 #define DIMS_MAX        8
 #define NAME_LENGTH_MAX 500
 
@@ -433,7 +430,7 @@ read_header (TensorFile *file, gsize size, GError **error)
   if (size < sizeof length || ! core_read_file (file->fd, 0, sizeof length, &length, &reason))
     return refuse (error, file->path, "it is too short");
   length = GUINT64_FROM_LE (length);
-  if (length > HEADER_MAX || length > size - sizeof length)
+  if (length > TENSORS_HEADER_MAX || length > size - sizeof length)
     return refuse (error, file->path, "it is truncated, or no safetensors file");
   file->data = sizeof length + (gsize) length;
   file->data_size = size - file->data;

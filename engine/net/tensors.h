@@ -34,6 +34,10 @@ gboolean tensors_write (const char *path, const TensorEntry *entries, int n_entr
 
 /* ---- reading ---- */
 
+/* Bytes of a header: ours are some 10 kB; those of merged checkpoints, with all that they say of their making, some
+ * megabytes.  A longer one is a lie. */
+#define TENSORS_HEADER_MAX (32 * 1024 * 1024)
+
 typedef struct _TensorFile TensorFile;
 
 /* Reads and checks the header.  The file stays open, and its data are read when they are asked for: a mapping would

@@ -19,21 +19,33 @@ refuse (GError **error, const char *path, const char *what)
   return FALSE;
 }
 
+/* A length that a header may have, and a brace: the length's first bytes may be what a pickle begins with. */
+static gboolean
+looks_like_tensors (const guint8 head[9])
+{
+  guint64 length;
+
+  memcpy (&length, head, sizeof length);
+  return GUINT64_FROM_LE (length) <= TENSORS_HEADER_MAX && head[sizeof length] == '{';
+}
+
 gboolean
 sd_family_check_format (const char *path, GError **error)
 {
-  guint8   head[4] = { 0 };
+  guint8   head[9] = { 0 };
   int      fd = g_open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
   gssize   size = fd >= 0 ? read (fd, head, sizeof head) : 0;
-  gboolean pickle = (size == 4 && memcmp (head, "PK\3\4", 4) == 0) || (size >= 2 && head[0] == 0x80 && head[1] <= 5);
+  gboolean pickle = (size >= 4 && memcmp (head, "PK\3\4", 4) == 0) || (size >= 2 && head[0] == 0x80 && head[1] <= 5);
 
+  if (size == sizeof head && looks_like_tensors (head))
+    pickle = FALSE;
   if (fd >= 0)
     close (fd);
   if (pickle || g_str_has_suffix (path, ".ckpt"))
     return refuse (error, path,
                    "a Python pickle (as .ckpt and .pt files are), and reading one can run programs that are hidden in "
                    "it.  Get the model as a .safetensors file");
-  if (size == 4 && memcmp (head, "GGUF", 4) == 0)
+  if (size >= 4 && memcmp (head, "GGUF", 4) == 0)
     return refuse (error, path, "a GGUF file, a format that is not supported.  Get the model as a .safetensors file");
   return TRUE;
 }
