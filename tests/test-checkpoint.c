@@ -5,6 +5,7 @@
 
 #include <glib/gstdio.h>
 #include <json-glib/json-glib.h>
+#include <locale.h>
 #include <math.h>
 #include <string.h>
 
@@ -56,6 +57,35 @@ test_tokens (void)
       g_assert_false (prompt.weighted);
       g_assert_cmpint (prompt.dropped, ==, i == 6 ? 25 : 0);
     }
+}
+
+static void
+assert_same_tokens (const Tokenizer *tokenizer, const char *prompt, const char *other)
+{
+  Prompt a, b;
+
+  prompt_parse (tokenizer, prompt, PROMPT_END, &a);
+  prompt_parse (tokenizer, other, PROMPT_END, &b);
+  g_assert_cmpmem (a.ids, sizeof a.ids, b.ids, sizeof b.ids);
+}
+
+/* The user's language plays no part (where this system has Turkish), and letters become what Python makes of them. */
+static void
+test_case (void)
+{
+  g_autoptr (Tokenizer) tokenizer = open_tokenizer ();
+  g_autofree char *before = g_strdup (setlocale (LC_CTYPE, NULL));
+  Prompt           prompt;
+
+  if (! setlocale (LC_CTYPE, "tr_TR.UTF-8"))
+    g_test_message ("there is no Turkish here");
+  assert_same_tokens (tokenizer, "AN INDIGO INN IN ISTANBUL", "an indigo inn in istanbul");
+  assert_same_tokens (tokenizer, "\xc4\xb0zmir", "i\xcc\x87zmir");
+  assert_same_tokens (tokenizer, "\xce\x9f\xce\x94\xce\x9f\xce\xa3 \xce\xa3\xce\x9f \xce\xa3",
+                      "\xce\xbf\xce\xb4\xce\xbf\xcf\x82 \xcf\x83\xce\xbf \xcf\x83");
+  prompt_parse (tokenizer, "I", PROMPT_END, &prompt);
+  g_assert_cmpint (prompt.ids[1], ==, 328); /* i</w> */
+  setlocale (LC_CTYPE, before);
 }
 
 /* ---- networks ---- */
@@ -679,6 +709,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
   g_test_add_func ("/checkpoint/tokens", test_tokens);
+  g_test_add_func ("/checkpoint/case", test_case);
   add_variant (&plain1, "sd1");
   add_variant (&plain2, "sd2");
   add_variant (&sd1_bf16, "sd1/bf16");

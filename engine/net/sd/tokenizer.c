@@ -215,12 +215,34 @@ get_ending (const char *p)
   return 0;
 }
 
+/* As Python's lower () does, whatever the user's language: GLib's own makes Turkish dotless letters of a Turkish user's
+ * prompt, which CLIP does not know. */
+static char *
+lower_case (const char *text)
+{
+  GString *lower = g_string_new (NULL);
+  gunichar before = 0;
+
+  for (const char *p = text; *p; p = g_utf8_next_char (p))
+    {
+      gunichar c = g_utf8_get_char (p);
+      gboolean ends = g_unichar_isalpha (before) && ! g_unichar_isalpha (g_utf8_get_char (g_utf8_next_char (p)));
+
+      if (c == 0x0130) /* I with a dot */
+        g_string_append (lower, "i\xcc\x87");
+      else
+        g_string_append_unichar (lower, c == 0x03A3 && ends ? 0x03C2 : g_unichar_tolower (c)); /* a word's last sigma */
+      before = c;
+    }
+  return g_string_free (lower, FALSE);
+}
+
 void
 tokenizer_encode (const Tokenizer *tokenizer, const char *text, GArray *ids)
 {
   g_autofree char *valid = g_utf8_make_valid (text, -1);
   g_autofree char *normal = g_utf8_normalize (valid, -1, G_NORMALIZE_DEFAULT_COMPOSE);
-  g_autofree char *lower = g_utf8_strdown (normal, -1);
+  g_autofree char *lower = lower_case (normal);
 
   for (const char *p = lower, *end; *p; p = end)
     {
