@@ -88,6 +88,17 @@ test_case (void)
   setlocale (LC_CTYPE, before);
 }
 
+/* What keyboards and word processors make of ASCII is what CLIP was trained on: ASCII. */
+static void
+test_signs (void)
+{
+  g_autoptr (Tokenizer) tokenizer = open_tokenizer ();
+
+  assert_same_tokens (tokenizer, "a dog\xe2\x80\x99s \xe2\x80\x98house\xe2\x80\x98", "a dog's 'house'");
+  assert_same_tokens (tokenizer, "\xe2\x80\x9csold\xe2\x80\x9d", "\"sold\"");
+  assert_same_tokens (tokenizer, "\xef\xbc\xa1 \xef\xbd\x9a\xef\xbc\x81 \xef\xbd\x9e", "a z! ~");
+}
+
 /* ---- networks ---- */
 
 typedef struct
@@ -395,6 +406,14 @@ test_weights (void)
   g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1 / 1.1f, 1e-6f);
   prompt_parse (tokenizer, "((a red:2) boat)", PROMPT_END, &weighted);
   g_assert_cmpfloat_with_epsilon (weighted.weights[2], 2.2f, 1e-6f);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1.1f, 1e-6f);
+  prompt_parse (tokenizer, "a red boat:1.3", PROMPT_END, &plain);
+  prompt_parse (tokenizer, "a red (boat:1.3", PROMPT_END, &weighted);
+  g_assert_cmpmem (plain.ids, sizeof plain.ids, weighted.ids, sizeof weighted.ids);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1.1f, 1e-6f);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[4], 1.1f, 1e-6f); /* the colon */
+  prompt_parse (tokenizer, "(a (red:1.3) boat:2", PROMPT_END, &weighted);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[2], 1.43f, 1e-6f);
   g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1.1f, 1e-6f);
   prompt_parse (tokenizer, "a red boat \\(wooden\\)", PROMPT_END, &weighted);
   g_assert_false (weighted.weighted);
@@ -710,6 +729,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
   g_test_add_func ("/checkpoint/tokens", test_tokens);
   g_test_add_func ("/checkpoint/case", test_case);
+  g_test_add_func ("/checkpoint/signs", test_signs);
   add_variant (&plain1, "sd1");
   add_variant (&plain2, "sd2");
   add_variant (&sd1_bf16, "sd1/bf16");

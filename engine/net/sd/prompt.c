@@ -58,12 +58,13 @@ typedef struct
   char  close;
 } Open;
 
+/* Only a bracket that the prompt closes itself has a number: in one that is left open it is text. */
 static void
-close_bracket (GArray *pieces, const Open *open)
+close_bracket (GArray *pieces, const Open *open, gboolean closed)
 {
   double factor = open->close == ']' ? SQUARE : ROUND;
 
-  if (open->close == ')' && pieces->len > open->first)
+  if (closed && open->close == ')' && pieces->len > open->first)
     take_number (g_array_index (pieces, Piece, pieces->len - 1).text, &factor);
   for (guint i = open->first; i < pieces->len; i++)
     g_array_index (pieces, Piece, i).weight *= factor;
@@ -89,13 +90,13 @@ split (const char *text)
       }
     else if (depth > 0 && *p == open[depth - 1].close)
       {
-        close_bracket (pieces, &open[--depth]);
+        close_bracket (pieces, &open[--depth], TRUE);
         piece = start_piece (pieces);
       }
     else
       g_string_append_c (piece->text, *p);
   while (depth > 0)
-    close_bracket (pieces, &open[--depth]);
+    close_bracket (pieces, &open[--depth], FALSE);
   return pieces;
 }
 

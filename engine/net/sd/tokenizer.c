@@ -215,6 +215,27 @@ get_ending (const char *p)
   return 0;
 }
 
+/* Curly quotes and signs of full width become ASCII, as CLIP's own cleaning (by ftfy) makes them. */
+static char *
+straighten (const char *text)
+{
+  GString *straight = g_string_new (NULL);
+
+  for (const char *p = text; *p; p = g_utf8_next_char (p))
+    {
+      gunichar c = g_utf8_get_char (p);
+
+      if (c == 0x2018 || c == 0x2019)
+        c = '\'';
+      else if (c == 0x201C || c == 0x201D)
+        c = '"';
+      else if (c >= 0xFF01 && c <= 0xFF5E)
+        c = c - 0xFF01 + '!';
+      g_string_append_unichar (straight, c);
+    }
+  return g_string_free (straight, FALSE);
+}
+
 /* As Python's lower () does, whatever the user's language: GLib's own makes Turkish dotless letters of a Turkish user's
  * prompt, which CLIP does not know. */
 static char *
@@ -241,7 +262,8 @@ void
 tokenizer_encode (const Tokenizer *tokenizer, const char *text, GArray *ids)
 {
   g_autofree char *valid = g_utf8_make_valid (text, -1);
-  g_autofree char *normal = g_utf8_normalize (valid, -1, G_NORMALIZE_DEFAULT_COMPOSE);
+  g_autofree char *straight = straighten (valid);
+  g_autofree char *normal = g_utf8_normalize (straight, -1, G_NORMALIZE_DEFAULT_COMPOSE);
   g_autofree char *lower = lower_case (normal);
 
   for (const char *p = lower, *end; *p; p = end)
