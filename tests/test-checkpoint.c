@@ -542,6 +542,65 @@ test_tasks (gconstpointer variant)
   g_unsetenv ("DIFFUSION_COMPUTE");
 }
 
+/* The picture as it is when work on the second hole begins. */
+typedef struct
+{
+  const DiffusionPicture *picture;
+  DiffusionPicture       *between;
+  int                     looks;
+} Halfway;
+
+static void
+look_halfway (const DiffusionStep *step, gpointer data)
+{
+  Halfway *halfway = data;
+
+  if (halfway->looks++ == 1)
+    halfway->between = diffusion_picture_copy (halfway->picture, NULL);
+}
+
+/* Two holes that see each other: neither changes a pixel of the other's. */
+static void
+test_holes (void)
+{
+  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
+  DiffusionInpaintOptions inpaint = { 2, 0, 0, -1, -1 };
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) picture = new_picture (W, H), original = new_picture (W, H);
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (W, H, 1, NULL), between = NULL;
+  Halfway halfway = { picture, NULL, 0 };
+  GError *error = NULL;
+  int     first = 0, second = 0;
+
+  if (! references_find ())
+    return;
+  model = load_tiny ("sd1");
+  options.prediction = DIFFUSION_PREDICTION_EPSILON;
+  options.steps = 1;
+  options.size = 64;
+  options.on_step = look_halfway;
+  options.step_data = &halfway;
+  for (int y = 30; y < 42; y++)
+    for (int x = 0; x < 12; x++)
+      mask->data[y * W + 20 + x] = mask->data[y * W + 50 + x] = 1;
+  diffusion_inpaint (model, picture, mask, &inpaint, &options, NULL, &error);
+  g_assert_no_error (error);
+  between = halfway.between;
+  g_assert_cmpint (halfway.looks, ==, 2);
+  for (int y = 0; y < H; y++)
+    for (int x = 0; x < W; x++)
+      {
+        gboolean early = ! is_same (original, between, x, y), late = ! is_same (between, picture, x, y);
+
+        g_assert_false (early && late);
+        g_assert_cmpint (early || late, ==, mask->data[y * W + x] > 0);
+        first += early;
+        second += late;
+      }
+  g_assert_cmpint (first, ==, 144);
+  g_assert_cmpint (second, ==, 144);
+}
+
 /* A pixel costs as much as what the network sees at once; twice the steps nearly twice as much; a large layer more; a
  * large hole, which is worked on twice, still more. */
 static void
@@ -738,6 +797,7 @@ main (int argc, char **argv)
   g_test_add_data_func ("/checkpoint/sd2/bf16/picture", &sd2_bf16, test_picture);
   g_test_add_func ("/checkpoint/weights", test_weights);
   g_test_add_func ("/checkpoint/corners", test_corners);
+  g_test_add_func ("/checkpoint/holes", test_holes);
   g_test_add_func ("/checkpoint/levels", test_levels);
   return g_test_run ();
 }

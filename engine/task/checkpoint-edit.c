@@ -170,34 +170,48 @@ make_share (const DiffusionPicture *cover, const Plan *plan, GError **error)
   return share;
 }
 
-static gboolean
-is_all_covered (const DiffusionPicture *cover)
+/* What is to be done to a box of the picture. */
+typedef struct
 {
-  gsize count = (gsize) cover->width * (gsize) cover->height;
+  const DiffusionPicture *cover;  /* of the box; NULL: 1 everywhere */
+  const DiffusionPicture *others; /* > 0: what comes later, and is to play no part until then; NULL: nothing is */
+  double                  strength;
+  gboolean                hole; /* what is covered is to play no part, and the cover is how much of the fill shows */
+  gboolean                fresh;
+} Edit;
 
+/* Pixels that neither this edit nor a later one replaces. */
+static inline gboolean
+is_known (const Edit *edit, gsize i)
+{
+  return edit->cover && edit->cover->data[i] <= 0 && ! (edit->others && edit->others->data[i] > 0);
+}
+
+static gboolean
+has_known (const Edit *edit, gsize count)
+{
   for (gsize i = 0; i < count; i++)
-    if (cover->data[i] <= 0)
-      return FALSE;
-  return TRUE;
+    if (is_known (edit, i))
+      return TRUE;
+  return FALSE;
 }
 
 /* Shifts the result's colours so that they agree with the known pixels' around: the difference there, smooth, continued
  * into the hole. */
 static gboolean
-match_colours (const DiffusionPicture *original, const DiffusionPicture *cover, DiffusionPicture *result,
-               GError **error)
+match_colours (const DiffusionPicture *original, const Edit *edit, DiffusionPicture *result, GError **error)
 {
   g_autoptr (DiffusionPicture) difference = NULL;
   gsize count = (gsize) original->width * (gsize) original->height;
 
-  if (is_all_covered (cover))
+  if (! has_known (edit, count))
     return TRUE;
   difference = diffusion_picture_new (original->width, original->height, 3, error);
   if (! difference)
     return FALSE;
   for (gsize i = 0; i < count * 3; i++)
     difference->data[i]
-        = cover->data[i / 3] > 0 ? NAN : CLAMP (original->data[i] - result->data[i], -RIM_MOST, RIM_MOST);
+        = is_known (edit, i / 3) ? CLAMP (original->data[i] - result->data[i], -RIM_MOST, RIM_MOST) : NAN;
   if (! diffusion_fill_smooth (difference, error) || ! process_blur (difference, RIM_BLUR, NULL, error))
     return FALSE;
   for (gsize i = 0; i < count * 3; i++)
@@ -227,23 +241,21 @@ put_back (const DiffusionPicture *result, const DiffusionPicture *cover, gboolea
 
 /* ---- one region ---- */
 
-typedef struct
-{
-  const DiffusionPicture *cover; /* of the whole picture; NULL: 1 everywhere */
-  double                  strength;
-  gboolean                hole; /* what is covered is to play no part, and the cover is how much of the fill shows */
-  gboolean                fresh;
-} Edit;
-
+/* What the network is shown of a box: what is to play no part becomes a smooth continuation of the rest.  NULL, and no
+ * error, if all of it is shown. */
 static gboolean
-fill_hole (DiffusionPicture *crop, const DiffusionPicture *cover, GError **error)
+hide (const DiffusionPicture *crop, const Edit *edit, DiffusionPicture **seen, GError **error)
 {
   gsize count = (gsize) crop->width * (gsize) crop->height;
 
-  for (gsize i = 0; i < count; i++)
-    for (int c = 0; c < 3 && cover->data[i] > 0; c++)
-      crop->data[i * 3 + (gsize) c] = NAN;
-  return diffusion_fill_smooth (crop, error);
+  if (! edit->hole && ! edit->others)
+    return TRUE;
+  *seen = diffusion_picture_copy (crop, error);
+  for (gsize i = 0; i < count && *seen; i++)
+    if ((edit->hole && edit->cover->data[i] > 0) || (edit->others && edit->others->data[i] > 0))
+      for (int c = 0; c < 3; c++)
+        (*seen)->data[i * 3 + (gsize) c] = NAN;
+  return *seen && diffusion_fill_smooth (*seen, error);
 }
 
 static gboolean
@@ -253,17 +265,13 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   Plan                 plan = make_plan (box, scale);
   core_autofree float *share = NULL;
   g_autoptr (DiffusionPicture) crop = cut (picture, box, error);
-  g_autoptr (DiffusionPicture) cover = NULL, seen = NULL, work = NULL, content = NULL, result = NULL;
+  g_autoptr (DiffusionPicture) seen = NULL, work = NULL, content = NULL, result = NULL;
   CheckpointJob job = { .strength = edit->strength, .fresh = edit->fresh };
 
-  if (! crop || (edit->cover && ! (cover = cut (edit->cover, box, error))))
+  if (! crop || ! hide (crop, edit, &seen, error) || ! (work = make_work (seen ? seen : crop, &plan, error)))
     return FALSE;
-  if (edit->hole && (! (seen = diffusion_picture_copy (crop, error)) || ! fill_hole (seen, cover, error)))
-    return FALSE;
-  work = make_work (seen ? seen : crop, &plan, error);
-  if (! work)
-    return FALSE;
-  if (cover && ! (share = make_share (cover, &plan, error)))
+  g_clear_pointer (&seen, diffusion_picture_free); /* it would lie there through the whole run */
+  if (edit->cover && ! (share = make_share (edit->cover, &plan, error)))
     return FALSE;
   job.picture = work;
   job.share = share;
@@ -276,9 +284,9 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
       || ! (content = cut (work, (DiffusionBox){ 0, 0, plan.width, plan.height }, error))
       || ! (result = process_resize (content, box.width, box.height, error)))
     return FALSE;
-  if (cover && ! match_colours (crop, cover, result, error))
+  if (edit->cover && ! match_colours (crop, edit, result, error))
     return FALSE;
-  put_back (result, cover, ! edit->hole, box, picture);
+  put_back (result, edit->cover, ! edit->hole, box, picture);
   return TRUE;
 }
 
@@ -298,7 +306,7 @@ edit_in_views (CheckpointSession *session, DiffusionPicture *picture, const Edit
 {
   double longer = longer_side (box), whole = session->size / longer, from = session->from, share = session->share;
   double fine = scale_for_tiles (box, session->size), tiles;
-  Edit   refine = { edit->cover, REFINE_STRENGTH, FALSE, FALSE };
+  Edit   refine = { edit->cover, edit->others, REFINE_STRENGTH, FALSE, FALSE };
 
   if (longer <= one_view * session->size)
     return edit_box (session, picture, edit, box, edit->fresh ? fine : whole, error);
@@ -319,7 +327,7 @@ checkpoint_generate (SdCheckpoint *checkpoint, DiffusionPicture *picture, const 
 {
   CheckpointSession session;
   DiffusionBox      box = { 0, 0, picture->width, picture->height };
-  Edit              edit = { NULL, 1, FALSE, TRUE };
+  Edit              edit = { NULL, NULL, 1, FALSE, TRUE };
   gboolean          success = checkpoint_session_open (&session, checkpoint, options, cancellable, error)
                      && edit_in_views (&session, picture, &edit, box, GENERATE_ONE_VIEW, error);
 
@@ -352,8 +360,8 @@ checkpoint_regenerate (SdCheckpoint *checkpoint, DiffusionPicture *picture, cons
 {
   CheckpointSession session;
   DiffusionBox      box = { 0, 0, picture->width, picture->height };
-  Edit              edit = { mask, strength, FALSE, FALSE };
   gboolean          success;
+  g_autoptr (DiffusionPicture) cover = NULL;
 
   /* Nothing is to change: the picture is what it is. */
   if (strength == 0 || (mask && ! find_covered (mask, &box)))
@@ -361,80 +369,147 @@ checkpoint_regenerate (SdCheckpoint *checkpoint, DiffusionPicture *picture, cons
   success = checkpoint_session_open (&session, checkpoint, options, cancellable, error);
   if (success)
     {
+      Edit edit = { NULL, NULL, strength, FALSE, FALSE };
+
       box = mask ? checkpoint_choose_box (picture->width, picture->height, box, session.size) : box;
-      success = edit_box (&session, picture, &edit, box, scale_for_tiles (box, session.size), error);
+      edit.cover = cover = mask ? cut (mask, box, error) : NULL;
+      success
+          = (cover || ! mask) && edit_box (&session, picture, &edit, box, scale_for_tiles (box, session.size), error);
     }
   checkpoint_session_close (&session);
   return success;
 }
 
-/* What is covered in the whole picture, and the boxes around its parts. */
-static DiffusionPicture *
-make_cover (const DiffusionPicture *mask, const Regions *regions, DiffusionBox *boxes, GError **error)
+/* Regions that fit into one view together are worked on together. */
+typedef struct
 {
-  g_autoptr (DiffusionPicture) whole = diffusion_picture_new (mask->width, mask->height, 1, error);
+  DiffusionBox *boxes; /* of the views, around their regions' holes */
+  int          *of;    /* each region's view; views are worked on in this order */
+  int           count;
+} Views;
 
-  for (int i = 0; whole && i < regions->count; i++)
-    {
-      Region region = regions->regions[i];
-      g_autoptr (DiffusionPicture) cover = NULL;
-
-      region.crop = boxes[i] = region_grow_box (region.box, region.grow + region.soften, mask);
-      cover = region_make_cover (&region, regions, mask, error);
-      if (! cover)
-        return NULL;
-      for (int y = 0; y < cover->height; y++)
-        for (int x = 0; x < cover->width; x++)
-          {
-            float *to = whole->data + (gsize) (region.crop.y + y) * (gsize) whole->width + (gsize) (region.crop.x + x);
-
-            *to = MAX (*to, cover->data[(gsize) y * (gsize) cover->width + (gsize) x]);
-          }
-    }
-  return g_steal_pointer (&whole);
+/* The box around a region's hole: beyond it nothing is covered. */
+static DiffusionBox
+get_hole_box (const Region *region, const DiffusionPicture *mask)
+{
+  return region_grow_box (region->box, region->grow + region->soften, mask);
 }
 
-/* Regions that fit into one view together are worked on together; returns how many views are left. */
-static int
-join_views (const DiffusionPicture *picture, int size, DiffusionBox *views, int count)
+static void
+join_views (const DiffusionPicture *picture, int size, const Regions *regions, Views *views)
 {
-  for (int i = 0; i < count; i++)
-    for (int j = i + 1; j < count; j++)
+  for (int i = 0; i < views->count; i++)
+    for (int j = i + 1; j < views->count; j++)
       {
-        DiffusionBox joined = region_join_boxes (views[i], views[j]);
+        DiffusionBox joined = region_join_boxes (views->boxes[i], views->boxes[j]);
 
         if (longer_side (checkpoint_choose_box (picture->width, picture->height, joined, size)) > size)
           continue;
-        views[i] = joined;
-        views[j] = views[--count];
+        views->boxes[i] = joined;
+        views->boxes[j] = views->boxes[--views->count];
+        for (int r = 0; r < regions->count; r++)
+          if (views->of[r] == j)
+            views->of[r] = i;
+          else if (views->of[r] == views->count)
+            views->of[r] = j;
         j = i;
       }
-  return count;
+}
+
+static gboolean
+find_views (const DiffusionPicture *mask, int size, const Regions *regions, Views *views, GError **error)
+{
+  views->count = regions->count;
+  views->boxes = core_alloc ((gsize) regions->count, sizeof (DiffusionBox), error);
+  views->of = views->boxes ? core_alloc ((gsize) regions->count, sizeof (int), error) : NULL;
+  if (! views->of)
+    return FALSE;
+  for (int i = 0; i < regions->count; i++)
+    {
+      views->boxes[i] = get_hole_box (&regions->regions[i], mask);
+      views->of[i] = i;
+    }
+  join_views (mask, size, regions, views);
+  return TRUE;
+}
+
+static void
+clear_views (Views *views)
+{
+  core_free (views->boxes);
+  core_free (views->of);
+}
+
+/* Adds what a region covers of a box. */
+static gboolean
+add_cover (const Region *region, const Regions *regions, const DiffusionPicture *mask, DiffusionBox box,
+           DiffusionPicture *whole, GError **error)
+{
+  Region own = *region;
+  g_autoptr (DiffusionPicture) cover = NULL;
+
+  own.crop = get_hole_box (region, mask);
+  cover = region_make_cover (&own, regions, mask, error);
+  for (int y = MAX (own.crop.y, box.y); cover && y < MIN (own.crop.y + own.crop.height, box.y + box.height); y++)
+    for (int x = MAX (own.crop.x, box.x); x < MIN (own.crop.x + own.crop.width, box.x + box.width); x++)
+      {
+        float *to = whole->data + (gsize) (y - box.y) * (gsize) box.width + (gsize) (x - box.x);
+
+        *to = MAX (*to, cover->data[(gsize) (y - own.crop.y) * (gsize) cover->width + (gsize) (x - own.crop.x)]);
+      }
+  return cover != NULL;
+}
+
+/* What the regions of the views from `first` to `last` cover of a box; NULL, and no error, if that is nothing. */
+static gboolean
+make_cover (const DiffusionPicture *mask, const Regions *regions, const Views *views, int first, int last,
+            DiffusionBox box, DiffusionPicture **cover, GError **error)
+{
+  for (int i = 0; i < regions->count; i++)
+    {
+      DiffusionBox hole = get_hole_box (&regions->regions[i], mask);
+
+      if (views->of[i] < first || views->of[i] > last || ! region_boxes_touch (&hole, &box))
+        continue;
+      if (! *cover && ! (*cover = diffusion_picture_new (box.width, box.height, 1, error)))
+        return FALSE;
+      if (! add_cover (&regions->regions[i], regions, mask, box, *cover, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+/* What was filled before is known; what comes later is neither shown nor touched. */
+static gboolean
+fill_view (CheckpointSession *session, DiffusionPicture *picture, const DiffusionPicture *mask, const Regions *regions,
+           const Views *views, int view, GError **error)
+{
+  DiffusionBox box = checkpoint_choose_box (picture->width, picture->height, views->boxes[view], session->size);
+  g_autoptr (DiffusionPicture) cover = NULL, others = NULL;
+  Edit edit = { NULL, NULL, 1, TRUE, FALSE };
+
+  if (! make_cover (mask, regions, views, view, view, box, &cover, error)
+      || ! make_cover (mask, regions, views, view + 1, views->count - 1, box, &others, error))
+    return FALSE;
+  edit.cover = cover;
+  edit.others = others;
+  session->from = (double) view / views->count;
+  session->share = 1.0 / views->count;
+  return edit_in_views (session, picture, &edit, box, ONE_VIEW, error);
 }
 
 gboolean
 checkpoint_inpaint (SdCheckpoint *checkpoint, DiffusionPicture *picture, const DiffusionPicture *mask,
                     const Regions *regions, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  CheckpointSession           session;
-  core_autofree DiffusionBox *views = core_alloc ((gsize) regions->count, sizeof (DiffusionBox), error);
-  g_autoptr (DiffusionPicture) cover = ! views ? NULL : make_cover (mask, regions, views, error);
-  Edit     edit = { cover, 1, TRUE, FALSE };
-  int      count;
-  gboolean success;
+  CheckpointSession session;
+  Views             views = { NULL, NULL, 0 };
+  gboolean          success = checkpoint_session_open (&session, checkpoint, options, cancellable, error)
+                     && find_views (mask, session.size, regions, &views, error);
 
-  if (! cover)
-    return FALSE;
-  success = checkpoint_session_open (&session, checkpoint, options, cancellable, error);
-  count = success ? join_views (picture, session.size, views, regions->count) : 0;
-  for (int i = 0; i < count && success; i++)
-    {
-      session.from = (double) i / count;
-      session.share = 1.0 / count;
-      success = edit_in_views (&session, picture, &edit,
-                               checkpoint_choose_box (picture->width, picture->height, views[i], session.size),
-                               ONE_VIEW, error);
-    }
+  for (int i = 0; i < views.count && success; i++)
+    success = fill_view (&session, picture, mask, regions, &views, i, error);
+  clear_views (&views);
   checkpoint_session_close (&session);
   return success;
 }

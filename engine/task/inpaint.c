@@ -154,12 +154,6 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
   return success;
 }
 
-static gboolean
-boxes_touch (const DiffusionBox *a, const DiffusionBox *b)
-{
-  return a->x < b->x + b->width && b->x < a->x + a->width && a->y < b->y + b->height && b->y < a->y + a->height;
-}
-
 gboolean
 diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
                              const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen, GError **error)
@@ -173,7 +167,7 @@ diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpain
       const Region *region = &regions.regions[i];
       DiffusionBox  grown = region_grow_box (region->box, region->grow, mask);
 
-      if (view && ! boxes_touch (view, &grown))
+      if (view && ! region_boxes_touch (view, &grown))
         continue;
       *seen = changed->width ? region_join_boxes (*seen, region->crop) : region->crop;
       *changed = changed->width ? region_join_boxes (*changed, grown) : grown;

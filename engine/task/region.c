@@ -83,6 +83,12 @@ region_join_boxes (DiffusionBox a, DiffusionBox b)
   return (DiffusionBox){ x, y, MAX (a.x + a.width, b.x + b.width) - x, MAX (a.y + a.height, b.y + b.height) - y };
 }
 
+gboolean
+region_boxes_touch (const DiffusionBox *a, const DiffusionBox *b)
+{
+  return a->x < b->x + b->width && b->x < a->x + a->width && a->y < b->y + b->height && b->y < a->y + a->height;
+}
+
 DiffusionBox
 region_grow_box (DiffusionBox box, int by, const DiffusionPicture *within)
 {

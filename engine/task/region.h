@@ -50,6 +50,8 @@ DiffusionPicture *region_make_cover (const Region *region, const Regions *region
  * INFINITY elsewhere, before (Felzenszwalb and Huttenlocher 2012, "Distance transforms of sampled functions"). */
 gboolean region_distance (float *values, int width, int height, GError **error);
 
-/* The box around two; a box with some pixels more on each side, as far as the picture goes. */
+/* The box around two; a box with some pixels more on each side, as far as the picture goes; whether two have a pixel in
+ * common. */
 DiffusionBox region_join_boxes (DiffusionBox a, DiffusionBox b);
 DiffusionBox region_grow_box (DiffusionBox box, int by, const DiffusionPicture *within);
+gboolean     region_boxes_touch (const DiffusionBox *a, const DiffusionBox *b);
