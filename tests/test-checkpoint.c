@@ -542,6 +542,30 @@ test_tasks (gconstpointer variant)
   g_unsetenv ("DIFFUSION_COMPUTE");
 }
 
+/* A mask of 1 everywhere is no mask, also where the picture is padded. */
+static void
+test_padding (void)
+{
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) plain = new_picture (W, H), masked = new_picture (W, H);
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (W, H, 1, NULL);
+  GError *error = NULL;
+
+  if (! references_find ())
+    return;
+  model = load_tiny ("sd1");
+  options.prediction = DIFFUSION_PREDICTION_EPSILON;
+  options.steps = 2;
+  options.size = 64;
+  for (int i = 0; i < W * H; i++)
+    mask->data[i] = 1;
+  g_assert_true (diffusion_regenerate (model, plain, NULL, 0.6, 0, &options, NULL, &error));
+  g_assert_true (diffusion_regenerate (model, masked, mask, 0.6, 0, &options, NULL, &error));
+  g_assert_no_error (error);
+  g_assert_cmpmem (plain->data, W * H * 12, masked->data, W * H * 12);
+}
+
 /* The picture as it is when work on the second hole begins. */
 typedef struct
 {
@@ -798,6 +822,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/weights", test_weights);
   g_test_add_func ("/checkpoint/corners", test_corners);
   g_test_add_func ("/checkpoint/holes", test_holes);
+  g_test_add_func ("/checkpoint/padding", test_padding);
   g_test_add_func ("/checkpoint/levels", test_levels);
   return g_test_run ();
 }

@@ -147,26 +147,51 @@ make_work (const DiffusionPicture *crop, const Plan *plan, GError **error)
   return work;
 }
 
-/* The largest value of the cover within each latent; core_free (). */
+/* The pixels of a cover that a pixel at the network's scale shows a part of. */
+typedef struct
+{
+  int first, last;
+} Part;
+
+static Part
+find_part (int at, int size, int cover_size)
+{
+  double scale = (double) cover_size / size;
+
+  at = mirror (at, size);
+  return (Part){ (int) (at * scale), MIN ((int) ((at + 1) * scale - 1e-6), cover_size - 1) };
+}
+
+static float
+find_largest (const DiffusionPicture *cover, Part across, Part down)
+{
+  float largest = 0;
+
+  for (int y = down.first; y <= down.last; y++)
+    for (int x = across.first; x <= across.last; x++)
+      largest = MAX (cover->data[(gsize) y * (gsize) cover->width + (gsize) x], largest);
+  return MIN (largest, 1.0f);
+}
+
+/* The largest value of the cover within each latent, mirrored as the picture is: padding that counted as known would
+ * hold its old content, and with it the edge beside.  core_free () */
 static float *
 make_share (const DiffusionPicture *cover, const Plan *plan, GError **error)
 {
   int    width = plan->work_width / LATENT_PIXELS, height = plan->work_height / LATENT_PIXELS;
-  double x_scale = (double) plan->width / cover->width / LATENT_PIXELS;
-  double y_scale = (double) plan->height / cover->height / LATENT_PIXELS;
   float *share = core_alloc0 ((gsize) width * (gsize) height, sizeof (float), error);
 
-  for (int y = 0; y < cover->height && share; y++)
-    for (int x = 0; x < cover->width; x++)
-      {
-        float value = MIN (cover->data[(gsize) y * (gsize) cover->width + (gsize) x], 1.0f);
-        int   u0 = (int) (x * x_scale), u1 = MIN ((int) ((x + 1) * x_scale - 1e-6), width - 1);
-        int   v0 = (int) (y * y_scale), v1 = MIN ((int) ((y + 1) * y_scale - 1e-6), height - 1);
+  for (int y = 0; y < plan->work_height && share; y++)
+    {
+      Part down = find_part (y, plan->height, cover->height);
 
-        for (int v = v0; v <= v1 && value > 0; v++)
-          for (int u = u0; u <= u1; u++)
-            share[v * width + u] = MAX (share[v * width + u], value);
-      }
+      for (int x = 0; x < plan->work_width; x++)
+        {
+          float *to = share + (gsize) (y / LATENT_PIXELS) * (gsize) width + (gsize) (x / LATENT_PIXELS);
+
+          *to = MAX (*to, find_largest (cover, find_part (x, plan->width, cover->width), down));
+        }
+    }
   return share;
 }
 
