@@ -231,7 +231,7 @@ typedef struct
   DiffusionFamily     family;
   DiffusionPrediction prediction;
   gboolean            inpainting;  /* its network is told the hole and the surroundings */
-  gboolean            few_steps;   /* an LCM merge, a Turbo: by its metadata or its file's name */
+  gboolean            few_steps;   /* an LCM merge, a Turbo: by its file's name or its title */
   int                 native_size; /* pixels: 512 or 768 */
   /* Defaults for DiffusionOptions. */
   int              steps;

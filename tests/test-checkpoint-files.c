@@ -418,6 +418,68 @@ test_families (void)
   g_assert_cmpint (sd1.native_size, ==, 512);
 }
 
+/* A header that looks like a checkpoint's, without the networks. */
+static DiffusionCheckpoint
+look_at (const char *name, const char *tokens, const char *key, const char *value)
+{
+  static const int   one = 1;
+  static const float number = 1;
+  TensorEntry        entries[] = { { "model.diffusion_model.input_blocks.0.0.weight", &one, 1, 1, &number, TENSOR_F16 },
+                                   { tokens, &one, 1, 1, &number, TENSOR_F16 } };
+  g_autofree char   *path = g_build_filename (g_get_tmp_dir (), name, NULL);
+  g_autoptr (GHashTable) metadata = g_hash_table_new (g_str_hash, g_str_equal);
+  DiffusionCheckpoint checkpoint;
+  GError             *error = NULL;
+
+  if (key)
+    g_hash_table_insert (metadata, (gpointer) key, (gpointer) value);
+  tensors_write (path, entries, G_N_ELEMENTS (entries), metadata, &error);
+  g_assert_no_error (error);
+  g_assert_true (diffusion_checkpoint_look (path, &checkpoint, &error));
+  g_assert_no_error (error);
+  g_unlink (path);
+  return checkpoint;
+}
+
+#define TOKENS1 "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+#define TOKENS2 "cond_stage_model.model.token_embedding.weight"
+
+/* What a model is called says how it is used; what is said of it, or a part of a word, does not. */
+static void
+test_names (void)
+{
+  static const struct
+  {
+    const char *name, *key, *value;
+    gboolean    few;
+  } names[] = {
+    { "landscape", NULL, NULL, FALSE },
+    { "photonLCM_v10", NULL, NULL, TRUE },
+    { "dreamshaper_8LCM", NULL, NULL, TRUE },
+    { "sd_turbo", NULL, NULL, TRUE },
+    { "Hyper-SD15", NULL, NULL, TRUE },
+    { "turbocharged", NULL, NULL, FALSE },
+    { "calcms", NULL, NULL, FALSE },
+    { "storms", "modelspec.tags", "sky, lightning, storm", FALSE },
+    { "storms", "modelspec.description", "Not a turbo; use it with an LCM LoRA.", FALSE },
+    { "storms", "modelspec.title", "Storms (Lightning, 4 steps)", TRUE },
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+      g_autofree char    *name = g_strconcat (names[i].name, ".safetensors", NULL);
+      DiffusionCheckpoint checkpoint = look_at (name, TOKENS1, names[i].key, names[i].value);
+
+      g_assert_cmpint (checkpoint.few_steps, ==, names[i].few);
+      g_assert_cmpint (checkpoint.steps, ==, names[i].few ? 4 : 20);
+    }
+  g_assert_cmpint (look_at ("v2-1_768-v-ema.safetensors", TOKENS2, NULL, NULL).prediction, ==, DIFFUSION_PREDICTION_V);
+  g_assert_cmpint (look_at ("v2-1_768-v-ema.safetensors", TOKENS2, NULL, NULL).native_size, ==, 768);
+  g_assert_cmpint (look_at ("a.safetensors", TOKENS1, "modelspec.tags", "v-pred").prediction, ==,
+                   DIFFUSION_PREDICTION_V);
+  g_assert_cmpint (look_at ("v2.safetensors", TOKENS2, NULL, NULL).prediction, ==, DIFFUSION_PREDICTION_AUTO);
+}
+
 /* All of a file is read when it is loaded; that can be cancelled. */
 static void
 test_cancelled (void)
@@ -503,6 +565,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-files/misfits", test_misfits);
   g_test_add_func ("/checkpoint-files/overflow", test_overflow);
   g_test_add_func ("/checkpoint-files/families", test_families);
+  g_test_add_func ("/checkpoint-files/names", test_names);
   g_test_add_func ("/checkpoint-files/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint-files/places", test_places);
   return g_test_run ();

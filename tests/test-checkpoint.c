@@ -658,7 +658,7 @@ test_picture (gconstpointer variant)
   const char      *backends[] = { "blas", own->backend };
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) a = new_picture (128, 64), b = new_picture (128, 64);
+  g_autoptr (DiffusionPicture) a = new_picture (256, 64), b = new_picture (256, 64);
   DiffusionPicture *pictures[] = { a, b };
   GError           *error = NULL;
   double            square = 0;
@@ -678,8 +678,8 @@ test_picture (gconstpointer variant)
       g_assert_no_error (error);
     }
   g_unsetenv ("DIFFUSION_COMPUTE");
-  for (int i = 0; i < 128 * 64 * 3; i++)
-    square += pow ((double) a->data[i] - (double) b->data[i], 2) / (128 * 64 * 3);
+  for (int i = 0; i < 256 * 64 * 3; i++)
+    square += pow ((double) a->data[i] - (double) b->data[i], 2) / (256 * 64 * 3);
   g_test_message ("root mean square difference %.5f", sqrt (square));
   g_assert_cmpfloat (sqrt (square), >, 0);
   g_assert_cmpfloat (sqrt (square), <, 2.0 / 255);
@@ -786,6 +786,25 @@ test_levels (void)
   networks_close (&networks);
 }
 
+/* Tiles overlap by a quarter at least, also small ones, of which a granule of 8 latents is half. */
+static void
+test_tiles (void)
+{
+  Networks networks;
+
+  if (! networks_open (&networks, &plain1))
+    return;
+  g_assert_cmpint (sd_unet_get_multiple (networks.unet), ==, 8);
+  g_assert_cmpint (latent_count_tiles (networks.unet, 64, 64, 64), ==, 1);
+  g_assert_cmpint (latent_count_tiles (networks.unet, 112, 64, 64), ==, 2);
+  g_assert_cmpint (latent_count_tiles (networks.unet, 120, 160, 64), ==, 3 * 3);
+  g_assert_cmpint (latent_count_tiles (networks.unet, 40, 8, 16), ==, 4);
+  g_assert_cmpint (latent_count_tiles (networks.unet, 40, 8, 24), ==, 2);
+  g_assert_cmpint (latent_count_tiles (networks.unet, 40, 8, 8), ==, 4);
+  g_assert_cmpint (latent_count_tiles (networks.unet, 16, 16, 8), ==, 1);
+  networks_close (&networks);
+}
+
 static void
 add_variant (const Variant *variant, const char *name)
 {
@@ -824,5 +843,6 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/holes", test_holes);
   g_test_add_func ("/checkpoint/padding", test_padding);
   g_test_add_func ("/checkpoint/levels", test_levels);
+  g_test_add_func ("/checkpoint/tiles", test_tiles);
   return g_test_run ();
 }

@@ -6,8 +6,8 @@
 
 /* ---- memory ---- */
 
-/* All bulk memory of the engine: 64-byte aligned (a cache line, an AVX-512 register), freed with aligned_free_memory
- * (). NULL and DIFFUSION_ERROR_MEMORY when there is none; count * size is checked for overflow. */
+/* All bulk memory of the engine: 64-byte aligned (a cache line, an AVX-512 register), freed with core_free ().
+ * NULL and DIFFUSION_ERROR_MEMORY when there is none; count * size is checked for overflow. */
 gpointer core_alloc (gsize count, gsize size, GError **error);
 gpointer core_alloc0 (gsize count, gsize size, GError **error);
 void     core_free (gpointer memory);

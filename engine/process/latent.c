@@ -47,25 +47,38 @@ latent_schedule_clear (LatentSchedule *schedule)
 
 /* ---- denoiser ---- */
 
-/* The places of tiles along a side: evenly spread, overlapping by a quarter at least. */
-static int
-count_along (int size, int tile)
+/* A tile of one granule could not overlap the next. */
+int
+latent_get_tile (const SdUnet *unet, int wanted)
 {
-  return size <= tile ? 1 : 1 + (size - tile + tile * 3 / 4 - 1) / (tile * 3 / 4);
+  return MAX (wanted, 2 * sd_unet_get_multiple (unet));
+}
+
+/* The places of tiles along a side: evenly spread, overlapping by a quarter at least.  The step is of whole granules,
+ * so that rounding a place down to one does not part two tiles further. */
+static int
+count_along (int size, int tile, int granule)
+{
+  int step = tile * 3 / 4 / granule * granule;
+
+  return size <= tile ? 1 : 1 + (size - tile + step - 1) / step;
 }
 
 static int
 place_along (int size, int tile, int index, int granule)
 {
-  int count = count_along (size, tile);
+  int count = count_along (size, tile, granule);
 
   return count == 1 ? 0 : (int) ((gint64) index * (size - tile) / (count - 1)) / granule * granule;
 }
 
 int
-latent_count_tiles (int width, int height, int tile)
+latent_count_tiles (const SdUnet *unet, int width, int height, int tile)
 {
-  return count_along (width, tile) * count_along (height, tile);
+  int granule = sd_unet_get_multiple (unet);
+
+  tile = latent_get_tile (unet, tile);
+  return count_along (width, tile, granule) * count_along (height, tile, granule);
 }
 
 /* A tile's weight falls towards its edges, unless they are the latent's. */
@@ -141,16 +154,16 @@ latent_denoise (const LatentDenoiser *d, int width, int height, const float *x, 
   SdRun               *run = d->run;
   gsize                count = (gsize) width * (gsize) height;
   core_autofree float *weights = core_alloc0 (count, sizeof (float), error);
-  int                  across = count_along (width, d->tile), down = count_along (height, d->tile);
-  int                  granule = sd_unet_get_multiple (d->unet);
+  int                  granule = sd_unet_get_multiple (d->unet), edge = latent_get_tile (d->unet, d->tile);
+  int                  across = count_along (width, edge, granule), down = count_along (height, edge, granule);
 
   if (! weights)
     return FALSE;
   memset (clean, 0, count * LATENT_CHANNELS * sizeof (float));
   for (int i = 0; i < across * down && ! run->error; i++)
     {
-      Tile     tile = { place_along (width, d->tile, i % across, granule),
-                        place_along (height, d->tile, i / across, granule), MIN (width, d->tile), MIN (height, d->tile) };
+      Tile     tile = { place_along (width, edge, i % across, granule), place_along (height, edge, i / across, granule),
+                        MIN (width, edge), MIN (height, edge) };
       SdTensor input = sd_tensor_new (run, d->context->n, tile.height, tile.width, sd_unet_get_channels (d->unet));
       SdTensor output;
 

@@ -45,8 +45,10 @@ typedef struct
  * (Bar-Tal et al. 2023, "MultiDiffusion").  Fails as run does. */
 gboolean latent_denoise (const LatentDenoiser *denoiser, int width, int height, const float *x, double sigma,
                          double timestep, float *clean, GError **error);
-/* How often the network runs for one step on a latent of this size. */
-int latent_count_tiles (int width, int height, int tile);
+/* The edge of tiles that are wanted so large: as large, but never too small to overlap. */
+int latent_get_tile (const SdUnet *unet, int wanted);
+/* How often the network runs for one step on a latent of this size, in tiles that are wanted so large. */
+int latent_count_tiles (const SdUnet *unet, int width, int height, int tile);
 
 /* ---- reverse process ---- */
 

@@ -130,17 +130,19 @@ count_work (const SdCheckpoint *checkpoint, const DiffusionCheckpoint *info, int
 {
   double guidance = options->guidance < 0 ? info->guidance : options->guidance;
   int    piece_width = MIN (width, PIECE_PIXELS), piece_height = MIN (height, PIECE_PIXELS);
+  int    tile = latent_get_tile (sd_checkpoint_get_unet (checkpoint), size / LATENT_PIXELS);
   double pieces = (double) width * height / ((double) piece_width * piece_height);
   g_autoptr (SdRun) unet = sd_run_new_dry (backend), encoder = sd_run_new_dry (backend);
   g_autoptr (SdRun) decoder = sd_run_new_dry (backend);
 
-  count_unet (unet, checkpoint, MIN (width, size) / LATENT_PIXELS, MIN (height, size) / LATENT_PIXELS,
+  count_unet (unet, checkpoint, MIN (width / LATENT_PIXELS, tile), MIN (height / LATENT_PIXELS, tile),
               guidance == 1 ? 1 : 2);
   count_autoencoder (encoder, checkpoint, piece_width, piece_height, TRUE);
   count_autoencoder (decoder, checkpoint, piece_width, piece_height, FALSE);
   /* A file for inpainting also wants a latent of what is known. */
   *flops += unet->flops * options->steps
-                * latent_count_tiles (width / LATENT_PIXELS, height / LATENT_PIXELS, size / LATENT_PIXELS)
+                * latent_count_tiles (sd_checkpoint_get_unet (checkpoint), width / LATENT_PIXELS,
+                                      height / LATENT_PIXELS, tile)
             + (encoder->flops * (info->inpainting ? 2 : 1) + decoder->flops) * pieces;
   *bytes = MAX (*bytes, (double) MAX (get_bytes (unet), MAX (get_bytes (encoder), get_bytes (decoder)))
                             + 3.0 * 4 * 3 * width * height);

@@ -320,8 +320,8 @@ count_tiles (const CheckpointSession *session, DiffusionBox box, double scale)
 {
   Plan plan = make_plan (box, scale);
 
-  return latent_count_tiles (plan.work_width / LATENT_PIXELS, plan.work_height / LATENT_PIXELS,
-                             session->size / LATENT_PIXELS);
+  return latent_count_tiles (sd_checkpoint_get_unet (session->checkpoint), plan.work_width / LATENT_PIXELS,
+                             plan.work_height / LATENT_PIXELS, session->size / LATENT_PIXELS);
 }
 
 /* In one view, reduced if need be; what is far too large for that is then worked over in tiles. */

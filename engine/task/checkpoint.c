@@ -429,7 +429,7 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
 
   for (gsize i = 0; i < count && strength; i++)
     strength[i] = (float) job->strength * job->share[i];
-  tiles = latent_count_tiles (width, height, denoiser.tile);
+  tiles = latent_count_tiles (unet, width, height, denoiser.tile);
   session->units = (session->options->steps * tiles + DECODE_COST) * layers;
   session->done = 0;
   session->run->after_layer = on_layer;

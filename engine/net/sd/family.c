@@ -157,27 +157,38 @@ check_kind (const TensorFile *file, GError **error)
 
 /* ---- what is known of a checkpoint ---- */
 
-/* The file's name and what its metadata say of it, in lower case. */
+/* What a file is called: by its own name, and by its metadata.  whole: and what else these say of it. */
 static char *
-get_description (const TensorFile *file)
+get_description (const TensorFile *file, gboolean whole)
 {
-  static const char *const keys[] = { "modelspec.title", "modelspec.description", "modelspec.tags", "name", "title" };
+  static const char *const keys[] = { "modelspec.title", "name", "title", "modelspec.description", "modelspec.tags" };
   g_autofree char         *base = g_path_get_basename (tensor_file_get_path (file));
   g_autoptr (GString) text = g_string_new (base);
   GHashTable *metadata = tensor_file_get_metadata ((TensorFile *) file);
 
-  for (gsize i = 0; i < G_N_ELEMENTS (keys); i++)
+  for (gsize i = 0; i < (whole ? G_N_ELEMENTS (keys) : 3); i++)
     if (g_hash_table_lookup (metadata, keys[i]))
       g_string_append_printf (text, " %s", (const char *) g_hash_table_lookup (metadata, keys[i]));
-  return g_ascii_strdown (text->str, -1);
+  return g_string_free (g_steal_pointer (&text), FALSE);
 }
 
+/* Whether a word ends and another begins between two characters, as in "photonLCM_v10" and "dreamshaper_8LCM". */
+static gboolean
+is_joint (char before, char after)
+{
+  return ! g_ascii_isalnum (before) || ! g_ascii_isalnum (after) || g_ascii_isdigit (before) != g_ascii_isdigit (after)
+         || (g_ascii_islower (before) && g_ascii_isupper (after));
+}
+
+/* Whole words, in upper or lower case. */
 static gboolean
 mentions (const char *description, const char *const *words)
 {
   for (; *words; words++)
-    if (strstr (description, *words))
-      return TRUE;
+    for (const char *p = description; *p; p++)
+      if (g_ascii_strncasecmp (p, *words, strlen (*words)) == 0 && is_joint (p > description ? p[-1] : 0, p[0])
+          && is_joint (p[strlen (*words) - 1], p[strlen (*words)]))
+        return TRUE;
   return FALSE;
 }
 
@@ -217,8 +228,9 @@ sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError 
 {
   static const char *const lcm[] = { "lcm", "latent consistency", NULL };
   static const char *const turbo[] = { "turbo", "hyper-sd", "hypersd", "lightning", NULL };
-  g_autofree char         *description = get_description (file);
-  gboolean                 is_lcm = mentions (description, lcm), is_turbo = mentions (description, turbo);
+  g_autofree char         *description = get_description (file, TRUE), *title = get_description (file, FALSE);
+  /* Descriptions and tags also speak of what goes well with a model, or of lightning. */
+  gboolean is_lcm = mentions (title, lcm), is_turbo = mentions (title, turbo);
 
   *checkpoint = (DiffusionCheckpoint){ .steps = 20, .sampler = DIFFUSION_SAMPLER_DPMPP_2M, .guidance = 7.5 };
   if (! check_kind (file, error))
