@@ -159,7 +159,7 @@ typedef void (*DiffusionProgress) (double fraction, gpointer user_data);
 /* What a checkpoint's network predicts. */
 typedef enum
 {
-  DIFFUSION_PREDICTION_AUTO,    /* not known from the file: found out by a look at the network's answer to pure noise */
+  DIFFUSION_PREDICTION_AUTO,    /* the file's own; of a file: not known, found out when it is loaded */
   DIFFUSION_PREDICTION_EPSILON, /* the noise (Ho et al. 2020) */
   DIFFUSION_PREDICTION_V        /* a mixture of noise and picture (Salimans and Ho 2022) */
 } DiffusionPrediction;
@@ -232,7 +232,7 @@ typedef struct
   DiffusionPrediction prediction;
   gboolean            inpainting;  /* its network is told the hole and the surroundings */
   gboolean            few_steps;   /* an LCM merge, a Turbo: by its file's name or its title */
-  int                 native_size; /* pixels: 512 or 768 */
+  int                 native_size; /* pixels: 512 or 768; as the prediction, surely known of a loaded model only */
   /* Defaults for DiffusionOptions. */
   int              steps;
   DiffusionSampler sampler;

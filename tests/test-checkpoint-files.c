@@ -480,6 +480,51 @@ test_names (void)
   g_assert_cmpint (look_at ("v2.safetensors", TOKENS2, NULL, NULL).prediction, ==, DIFFUSION_PREDICTION_AUTO);
 }
 
+/* A network whose answer to pure noise is nothing does not predict the noise.  Who loads it knows so, and at what size
+ * it works; who only looks at its header does not. */
+static void
+test_prediction (void)
+{
+  static const struct
+  {
+    const char *name, *resolution;
+    int         size;
+  } cases[] = { { "two", NULL, 768 }, { "two", "640x640", 640 }, { "two-lcm", NULL, 512 } };
+  g_autofree float *zeros = g_new0 (float, 4 * 32 * 9);
+  References        r;
+
+  if (! references_open (&r, "sd2", "blas"))
+    return;
+  for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      g_autofree char *name = g_strconcat (cases[i].name, ".safetensors", NULL);
+      g_autofree char *path = g_build_filename (g_get_tmp_dir (), name, NULL);
+      TensorEntry      changes[] = { { UNET "out.2.weight", (int[]){ 4, 32, 3, 3 }, 4, 4 * 32 * 9, zeros, TENSOR_F16 },
+                                     { UNET "out.2.bias", (int[]){ 4 }, 1, 4, zeros, TENSOR_F16 } };
+      g_autoptr (GHashTable) metadata = g_hash_table_new (g_str_hash, g_str_equal);
+      g_autoptr (DiffusionModel) model = NULL;
+      const DiffusionCheckpoint *info;
+      DiffusionCheckpoint        looked;
+      DiffusionOptions           options = DIFFUSION_OPTIONS_INIT;
+      GError                    *error = NULL;
+
+      g_hash_table_insert (metadata, (gpointer) "num_head_channels", (gpointer) "16");
+      if (cases[i].resolution)
+        g_hash_table_insert (metadata, (gpointer) "modelspec.resolution", (gpointer) cases[i].resolution);
+      references_write_changes (r.checkpoint, path, TENSOR_F16, changes, G_N_ELEMENTS (changes), metadata);
+      g_assert_true (diffusion_checkpoint_look (path, &looked, NULL));
+      g_assert_cmpint (looked.prediction, ==, DIFFUSION_PREDICTION_AUTO);
+      model = diffusion_model_load (path, &error);
+      g_assert_no_error (error);
+      info = diffusion_model_get_checkpoint (model);
+      g_assert_cmpint (info->prediction, ==, DIFFUSION_PREDICTION_V);
+      g_assert_cmpint (info->native_size, ==, cases[i].size);
+      g_assert_cmpint (diffusion_model_get_reach (model, 1, 1, &options), >, cases[i].size / 4);
+      g_unlink (path);
+    }
+  references_close (&r);
+}
+
 /* All of a file is read when it is loaded; that can be cancelled. */
 static void
 test_cancelled (void)
@@ -566,6 +611,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-files/overflow", test_overflow);
   g_test_add_func ("/checkpoint-files/families", test_families);
   g_test_add_func ("/checkpoint-files/names", test_names);
+  g_test_add_func ("/checkpoint-files/prediction", test_prediction);
   g_test_add_func ("/checkpoint-files/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint-files/places", test_places);
   return g_test_run ();

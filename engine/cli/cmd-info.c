@@ -24,7 +24,7 @@ print_network (const DiffusionModel *model)
 static void
 print_checkpoint (const DiffusionModel *model)
 {
-  static const char *const   predictions[] = { "found out at the first use", "epsilon", "v" };
+  static const char *const   predictions[] = { "unknown", "epsilon", "v" };
   const DiffusionCheckpoint *checkpoint = diffusion_model_get_checkpoint (model);
 
   printf ("family: Stable Diffusion %d%s%s\nprediction: %s\nnative size: %d\nparameters: %" G_GSIZE_FORMAT

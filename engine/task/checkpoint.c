@@ -159,9 +159,8 @@ checkpoint_session_open (CheckpointSession *session, SdCheckpoint *checkpoint, c
   session->run = sd_run_new (options->threads, NULL, cancellable, error);
   if (! session->run || ! encode_prompts (session, error))
     return FALSE;
-  session->v = (options->prediction ? options->prediction : sd_checkpoint_get_prediction (checkpoint, session->run))
-               == DIFFUSION_PREDICTION_V;
-  return sd_run_finish (session->run, error) && (! options->on_step || fit_preview (session, error));
+  session->v = (options->prediction ? options->prediction : info->prediction) == DIFFUSION_PREDICTION_V;
+  return ! options->on_step || fit_preview (session, error);
 }
 
 void

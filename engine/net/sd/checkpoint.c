@@ -15,7 +15,6 @@ struct _SdCheckpoint
   SdVae              *vae;
   float               alphas[SD_TIMESTEPS];
   gsize               parameters;
-  GMutex              lock; /* of info.prediction */
 };
 
 /* ---- weights that are no numbers ---- */
@@ -113,6 +112,67 @@ set_alphas (SdCheckpoint *checkpoint)
     }
 }
 
+/* ---- the prediction type ---- */
+
+#define PROBE_SIZE 16
+
+/* Correlation of the network's answer with the pure noise that it was given: this comes out again if the network
+ * predicts the noise. */
+static double
+probe (const SdCheckpoint *checkpoint, SdRun *run)
+{
+  const SdText *text = checkpoint->text;
+  int           channels = sd_unet_get_channels (checkpoint->unet);
+  SdTensor      x = sd_tensor_new (run, 1, PROBE_SIZE, PROBE_SIZE, channels), context, y;
+  double        product = 0, x_square = 0, y_square = 0;
+  Prompt        prompt;
+
+  for (gsize i = 0; i < PROBE_SIZE * PROBE_SIZE && ! run->error; i++)
+    {
+      float *values = x.data + i * (gsize) channels;
+
+      random_gaussian4 (0, 0, (int) i % PROBE_SIZE, (int) i / PROBE_SIZE, values);
+      /* For inpainting: all is hole. */
+      for (int c = 4; c < channels; c++)
+        values[c] = c == 4 ? 1 : 0;
+    }
+  prompt_parse (checkpoint->tokenizer, "", sd_text_get_padding (text), &prompt);
+  context = sd_text_encode (run, text, &prompt, 1);
+  y = sd_unet_forward (run, checkpoint->unet, &x, SD_TIMESTEPS - 1, &context);
+  for (gsize i = 0; i < PROBE_SIZE * PROBE_SIZE && ! run->error; i++)
+    for (gsize c = 0; c < 4; c++)
+      {
+        double a = (double) x.data[i * (gsize) channels + c], b = (double) y.data[i * 4 + c];
+
+        product += a * b;
+        x_square += a * a;
+        y_square += b * b;
+      }
+  sd_tensor_free (run, &x);
+  sd_tensor_free (run, &context);
+  sd_tensor_free (run, &y);
+  return product / sqrt (x_square * y_square + 1e-30);
+}
+
+/* All that depends on the prediction needs it, sizes among it: so it is known from the start. */
+static gboolean
+find_prediction (SdCheckpoint *checkpoint, GCancellable *cancellable, GError **error)
+{
+  DiffusionCheckpoint *info = &checkpoint->info;
+  g_autoptr (SdRun) run = NULL;
+  double correlation;
+
+  if (info->prediction != DIFFUSION_PREDICTION_AUTO)
+    return TRUE;
+  run = sd_run_new (0, NULL, cancellable, error);
+  if (! run)
+    return FALSE;
+  correlation = probe (checkpoint, run);
+  info->prediction = correlation > 0.5 ? DIFFUSION_PREDICTION_EPSILON : DIFFUSION_PREDICTION_V;
+  info->native_size = sd_family_find_size (checkpoint->file, info);
+  return sd_run_finish (run, error);
+}
+
 /* ---- */
 
 static gboolean
@@ -140,9 +200,8 @@ sd_checkpoint_new (TensorFile *file, GCancellable *cancellable, GError **error)
   SdCheckpoint *checkpoint = g_new0 (SdCheckpoint, 1);
 
   checkpoint->file = file;
-  g_mutex_init (&checkpoint->lock);
   if (sd_family_find (file, &checkpoint->info, error) && bind_networks (checkpoint, error)
-      && scan_weights (checkpoint, cancellable, error))
+      && scan_weights (checkpoint, cancellable, error) && find_prediction (checkpoint, cancellable, error))
     {
       set_alphas (checkpoint);
       return checkpoint;
@@ -161,12 +220,11 @@ sd_checkpoint_free (SdCheckpoint *checkpoint)
   sd_text_free (checkpoint->text);
   tokenizer_free (checkpoint->tokenizer);
   tensor_file_free (checkpoint->file);
-  g_mutex_clear (&checkpoint->lock);
   g_free (checkpoint);
 }
 
-DiffusionCheckpoint *
-sd_checkpoint_get_info (SdCheckpoint *checkpoint)
+const DiffusionCheckpoint *
+sd_checkpoint_get_info (const SdCheckpoint *checkpoint)
 {
   return &checkpoint->info;
 }
@@ -211,63 +269,4 @@ const float *
 sd_checkpoint_get_alphas (const SdCheckpoint *checkpoint)
 {
   return checkpoint->alphas;
-}
-
-/* ---- the prediction type ---- */
-
-#define PROBE_SIZE 16
-
-/* Correlation of the network's answer with the pure noise that it was given. */
-static double
-probe (const SdCheckpoint *checkpoint, SdRun *run)
-{
-  const SdText *text = checkpoint->text;
-  int           channels = sd_unet_get_channels (checkpoint->unet);
-  SdTensor      x = sd_tensor_new (run, 1, PROBE_SIZE, PROBE_SIZE, channels), context, y;
-  double        product = 0, x_square = 0, y_square = 0;
-  Prompt        prompt;
-
-  for (gsize i = 0; i < PROBE_SIZE * PROBE_SIZE && ! run->error; i++)
-    {
-      float *values = x.data + i * (gsize) channels;
-
-      random_gaussian4 (0, 0, (int) i % PROBE_SIZE, (int) i / PROBE_SIZE, values);
-      /* For inpainting: all is hole. */
-      for (int c = 4; c < channels; c++)
-        values[c] = c == 4 ? 1 : 0;
-    }
-  prompt_parse (checkpoint->tokenizer, "", sd_text_get_padding (text), &prompt);
-  context = sd_text_encode (run, text, &prompt, 1);
-  y = sd_unet_forward (run, checkpoint->unet, &x, SD_TIMESTEPS - 1, &context);
-  for (gsize i = 0; i < PROBE_SIZE * PROBE_SIZE && ! run->error; i++)
-    for (gsize c = 0; c < 4; c++)
-      {
-        double a = (double) x.data[i * (gsize) channels + c], b = (double) y.data[i * 4 + c];
-
-        product += a * b;
-        x_square += a * a;
-        y_square += b * b;
-      }
-  sd_tensor_free (run, &x);
-  sd_tensor_free (run, &context);
-  sd_tensor_free (run, &y);
-  return product / sqrt (x_square * y_square + 1e-30);
-}
-
-DiffusionPrediction
-sd_checkpoint_get_prediction (SdCheckpoint *checkpoint, SdRun *run)
-{
-  DiffusionPrediction prediction;
-
-  g_mutex_lock (&checkpoint->lock);
-  if (checkpoint->info.prediction == DIFFUSION_PREDICTION_AUTO)
-    {
-      double correlation = probe (checkpoint, run);
-
-      if (! run->error)
-        checkpoint->info.prediction = correlation > 0.5 ? DIFFUSION_PREDICTION_EPSILON : DIFFUSION_PREDICTION_V;
-    }
-  prediction = checkpoint->info.prediction;
-  g_mutex_unlock (&checkpoint->lock);
-  return prediction;
 }

@@ -10,26 +10,25 @@
 /* Which family a file belongs to, by its tensors' names and shapes, its metadata, and its own name.  Refuses others
  * with a sentence that says what they are. */
 gboolean sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError **error);
+/* The size that it works at, which depends on what else is known of it. */
+int sd_family_find_size (const TensorFile *file, const DiffusionCheckpoint *checkpoint);
 /* Refuses files that are no safetensors at all by their first bytes. */
 gboolean sd_family_check_format (const char *path, GError **error);
 
 typedef struct _SdCheckpoint SdCheckpoint;
 
-/* Takes the file over, also on failure.  Checks that all tensors are there and that all weights are numbers. */
+/* Takes the file over, also on failure.  Checks that all tensors are there and that all weights are numbers; finds out
+ * what its network predicts, if the file does not say. */
 SdCheckpoint *sd_checkpoint_new (TensorFile *file, GCancellable *cancellable, GError **error);
 void          sd_checkpoint_free (SdCheckpoint *checkpoint);
 
-DiffusionCheckpoint *sd_checkpoint_get_info (SdCheckpoint *checkpoint);
-const TensorFile    *sd_checkpoint_get_file (const SdCheckpoint *checkpoint);
-const Tokenizer     *sd_checkpoint_get_tokenizer (const SdCheckpoint *checkpoint);
-const SdText        *sd_checkpoint_get_text (const SdCheckpoint *checkpoint);
-const SdUnet        *sd_checkpoint_get_unet (const SdCheckpoint *checkpoint);
-const SdVae         *sd_checkpoint_get_vae (const SdCheckpoint *checkpoint);
-gsize                sd_checkpoint_count_parameters (const SdCheckpoint *checkpoint);
+const DiffusionCheckpoint *sd_checkpoint_get_info (const SdCheckpoint *checkpoint);
+const TensorFile          *sd_checkpoint_get_file (const SdCheckpoint *checkpoint);
+const Tokenizer           *sd_checkpoint_get_tokenizer (const SdCheckpoint *checkpoint);
+const SdText              *sd_checkpoint_get_text (const SdCheckpoint *checkpoint);
+const SdUnet              *sd_checkpoint_get_unet (const SdCheckpoint *checkpoint);
+const SdVae               *sd_checkpoint_get_vae (const SdCheckpoint *checkpoint);
+gsize                      sd_checkpoint_count_parameters (const SdCheckpoint *checkpoint);
 
 /* alphas_cumprod of Ho et al. 2020, [SD_TIMESTEPS]: the file's own, or SD's schedule. */
 const float *sd_checkpoint_get_alphas (const SdCheckpoint *checkpoint);
-
-/* The prediction type, found out if it is not known: pure noise that goes in comes out again if the network predicts
- * the noise. */
-DiffusionPrediction sd_checkpoint_get_prediction (SdCheckpoint *checkpoint, SdRun *run);

@@ -208,10 +208,11 @@ find_prediction (const TensorFile *file, DiffusionFamily family, const char *des
 }
 
 /* Some models' metadata tell the resolution, as "768x768". */
-static int
-find_native_size (const TensorFile *file, const DiffusionCheckpoint *checkpoint, const char *description)
+int
+sd_family_find_size (const TensorFile *file, const DiffusionCheckpoint *checkpoint)
 {
   static const char *const large[] = { "768", NULL };
+  g_autofree char         *description = get_description (file, TRUE);
   const char *given = g_hash_table_lookup (tensor_file_get_metadata ((TensorFile *) file), "modelspec.resolution");
   gint64      size = given ? g_ascii_strtoll (given, NULL, 10) : 0;
 
@@ -251,7 +252,6 @@ sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError 
   checkpoint->inpainting = sd_get_dim (file, FIRST_TENSOR, 1) == 9;
   checkpoint->few_steps = is_lcm || is_turbo;
   checkpoint->prediction = find_prediction (file, checkpoint->family, description);
-  checkpoint->native_size = find_native_size (file, checkpoint, description);
   if (checkpoint->few_steps)
     {
       checkpoint->steps = 4;
@@ -261,6 +261,7 @@ sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError 
       if (checkpoint->prediction == DIFFUSION_PREDICTION_AUTO && is_turbo)
         checkpoint->prediction = DIFFUSION_PREDICTION_EPSILON;
     }
+  checkpoint->native_size = sd_family_find_size (file, checkpoint);
   return TRUE;
 }
 
