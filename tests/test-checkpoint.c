@@ -631,7 +631,8 @@ static void
 assert_costs (const DiffusionModel *model, DiffusionOptions *options)
 {
   const DiffusionBox pixel = { 40, 30, 1, 1 }, small = { 40, 30, 20, 20 }, large = { 0, 0, 300, 200 };
-  double             bytes[5], seconds[5];
+  const DiffusionBox huge = { 1000, 500, 6000, 5000 };
+  double             bytes[6], seconds[6];
 
   options->steps = 10;
   diffusion_model_estimate_cost (model, 90, 70, &pixel, FALSE, options, &bytes[0], &seconds[0]);
@@ -646,6 +647,10 @@ assert_costs (const DiffusionModel *model, DiffusionOptions *options)
   g_assert_cmpfloat (seconds[2], >, 5 * seconds[0]);
   g_assert_cmpfloat (seconds[3], >, seconds[2]);
   g_assert_cmpfloat (bytes[3], >=, bytes[0]);
+  /* Of 8000 x 6000 pixels that are cut out some eleven values are alive at a time. */
+  diffusion_model_estimate_cost (model, 8000, 6000, &huge, TRUE, options, &bytes[5], &seconds[5]);
+  g_assert_cmpfloat (bytes[5], >, 2e9);
+  g_assert_cmpfloat (bytes[5], <, 3e9);
   g_assert_cmpfloat (seconds[4], >, 1.3 * seconds[0]);
   g_assert_cmpfloat (seconds[4], <, 2 * seconds[0]);
 }

@@ -13,8 +13,20 @@
 #define EDGE  768
 #define TRIES 3
 
-/* The pieces that the autoencoder works on are at most so large. */
-#define PIECE_PIXELS 640
+/* Values that are alive for each pixel of the box that is cut out of the picture (checkpoint-edit.c): before the
+ * networks run the crop, the cover, and for a hole what is shown of it; while they run the first two; afterwards these,
+ * the result, the difference of colours and its coarser levels. */
+#define BOX_BEFORE 4.0
+#define BOX_SEEN   3.0
+#define BOX_DURING 4.0
+#define BOX_AFTER  11.0
+/* With the result, while it is brought to the box's size. */
+#define BOX_RESIZED 7.0
+/* For each pixel that is worked on: a scaled picture, also while there is a second of it; the autoencoder's weights;
+ * and the latents that the reverse process, a network for inpainting and its mask keep, for each latent. */
+#define WORK_PICTURE 3.0
+#define WORK_WEIGHTS 1.0
+#define WORK_LATENTS (27.0 / (LATENT_PIXELS * LATENT_PIXELS))
 
 /* 3x3 convolutions of this many channels at 256 pixels, so many that threads have the time to wake. */
 #define CHANNELS 256
@@ -123,15 +135,34 @@ get_bytes (const SdRun *run)
   return run->dry_peak + run->dry_shared + run->dry_kept;
 }
 
-/* One run of the checkpoint at this size, which is a multiple of CROP_MULTIPLE: adds to the operations. */
+/* The most that is alive at a time, beside what the networks need while they run. */
+static double
+count_bytes (const DiffusionCheckpoint *info, DiffusionBox box, int width, int height, gboolean fill, double networks)
+{
+  double pixels = (double) box.width * box.height, work = (double) width * height;
+  /* Resizing goes across first. */
+  double before
+      = (BOX_BEFORE + (fill ? BOX_SEEN : 0)) * pixels + 2 * WORK_PICTURE * work + WORK_PICTURE * width * box.height;
+  double during = BOX_DURING * pixels + (WORK_PICTURE + WORK_WEIGHTS + WORK_LATENTS) * work
+                  + (info->inpainting ? WORK_PICTURE * work : 0) + networks / sizeof (float);
+  double after
+      = MAX (BOX_AFTER * pixels, BOX_RESIZED * pixels + WORK_PICTURE * work + WORK_PICTURE * box.width * height);
+
+  return sizeof (float) * MAX (before, MAX (during, after));
+}
+
+/* One run of the checkpoint at this size, which is a multiple of CROP_MULTIPLE, for a box of the picture: adds to the
+ * operations. */
 static void
-count_work (const SdCheckpoint *checkpoint, const DiffusionCheckpoint *info, int width, int height, int size,
+count_work (const SdCheckpoint *checkpoint, DiffusionBox box, int width, int height, int size, gboolean fill,
             const DiffusionOptions *options, const ComputeBackend *backend, double *bytes, double *flops)
 {
-  double guidance = options->guidance < 0 ? info->guidance : options->guidance;
-  int    piece_width = MIN (width, PIECE_PIXELS), piece_height = MIN (height, PIECE_PIXELS);
-  int    tile = latent_get_tile (sd_checkpoint_get_unet (checkpoint), size / LATENT_PIXELS);
-  double pieces = (double) width * height / ((double) piece_width * piece_height);
+  const DiffusionCheckpoint *info = sd_checkpoint_get_info (checkpoint);
+  const SdUnet              *network = sd_checkpoint_get_unet (checkpoint);
+  double                     guidance = options->guidance < 0 ? info->guidance : options->guidance;
+  int                        across, down, tile = latent_get_tile (network, size / LATENT_PIXELS);
+  int                        piece_width = checkpoint_get_piece (width, &across);
+  int                        piece_height = checkpoint_get_piece (height, &down);
   g_autoptr (SdRun) unet = sd_run_new_dry (backend), encoder = sd_run_new_dry (backend);
   g_autoptr (SdRun) decoder = sd_run_new_dry (backend);
 
@@ -141,11 +172,10 @@ count_work (const SdCheckpoint *checkpoint, const DiffusionCheckpoint *info, int
   count_autoencoder (decoder, checkpoint, piece_width, piece_height, FALSE);
   /* A file for inpainting also wants a latent of what is known. */
   *flops += unet->flops * options->steps
-                * latent_count_tiles (sd_checkpoint_get_unet (checkpoint), width / LATENT_PIXELS,
-                                      height / LATENT_PIXELS, tile)
-            + (encoder->flops * (info->inpainting ? 2 : 1) + decoder->flops) * pieces;
-  *bytes = MAX (*bytes, (double) MAX (get_bytes (unet), MAX (get_bytes (encoder), get_bytes (decoder)))
-                            + 3.0 * 4 * 3 * width * height);
+                * latent_count_tiles (network, width / LATENT_PIXELS, height / LATENT_PIXELS, size / LATENT_PIXELS)
+            + (encoder->flops * (info->inpainting ? 2 : 1) + decoder->flops) * across * down;
+  *bytes = MAX (*bytes, count_bytes (info, box, width, height, fill,
+                                     (double) MAX (get_bytes (unet), MAX (get_bytes (encoder), get_bytes (decoder)))));
 }
 
 void
@@ -164,6 +194,9 @@ diffusion_model_estimate_cost (const DiffusionModel *model, int width, int heigh
   size = options->size ? options->size : info->native_size;
   count = checkpoint_plan_work (width, height, *region, size, fill, widths, heights);
   for (int i = 0; i < count; i++)
-    count_work (checkpoint, info, widths[i], heights[i], size, options, backend, bytes, &flops);
+    count_work (checkpoint, checkpoint_choose_box (width, height, *region, size), widths[i], heights[i], size, fill,
+                options, backend, bytes, &flops);
+  /* Where the holes are: a number for each pixel. */
+  *bytes += fill ? (double) sizeof (guint32) * region->width * region->height : 0;
   *seconds = flops / MAX (USE * get_speed (backend, options->threads), 1);
 }

@@ -295,7 +295,8 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
 
   if (! crop || ! hide (crop, edit, &seen, error) || ! (work = make_work (seen ? seen : crop, &plan, error)))
     return FALSE;
-  g_clear_pointer (&seen, diffusion_picture_free); /* it would lie there through the whole run */
+  /* checkpoint-cost.c counts what is alive when: all that is not needed any more goes at once. */
+  g_clear_pointer (&seen, diffusion_picture_free);
   if (edit->cover && ! (share = make_share (edit->cover, &plan, error)))
     return FALSE;
   job.picture = work;
@@ -306,8 +307,12 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   job.origin_x = (int) floor ((session->options->origin_x + box.x) * scale / LATENT_PIXELS);
   job.origin_y = (int) floor ((session->options->origin_y + box.y) * scale / LATENT_PIXELS);
   if (! checkpoint_run (session, &job, error)
-      || ! (content = cut (work, (DiffusionBox){ 0, 0, plan.width, plan.height }, error))
-      || ! (result = process_resize (content, box.width, box.height, error)))
+      || ! (content = cut (work, (DiffusionBox){ 0, 0, plan.width, plan.height }, error)))
+    return FALSE;
+  g_clear_pointer (&work, diffusion_picture_free);
+  result = process_resize (content, box.width, box.height, error);
+  g_clear_pointer (&content, diffusion_picture_free);
+  if (! result)
     return FALSE;
   if (edit->cover && ! match_colours (crop, edit, result, error))
     return FALSE;

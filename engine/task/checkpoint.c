@@ -193,6 +193,13 @@ get_span (int size, int index)
   return (Span){ (int) ((gint64) index * (size - PIECE) / (count - 1)) / CROP_MULTIPLE * CROP_MULTIPLE, PIECE };
 }
 
+int
+checkpoint_get_piece (int size, int *count)
+{
+  *count = count_spans (size);
+  return get_span (size, 0).size;
+}
+
 /* Full inside, falling over the overlap towards another piece. */
 static float
 weigh (int at, Span span, int whole)

@@ -48,6 +48,9 @@ gboolean checkpoint_run (CheckpointSession *session, const CheckpointJob *job, G
 
 /* ---- plans ---- */
 
+/* The autoencoder works on pieces that overlap: their size along a side of so many pixels, and their number. */
+int checkpoint_get_piece (int size, int *count);
+
 /* The box around a region and its surroundings, in a picture of so many pixels. */
 DiffusionBox checkpoint_choose_box (int width, int height, DiffusionBox region, int size);
 
