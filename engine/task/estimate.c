@@ -77,7 +77,7 @@
 #define GRID_SURE   0.92
 #define GRID_LEAST  16384 /* pixels: in fewer it is not found for sure, and too few blocks are left */
 /* So much is in photographs that pass for clean: grain of film, rounding.  To take it away harms more than it helps. */
-#define HARMLESS (1.5 * UNIT)
+#define HARMLESS (1.65 * UNIT)
 /* JPEG's own error at the qualities that cameras use, where pictures come back with some 40 dB.  The weakest blocks
  * have none of it: their coefficients are all rounded to nothing.  Up to so many times what was measured is believed.
  */
