@@ -626,6 +626,9 @@ def main():
     add_precisions(suite)
     add_colour_spaces(suite)
     add_blends(suite)
+    suite.run()
+
+    # GIMP 3's Script-Fu ends with a segmentation fault where one script has some 110 such cases.
     add_places(suite)
     suite.run()
 
