@@ -133,8 +133,8 @@ typedef struct
   const DiffusionPicture *picture, *mask;
   int                     x0, y0, x1, y1; /* a box around all pixels that count */
   int                     stride;
-  float                   basis[COUNT];
-  float                   ramp[SIZE];     /* the transform of a straight line, of length 1 */
+  float                   basis[COUNT], turned[COUNT]; /* of the transform, and transposed */
+  float                   ramp[SIZE];                  /* the transform of a straight line, of length 1 */
   double                  inside, across; /* sums of the finest detail in JPEG's blocks and in those across them */
   double                  jpeg;           /* how surely the picture went through JPEG, 0 ... 1 */
   GArray *luma, *fine, *coarse;           /* of Sample: luma; colour differences; the same at half the resolution */
@@ -188,16 +188,11 @@ read_block (const Survey *survey, int x, int y, int scale, float planes[3][COUNT
   return clipped <= CLIPPED_MOST * scale * scale;
 }
 
-/* to = basis * block * basis^T */
+/* to = basis * block * turned, which is basis^T: sums of rows, not of columns, so that the compiler makes a register of
+ * each. */
 MULTIVERSION static void
-transform (const float *restrict basis, const float *restrict block, float *restrict to)
+transform (const float *restrict basis, const float *restrict turned, const float *restrict block, float *restrict to)
 {
-  float turned[COUNT];
-
-  /* Sums of rows, not of columns: so the compiler makes a register of each. */
-  for (int j = 0; j < SIZE; j++)
-    for (int i = 0; i < SIZE; i++)
-      turned[j * SIZE + i] = basis[i * SIZE + j];
   for (int k = 0; k < SIZE; k++)
     {
       float half[SIZE] = { 0 }, row[SIZE] = { 0 };
@@ -236,7 +231,7 @@ add_sample (const Survey *survey, float planes[][COUNT], int count, float bright
 
   for (int plane = 0; plane < count; plane++)
     {
-      transform (survey->basis, planes[plane], coefficients);
+      transform (survey->basis, survey->turned, planes[plane], coefficients);
       remove_ramp (survey->ramp, 1, coefficients);
       remove_ramp (survey->ramp, SIZE, coefficients);
       for (int i = 0; i < COUNT; i++)
@@ -273,7 +268,7 @@ get_finest (const Survey *survey, const float *luma)
   float  coefficients[COUNT];
   double sum = 0.1 * UNIT * UNIT;
 
-  transform (survey->basis, luma, coefficients);
+  transform (survey->basis, survey->turned, luma, coefficients);
   for (int j = 0; j < SIZE; j++)
     for (int i = 0; i < SIZE; i++)
       if (MAX (i, j) >= SIZE - 2)
@@ -817,6 +812,7 @@ diffusion_estimate_noise (const DiffusionPicture *picture, const DiffusionPictur
     for (int i = 0; i < SIZE; i++)
       {
         survey.basis[k * SIZE + i] = (float) (cos (G_PI * (i + 0.5) * k / SIZE) * sqrt ((k ? 2.0 : 1.0) / SIZE));
+        survey.turned[i * SIZE + k] = survey.basis[k * SIZE + i];
         survey.ramp[k] += survey.basis[k * SIZE + i] * ((float) i - (SIZE - 1) / 2.0f) / sqrtf (ramp_square);
       }
   survey.luma = g_array_new (FALSE, FALSE, sizeof (Sample));
