@@ -453,6 +453,18 @@ load_tiny (const char *family)
   return model;
 }
 
+/* Its own size: a few latents. */
+static DiffusionOptions
+get_tiny_options (int steps)
+{
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+
+  options.prediction = DIFFUSION_PREDICTION_EPSILON;
+  options.steps = steps;
+  options.size = 64;
+  return options;
+}
+
 static gboolean
 is_same (const DiffusionPicture *a, const DiffusionPicture *b, int x, int y)
 {
@@ -503,9 +515,7 @@ test_tasks (gconstpointer variant)
     return;
   g_setenv ("DIFFUSION_COMPUTE", own->backend, TRUE);
   model = load_tiny (own->family);
-  options.prediction = DIFFUSION_PREDICTION_EPSILON;
-  options.steps = 2;
-  options.size = 64;
+  options = get_tiny_options (2);
   options.prompt = "a (wooden:1.2) boat";
   options.negative = "blurry";
   for (int y = 30; y < 50; y++)
@@ -555,9 +565,7 @@ test_padding (void)
   if (! references_find ())
     return;
   model = load_tiny ("sd1");
-  options.prediction = DIFFUSION_PREDICTION_EPSILON;
-  options.steps = 2;
-  options.size = 64;
+  options = get_tiny_options (2);
   for (int i = 0; i < W * H; i++)
     mask->data[i] = 1;
   g_assert_true (diffusion_regenerate (model, plain, NULL, 0.6, 0, &options, NULL, &error));
@@ -599,9 +607,7 @@ test_holes (void)
   if (! references_find ())
     return;
   model = load_tiny ("sd1");
-  options.prediction = DIFFUSION_PREDICTION_EPSILON;
-  options.steps = 1;
-  options.size = 64;
+  options = get_tiny_options (1);
   options.on_step = look_halfway;
   options.step_data = &halfway;
   for (int y = 30; y < 42; y++)
@@ -671,9 +677,7 @@ test_picture (gconstpointer variant)
   if (! has_what_it_takes (own))
     return;
   model = load_tiny (own->family);
-  options.prediction = DIFFUSION_PREDICTION_EPSILON;
-  options.steps = 4;
-  options.size = 64; /* two tiles and more */
+  options = get_tiny_options (4); /* two tiles and more */
   options.seed = 7;
   options.prompt = "a wooden boat";
   for (int i = 0; i < 2; i++)
