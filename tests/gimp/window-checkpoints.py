@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import sys
-import time
 
 import gimptest
 import pictures
@@ -131,8 +130,7 @@ class Driver:
         session.screenshot(self.name + '-checkpoint-again', self.window)
         self.say('the next dialog starts with it', None if loaded else 'it has another model')
         screen.enter(self.window, 'alt+e', '500')
-        screen.keys(self.window, 'alt+o')
-        time.sleep(2)
+        session.begin_run(self.window)
         early = session.result('stop', 0.1)
         screen.keys(self.window, 'Escape')
         session.result('stop')

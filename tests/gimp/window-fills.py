@@ -15,6 +15,7 @@ import window
 from window import CHANGED, HEIGHT, WIDTH, wait_until
 
 SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 130 90 150 130)'
+WIDE_SELECTION = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 10 10 400 300)'  # takes seconds, with 1000 steps
 SCRATCH = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 60 150 240 4)'
 LARGE = 8  # times the width and height of the usual layer
 LARGE_SELECTION = '(gimp-image-select-ellipse image CHANNEL-OP-REPLACE 200 150 2900 2200)'
@@ -26,9 +27,11 @@ TITLES = {'denoise': window.TITLE, 'inpaint': 'Inpaint Selection with Diffusion'
 
 def script(session, name):
     session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), SELECTION)
-    for stage in ('escape', 'stop'):
+    for stage, selection in (('escape', SELECTION), ('stop', WIDE_SELECTION)):
+        session.add(selection)
         session.add('(stage "%s" (lambda () %s))' % (stage, CALLS[name]))
         session.add_dump(stage)
+    session.add(SELECTION)
     script_layer(session, name)
 
 
@@ -131,8 +134,7 @@ class Driver:
         session, screen = self.session, self.screen
         screen.enter(self.window, 'alt+e', '1000')
         screen.enter(self.window, 'alt+d', '1')
-        screen.keys(self.window, 'alt+o')
-        time.sleep(0.6)  # a fill of 1000 steps takes no two seconds
+        session.begin_run(self.window)
         early = session.result(stage, 0.1)
         start = time.monotonic()
         screen.keys(self.window, 'Escape')  # a letter could still reach GIMP's own menus: the dialog is gone at once

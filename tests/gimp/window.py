@@ -129,6 +129,14 @@ class Session(Live):
     def dialog(self, title=TITLE):
         return wait_until(lambda: self.screen.find('^%s$' % title))
 
+    def begin_run(self, dialog):
+        """OK, until the plug-in has computed for a moment: what is cancelled then is in its middle, however fast or busy the machine is."""
+        begun = lambda: self.read('output.txt').count(b'run: expected')
+        before = begun()
+        self.screen.keys(dialog, 'alt+o')
+        wait_until(lambda: begun() > before)
+        time.sleep(0.3)
+
     def screenshot(self, name, window=None):
         if self.options.output:
             self.screen.save(os.path.join(self.options.output, name + '.png'), window)
@@ -420,8 +428,7 @@ def check_cancel(session):
     dialog = session.dialog()
     screen.settle(dialog)
     screen.enter(dialog, 'alt+e', '1000')
-    screen.keys(dialog, 'alt+o')
-    time.sleep(1.5)
+    session.begin_run(dialog)
     session.screenshot('running', dialog)
     still = os.path.exists(session.file('stage-stop'))
     start = time.monotonic()
