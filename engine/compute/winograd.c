@@ -21,10 +21,15 @@ winograd_get_step (gsize rows, int channels)
   return rows * (gsize) channels + 5 * LANES;
 }
 
+/* The steps below are never less than LANES, which the compiler can't see: with six results in one loop it gives up
+ * testing whether they overlap, and makes no vectors. */
+#define NO_OVERLAP _Pragma ("GCC ivdep")
+
 /* out = G g for one column of a filter's taps or of a half-transformed filter; values are `step` apart. */
 static inline void
 transform_filter_column (const float *restrict g, gsize step, float *restrict out, gsize out_step)
 {
+  NO_OVERLAP
   for (gsize l = 0; l < LANES; l++)
     {
       float g0 = g[l], g1 = g[step + l], g2 = g[2 * step + l];
@@ -88,6 +93,7 @@ transform_patch (const float *const pixels[36], int channels, float *restrict v,
         {
           float *o = v + (gsize) (i * 6) * step + c;
 
+          NO_OVERLAP
           for (int l = 0; l < LANES; l++)
             {
               float d0 = t[i][0][l], d1 = t[i][1][l], d2 = t[i][2][l], d3 = t[i][3][l], d4 = t[i][4][l],
@@ -286,7 +292,7 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
   /* Batches are never divided by rows. */
   WinogradTiles tiles = piece->n > 1 ? winograd_get_tiles (piece) : winograd_get_tiles_in_place (piece);
   gsize         round = rows_round_up (CLAMP ((gsize) ROUND_BYTES / (36 * sizeof (float) * (gsize) (c_in + c_out)),
-                                      c_in + c_out > ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX));
+                                      c_in + c_out >= ROUND_CHANNELS ? ROUND_MAX : ROUND_MIN, ROUND_MAX));
   gsize         v_step = winograd_get_step (round, c_in), m_step = winograd_get_step (round, c_out);
   float        *v, *m, *zeros;
 
@@ -313,6 +319,7 @@ winograd_forward (const float *transformed, const float *bias, int c_in, int c_o
 static inline void
 spread_column (const float *restrict d, gsize step, float *restrict out, gsize out_step)
 {
+  NO_OVERLAP
   for (gsize l = 0; l < LANES; l++)
     {
       float d0 = d[l], d1 = d[step + l], d2 = d[2 * step + l], d3 = d[3 * step + l];
@@ -374,6 +381,7 @@ spread_tiles (const ConvPiece *piece, const WinogradTiles *tiles, const float *d
 static inline void
 gather_column (const float *restrict m, gsize step, float *restrict out, gsize out_step)
 {
+  NO_OVERLAP
   for (gsize l = 0; l < LANES; l++)
     {
       float s1 = m[step + l] + m[2 * step + l], d1 = m[2 * step + l] - m[step + l];
