@@ -384,8 +384,9 @@ gboolean diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *pictu
 
 /* The pixels that diffusion_inpaint () may change: the box around the grown holes, and the larger one around all
  * surroundings that it looks at; both within the picture.  A caller that hands over only the second's pixels (and its
- * place as options->origin_x, _y) gets what the whole picture would give, if it gives the noise, too: the estimate is of
- * what is handed over.  With a view only the holes that reach into it count; both boxes have no width if none does. */
+ * place as options->origin_x, _y) gets what the whole picture would give, if it gives the noise, too: the estimate is
+ * of what is handed over.  With a view only the holes that reach into it count; both boxes have no width if none does.
+ */
 gboolean diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
                                       const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen,
                                       GError **error);
@@ -456,7 +457,7 @@ typedef struct
   const char            *corpus; /* a packed corpus */
   const char            *out;    /* the model file; the state to resume from is kept beside it as OUT.checkpoint */
   const char            *from;   /* fine-tune this model file instead of starting afresh; NULL: afresh */
-  DiffusionArchitecture  architecture;
+  DiffusionArchitecture  architecture; /* no levels: that of `from`, or the default; else of the widths of `from` */
   DiffusionTrainMix      mix;
   double                 minutes;       /* length of the whole training, earlier runs included; 0: use samples */
   gint64                 samples;       /* the same, in samples */

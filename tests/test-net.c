@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -98,6 +99,51 @@ test_gradient (gconstpointer data)
       /* The third derivative's share is of the order of step^2. */
       g_assert_cmpfloat_with_epsilon ((values[1] - values[0]) / (2 * step) / expected, 1, 0.02);
     }
+}
+
+/* ---- weights of other networks ---- */
+
+/* The sum of the outputs times some values. */
+static double
+get_response (const NetLayout *layout, const float *weights)
+{
+  enum
+  {
+    SIZE = 8
+  };
+  g_autoptr (NetPlan) plan = net_plan_new (layout, &compute_blas, TRUE, NULL);
+  g_autoptr (TrainPass) pass = train_pass_new (plan, 1, SIZE, NULL);
+  g_autofree float *input = new_values (SIZE * SIZE * NET_CHANNELS_IN, 2),
+                   *d_output = new_values (SIZE * SIZE * NET_CHANNELS_OUT, 3);
+
+  return get_loss (plan, pass, weights, input, d_output, SIZE * SIZE * NET_CHANNELS_OUT);
+}
+
+/* Additional blocks do nothing yet; of blocks that are too many the last stay. */
+static void
+test_take_weights (void)
+{
+  static const DiffusionArchitecture large = { 3, { 16, 16, 32 }, { 2, 3, 3 } };
+  g_autoptr (NetLayout) few = net_layout_new (&small, NULL), many = net_layout_new (&large, NULL);
+  g_autofree float *weights = new_weights (few, 5), *more = g_new (float, many->n_parameters);
+  g_autofree float *other = new_weights (many, 6), *less = g_new (float, few->n_parameters);
+
+  net_layout_take_weights (many, few, weights, 7, more);
+  g_assert_cmpfloat (get_response (many, more), ==, get_response (few, weights));
+
+  for (int i = 0; i < many->n_tensors; i++)
+    {
+      const NetTensor *tensor = &many->tensors[i];
+      char             way[8];
+      int              level, block, end;
+
+      if (sscanf (tensor->name, "%7[a-z].%d.%d.conv2.%n", way, &level, &block, &end) == 3
+          && block < large.blocks[level] - small.blocks[level])
+        memset (other + tensor->offset, 0, tensor->count * sizeof (float));
+    }
+  net_layout_take_weights (few, many, other, 7, less);
+  g_assert_cmpfloat (get_response (few, less), ==, get_response (many, other));
+  g_assert_cmpfloat (get_response (few, less), !=, get_response (few, weights));
 }
 
 /* ---- streaming ---- */
@@ -584,6 +630,7 @@ main (int argc, char **argv)
   g_test_add_data_func ("/net/gradient/three-levels", &small, test_gradient);
   g_test_add_data_func ("/net/gradient/two-levels", &odd, test_gradient);
   g_test_add_data_func ("/net/gradient/one-level", &flat, test_gradient);
+  g_test_add_func ("/net/take-weights", test_take_weights);
   for (gsize i = 0; backends[i]; i++)
     {
       g_autofree char *name = g_strdup_printf ("/net/stream/%s", backends[i]->name);

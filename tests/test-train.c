@@ -224,10 +224,12 @@ test_resume (Fixture *f, gconstpointer data)
   g_unsetenv ("DIFFUSION_COMPUTE");
 }
 
-/* Fine-tuning starts where the other model stands, in its shape, and what that one has seen counts. */
+/* Fine-tuning starts where the other model stands, in its shape or with more blocks, and what that one has seen counts.
+ */
 static void
 test_from (Fixture *f, gconstpointer data)
 {
+  const DiffusionArchitecture more = { 1, { 24 }, { 2 } };
   DiffusionTrainOptions       options = get_options (f, 8);
   g_autofree char            *base = g_build_filename (f->folder, "base.safetensors", NULL);
   const DiffusionArchitecture shape = { 1, { 24 }, { 1 } };
@@ -250,6 +252,14 @@ test_from (Fixture *f, gconstpointer data)
   g_assert_cmpfloat (difference, <, 1e-3);
   g_assert_cmpstr (diffusion_model_get_metadata (model, "samples"), ==, "1008");
   g_assert_cmpstr (diffusion_model_get_metadata (model, "hours"), ==, "2.50");
+
+  g_unlink (f->checkpoint);
+  options.architecture = more;
+  diffusion_train (&options, NULL, &error);
+  g_assert_no_error (error);
+  diffusion_model_unref (g_steal_pointer (&model));
+  model = diffusion_model_load (f->model, &error);
+  g_assert_cmpmem (diffusion_model_get_architecture (model), sizeof more, &more, sizeof more);
   g_unlink (base);
 }
 

@@ -89,11 +89,12 @@ apply_architecture (const TrainTexts *texts, DiffusionTrainOptions *options, GEr
           return FALSE;
         }
       *architecture = *diffusion_model_get_architecture (model);
-      if (! texts->widths && ! texts->blocks)
-        return TRUE;
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                   "--widths and --blocks do not go with --from: the model to start from has its own");
-      return FALSE;
+      if (texts->widths)
+        {
+          g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                       "--widths does not go with --from: the model to start from has its own");
+          return FALSE;
+        }
     }
   if (texts->widths)
     {
@@ -358,7 +359,8 @@ command_train (const Command *self, char **argv, GError **error)
     { "rate", OPTION_REAL, &options.learning_rate, "X",
       "how fast to learn at most, default 0.001; too fast, and it forgets what pictures look like", 1e-7, 1 },
     { "widths", OPTION_TEXT, &texts.widths, "LIST", "channels per level of a new network, default 64,128,256" },
-    { "blocks", OPTION_TEXT, &texts.blocks, "LIST", "residual blocks per level of a new network, default 2,2,4" },
+    { "blocks", OPTION_TEXT, &texts.blocks, "LIST",
+      "residual blocks per level, default 2,2,4 or those of --from; additional ones begin as doing nothing" },
     OPTION_SEED_OF (&options.seed),
     OPTION_THREADS (&options.threads),
     { "license", OPTION_TEXT, &texts.license, "TEXT", "the licence to note in the model" },

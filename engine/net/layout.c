@@ -2,6 +2,7 @@
 #include "net.h"
 
 #include <math.h>
+#include <stdio.h>
 
 const DiffusionArchitecture diffusion_architecture_default = { 3, { 64, 128, 256 }, { 2, 2, 4 } };
 
@@ -23,15 +24,19 @@ check_architecture (const DiffusionArchitecture *a, GError **error)
   return good;
 }
 
+/* In both, what stands behind the last level means nothing. */
+
+gboolean
+net_architecture_equal_widths (const DiffusionArchitecture *a, const DiffusionArchitecture *b)
+{
+  return a->levels == b->levels && memcmp (a->width, b->width, (gsize) a->levels * sizeof a->width[0]) == 0;
+}
+
 gboolean
 net_architecture_equal (const DiffusionArchitecture *a, const DiffusionArchitecture *b)
 {
-  gboolean equal = a->levels == b->levels;
-
-  /* What stands behind the last level means nothing. */
-  for (int i = 0; equal && i < a->levels; i++)
-    equal = a->width[i] == b->width[i] && a->blocks[i] == b->blocks[i];
-  return equal;
+  return net_architecture_equal_widths (a, b)
+         && memcmp (a->blocks, b->blocks, (gsize) a->levels * sizeof a->blocks[0]) == 0;
 }
 
 /* ---- building ---- */
@@ -202,6 +207,41 @@ net_layout_init_weights (const NetLayout *layout, guint64 seed, float *weights)
       else if (node->kind == NODE_CONV && ! zero && i < layout->n_nodes - 1)
         for (gsize w = 0; w < count; w++)
           weights[node->weights + w] = (float) (scale * random_normal (&random));
+    }
+}
+
+/* Where another network keeps what this one has in the tensor; NULL: nowhere. */
+static const NetTensor *
+find_tensor_of (const NetLayout *from, const NetLayout *layout, const NetTensor *tensor)
+{
+  g_autofree char *name = g_strdup (tensor->name);
+  char             way[8];
+  int              level, block, end;
+
+  if (sscanf (tensor->name, "%7[a-z].%d.%d.%n", way, &level, &block, &end) == 3)
+    {
+      g_free (name);
+      name = g_strdup_printf ("%s.%d.%d.%s", way, level,
+                              block + MAX (from->architecture.blocks[level] - layout->architecture.blocks[level], 0),
+                              tensor->name + end);
+    }
+  for (int i = 0; i < from->n_tensors; i++)
+    if (strcmp (from->tensors[i].name, name) == 0)
+      return &from->tensors[i];
+  return NULL;
+}
+
+void
+net_layout_take_weights (const NetLayout *layout, const NetLayout *from, const float *from_weights, guint64 seed,
+                         float *weights)
+{
+  net_layout_init_weights (layout, seed, weights);
+  for (int i = 0; i < layout->n_tensors; i++)
+    {
+      const NetTensor *tensor = &layout->tensors[i], *source = find_tensor_of (from, layout, tensor);
+
+      if (source)
+        memcpy (weights + tensor->offset, from_weights + source->offset, tensor->count * sizeof (float));
     }
 }
 

@@ -60,9 +60,15 @@ typedef struct
 NetLayout *net_layout_new (const DiffusionArchitecture *architecture, GError **error);
 void       net_layout_free (NetLayout *layout);
 gboolean   net_architecture_equal (const DiffusionArchitecture *a, const DiffusionArchitecture *b);
+/* Whether they differ at most in the number of blocks. */
+gboolean net_architecture_equal_widths (const DiffusionArchitecture *a, const DiffusionArchitecture *b);
 /* Starting weights: residual branches and the output are zero, so that an untrained network is the identity plus
  * nothing. */
 void net_layout_init_weights (const NetLayout *layout, guint64 seed, float *weights);
+/* Starting weights taken over from a network of the same widths.  Where it has fewer blocks on a level, new ones come
+ * behind them and begin as doing nothing; where it has more, its last ones are taken over. */
+void net_layout_take_weights (const NetLayout *layout, const NetLayout *from, const float *from_weights, guint64 seed,
+                              float *weights);
 /* Pictures are extended to multiples of this many pixels. */
 int net_layout_get_granularity (const NetLayout *layout);
 

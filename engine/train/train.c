@@ -434,7 +434,8 @@ set_start (Trainer *trainer, const char *checkpoint, GError **error)
     }
   else if (from)
     {
-      memcpy (adam->weights, model_get_weights (from), adam->count * sizeof (float));
+      net_layout_take_weights (trainer->layout, model_get_layout (from), model_get_weights (from), o->seed,
+                               adam->weights);
       memcpy (adam->average, adam->weights, adam->count * sizeof (float));
     }
   else
@@ -464,9 +465,9 @@ check_options (const DiffusionTrainOptions *o, DiffusionArchitecture *architectu
       if (! from || ! model_check_own (from, "trained", error))
         return FALSE;
       if (o->architecture.levels
-          && ! net_architecture_equal (diffusion_model_get_architecture (from), &o->architecture))
-        wrong = "the model to start from to have the widths and blocks that are asked for";
-      *architecture = *diffusion_model_get_architecture (from);
+          && ! net_architecture_equal_widths (diffusion_model_get_architecture (from), &o->architecture))
+        wrong = "the model to start from to have the widths that are asked for";
+      *architecture = o->architecture.levels ? o->architecture : *diffusion_model_get_architecture (from);
     }
   if (! o->corpus || ! o->out)
     wrong = "a packed corpus and a model file to write";
