@@ -181,12 +181,12 @@ write_rows (int first, int rows, const float *values, gpointer data, GError **er
 }
 
 static float *
-stream (const NetPlan *plan, const float *input, int width, int height, int chunk, int threads)
+stream (const NetPlan *plan, const float *input, int width, int height, int chunk, gsize memory, int threads)
 {
   g_autoptr (Pool) pool = pool_new (threads, NULL);
   float    *output = g_new0 (float, (gsize) width *(gsize) height *NET_CHANNELS_OUT);
   Rows      rows = { input, output, width, 0, 0 };
-  StreamJob job = { width, height, chunk, read_rows, write_rows, &rows };
+  StreamJob job = { width, height, chunk, read_rows, write_rows, &rows, memory };
   GError   *error = NULL;
 
   stream_run (plan, pool, &job, NULL, &error);
@@ -215,18 +215,18 @@ test_stream (gconstpointer data)
   g_autoptr (TrainPass) pass = train_pass_new (plan, 1, 64, NULL);
   g_autofree float *weights = new_weights (layout, 1), *input = new_values (64 * 64 * NET_CHANNELS_IN, 2),
                    *whole = NULL;
-  const int chunks[] = { 4, 8, 20, 0 };
+  const int chunks[] = { 4, 8, 20, 0, 0 };
   gsize     count = 64 * 64 * NET_CHANNELS_OUT;
 
   g_assert_true (net_plan_set_weights (plan, weights, NULL, NULL));
-  whole = stream (plan, input, 64, 64, 64, 1);
+  whole = stream (plan, input, 64, 64, 64, 0, 1);
   /* The trainer's way through the same nodes, which shares none of the streaming. */
   g_assert_cmpfloat (largest_difference (train_pass_forward (pass, input, NULL), whole, count), <,
                      backend->element == ELEMENT_F32 ? 1e-4 : 0.15);
   for (gsize i = 0; i < G_N_ELEMENTS (chunks); i++)
     for (int threads = 1; threads <= 3; threads++)
       {
-        g_autofree float *output = stream (plan, input, 64, 64, chunks[i], threads);
+        g_autofree float *output = stream (plan, input, 64, 64, chunks[i], i == 4 ? 1 : 0, threads);
 
         g_assert_cmpmem (whole, count * sizeof (float), output, count * sizeof (float));
       }
@@ -238,7 +238,7 @@ test_memory (void)
 {
   g_autoptr (NetLayout) layout = net_layout_new (&diffusion_architecture_default, NULL);
   g_autoptr (NetPlan) plan = net_plan_new (layout, &compute_reference, FALSE, NULL);
-  StreamJob   job = { 1600, 800, 0, NULL, NULL, NULL };
+  StreamJob   job = { 1600, 800, 0, NULL, NULL, NULL, G_MAXSIZE };
   gsize       low = stream_estimate_memory (plan, 2, &job), high;
   const gsize megabyte = 1 << 20;
 
@@ -248,6 +248,13 @@ test_memory (void)
   g_assert_cmpuint (high, ==, low);
   /* Half of what a picture of 24 megapixels may take in all, weights included. */
   g_assert_cmpuint (high, <, 240 * megabyte);
+  /* Where there is less, chunks are smaller; but a row of the deepest level needs some of all. */
+  job.memory = high - 1;
+  g_assert_cmpuint (stream_estimate_memory (plan, 2, &job), <=, job.memory);
+  job.memory = 1;
+  low = stream_estimate_memory (plan, 2, &job);
+  g_test_message ("%.0f MB at least", (double) low / 1e6);
+  g_assert_cmpuint (low, <, high / 10 * 7);
 }
 
 /* No output pixel looks further than the margin that the model states.  (On the reference: Winograd's rounding, not its
@@ -266,10 +273,10 @@ test_margin (gconstpointer data)
   int furthest = 0, at = SIZE / 2;
 
   g_assert_true (net_plan_set_weights (plan, weights, NULL, NULL));
-  before = stream (plan, input, SIZE, SIZE, 0, 1);
+  before = stream (plan, input, SIZE, SIZE, 0, 0, 1);
   for (int c = 0; c < NET_CHANNELS_IN; c++)
     input[(at * SIZE + at) * NET_CHANNELS_IN + c] += 100;
-  after = stream (plan, input, SIZE, SIZE, 0, 1);
+  after = stream (plan, input, SIZE, SIZE, 0, 0, 1);
   for (int y = 0; y < SIZE; y++)
     for (int x = 0; x < SIZE; x++)
       for (int c = 0; c < NET_CHANNELS_OUT; c++)

@@ -168,7 +168,7 @@ measure_forward (const Bench *bench, const char *backend_name, const char *key, 
 {
   const ComputeBackend *backend = find_backend (backend_name);
   const NetLayout      *layout = model_get_layout (bench->model);
-  const StreamJob       job = { FORWARD_EDGE / 2, FORWARD_EDGE / 2, 0, read_nothing, write_nothing, NULL };
+  const StreamJob       job = { FORWARD_EDGE / 2, FORWARD_EDGE / 2, 0, read_nothing, write_nothing, NULL, 0 };
   g_autoptr (NetPlan) plan = backend ? net_plan_new (layout, backend, FALSE, error) : NULL;
   double best = INFINITY;
 

@@ -103,11 +103,13 @@ typedef gboolean (*StreamWrite) (int first_row, int rows, const float *values, g
 
 typedef struct
 {
-  int         width, height; /* half-resolution pixels, multiples of 2^(levels - 1) */
-  int         chunk;         /* half-resolution rows read at a time, such a multiple too; 0: by cache and memory */
-  StreamRead  read;          /* called once for each row, from the top */
-  StreamWrite write;         /* called once for each row, from the top, after all rows it depends on were read */
+  int width, height; /* half-resolution pixels, multiples of 2^(levels - 1) */
+  int chunk;         /* half-resolution rows read at a time, such a multiple too; 0: so many that the deep
+                      * levels have enough to do, but no more than memory allows */
+  StreamRead  read;  /* called once for each row, from the top */
+  StreamWrite write; /* called once for each row, from the top, after all rows it depends on were read */
   gpointer    user_data;
+  gsize       memory; /* bytes that the chunk is to keep to, if it can; 0: half of what the system has to spare */
 } StreamJob;
 
 gboolean stream_run (const NetPlan *plan, Pool *pool, const StreamJob *job, GCancellable *cancellable, GError **error);

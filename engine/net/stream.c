@@ -375,6 +375,17 @@ get_lag (const Node *node, int lag_of_source)
     }
 }
 
+/* The memory of all nodes' rows. */
+static gsize
+get_size (const Stream *stream)
+{
+  gsize size = 0;
+
+  for (int i = 0; i < stream->plan->layout->n_nodes; i++)
+    size += (gsize) stream->buffers[i].capacity * stream->buffers[i].row_size;
+  return size;
+}
+
 /* Everything at the top of the picture. */
 static void
 rewind_states (Stream *stream)
@@ -401,15 +412,14 @@ rewind_states (Stream *stream)
     }
 }
 
+/* How many rows each node has to keep, found by a run that computes nothing. */
 static void
-stream_init (Stream *stream, const NetPlan *plan, const StreamJob *job, int threads)
+plan_buffers (Stream *stream)
 {
+  const NetPlan   *plan = stream->plan;
   const NetLayout *layout = plan->layout;
 
-  *stream = (Stream){ .plan = plan, .job = job, .chunk = choose_chunk (plan, job, threads) };
-  stream->states = g_new0 (State, (gsize) layout->n_nodes);
-  stream->buffers = g_new0 (Buffer, (gsize) layout->n_nodes);
-  stream->workers = g_new0 (Worker, (gsize) threads);
+  memset (stream->buffers, 0, (gsize) layout->n_nodes * sizeof (Buffer));
   rewind_states (stream);
   run_rounds (stream, NULL, NULL);
   for (int i = 0; i < layout->n_nodes; i++)
@@ -423,6 +433,25 @@ stream_init (Stream *stream, const NetPlan *plan, const StreamJob *job, int thre
           = (gsize) stream->states[i].width * (gsize) layout->nodes[i].channels * element_size (plan->backend->element);
     }
   rewind_states (stream);
+}
+
+static void
+stream_init (Stream *stream, const NetPlan *plan, const StreamJob *job, int threads)
+{
+  gsize n = (gsize) plan->layout->n_nodes, most = job->memory ? job->memory : core_get_spare_memory () / 2;
+  int   granule = net_layout_get_granularity (plan->layout) / 2;
+
+  *stream = (Stream){ .plan = plan, .job = job, .chunk = choose_chunk (plan, job, threads) };
+  stream->states = g_new0 (State, n);
+  stream->buffers = g_new0 (Buffer, n);
+  stream->workers = g_new0 (Worker, (gsize) threads);
+  plan_buffers (stream);
+  /* Smaller chunks are slower, and memory that is swapped out is slower still. */
+  while (job->chunk <= 0 && stream->chunk > granule && get_size (stream) > most)
+    {
+      stream->chunk = MAX (stream->chunk / 2 / granule, 1) * granule;
+      plan_buffers (stream);
+    }
 }
 
 /* Memory for the buffers: what an earlier stream has left, where that suffices. */
@@ -506,11 +535,10 @@ gsize
 stream_estimate_memory (const NetPlan *plan, int threads, const StreamJob *job)
 {
   Stream stream;
-  gsize  size = 0;
+  gsize  size;
 
   stream_init (&stream, plan, job, threads);
-  for (int i = 0; i < plan->layout->n_nodes; i++)
-    size += (gsize) stream.buffers[i].capacity * stream.buffers[i].row_size;
+  size = get_size (&stream);
   stream_clear (&stream, threads);
   return size;
 }
