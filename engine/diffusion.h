@@ -421,6 +421,7 @@ typedef struct
   double validation;    /* loss of the averaged weights on fixed held-out crops; NAN until first measured */
   guint  skipped;       /* steps left out because their gradient was an outlier */
   double gradient_norm; /* smoothed */
+  double waited;        /* seconds of this run in which a step waited for its samples to be drawn */
 } DiffusionTrainReport;
 typedef void (*DiffusionTrainProgress) (const DiffusionTrainReport *report, gpointer user_data);
 /* Called on the calling thread whenever the validation loss has been measured: before the first step, at each

@@ -105,6 +105,7 @@ command_bench (const Command *self, char **argv, GError **error)
   g_autoptr (DiffusionModel) model = NULL;
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   Table            table = { 0 };
+  gboolean         success;
   const Option     options_table[] = {
         { "json", OPTION_FLAG, &table.json, NULL, "print JSON for scripts, null for what the processor lacks" },
         { "only", OPTION_TEXT, &only, "PART",
@@ -117,12 +118,13 @@ command_bench (const Command *self, char **argv, GError **error)
   for (gsize i = 0; i < G_N_ELEMENTS (rows); i++)
     table.values[i] = NAN;
   if (! command_parse (self, argv, options_table, G_N_ELEMENTS (options_table), &files, error)
-      || ! (model = run_options_apply (&run, &options, error))
-      || ! diffusion_bench (model, only, run.threads, on_result, &table, run_get_cancellable (), error))
+      || ! (model = run_options_apply (&run, &options, error)))
     return FALSE;
-  if (table.json)
+  success = diffusion_bench (model, only, run.threads, on_result, &table, run_get_cancellable (), error);
+  /* What was measured until something failed is JSON, too. */
+  if (table.json && table.any)
     puts ("\n}");
-  else
+  else if (! table.json)
     print_ratios (&table);
-  return TRUE;
+  return success;
 }

@@ -267,9 +267,10 @@ run_training (const DiffusionTrainOptions *options, Journal *journal, GCancellab
     fprintf (stderr, "note: not all of \"%s\" could be written: %s\n", journal->folder, journal->trouble->message);
   if (done)
     printf ("trained: %" G_GINT64_FORMAT " samples in %.1f minutes, loss %.4f, validation %.4f: %s\n"
+            "waited for samples: %.1f s\n"
             "curve and samples: %s\n",
             journal->report.samples, journal->report.seconds / 60, journal->report.loss, journal->report.validation,
-            options->out, journal->folder);
+            options->out, journal->report.waited, journal->folder);
   else if (g_error_matches (reason, G_IO_ERROR, G_IO_ERROR_CANCELLED) && g_file_test (checkpoint, G_FILE_TEST_EXISTS))
     g_set_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED,
                  "Stopped; \"%s\" holds the state: the same command with --resume goes on", checkpoint);

@@ -64,6 +64,7 @@ typedef struct
   double validation;
   gint64 started; /* monotonic */
   double seconds_before;
+  gint64 waited;           /* for the loader, microseconds */
   gint64 samples_before;   /* of earlier runs */
   gint64 samples_of_start; /* what the model has seen that this training starts from, and for how long */
   double hours_of_start;
@@ -299,8 +300,10 @@ train_step (Trainer *trainer, GError **error)
   const DiffusionTeam *team = &trainer->options->team;
   Progress            *p = &trainer->progress;
   double               loss = 0, norm;
+  gint64               start = g_get_monotonic_time ();
 
   trainer->current = g_async_queue_pop (trainer->ready);
+  trainer->waited += g_get_monotonic_time () - start;
   if (trainer->current->error)
     {
       g_propagate_error (error, g_steal_pointer (&trainer->current->error));
@@ -607,7 +610,8 @@ get_report (const Trainer *trainer)
                                      .seconds = trainer->progress.seconds,
                                      .validation = trainer->validation,
                                      .skipped = trainer->progress.skipped,
-                                     .gradient_norm = trainer->progress.gradient_norm };
+                                     .gradient_norm = trainer->progress.gradient_norm,
+                                     .waited = (double) trainer->waited * 1e-6 };
 
   r.seconds_left = o->samples > 0 ? (double) (o->samples - r.samples) / MAX (r.samples_per_second, 1e-6)
                                   : o->minutes * 60 - r.seconds;
