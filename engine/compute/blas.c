@@ -137,6 +137,71 @@ kernel_forward_2x2 (const Kernel *kernel, const float *bias, const ConvPiece *pi
     silu_rows (y, pixels * (gsize) c_out);
 }
 
+/* The four fine pixels under each coarse one beside each other: [pixels][2][2][channels]. */
+static void
+gather_corners (const ConvPiece *piece, const float *fine, int channels, float *corners)
+{
+  gsize pair = 2 * (gsize) channels, width = (gsize) piece->width;
+
+  for (gsize r = 0; r < (gsize) piece->n * (gsize) piece->rows; r++)
+    for (gsize p = 0; p < 2; p++)
+      for (gsize x = 0; x < width; x++)
+        memcpy (corners + ((r * width + x) * 2 + p) * pair, fine + ((r * 2 + p) * width + x) * pair,
+                pair * sizeof (float));
+}
+
+MULTIVERSION static void
+add_corners (const ConvPiece *piece, const float *restrict corners, int channels, float *restrict fine)
+{
+  gsize pair = 2 * (gsize) channels, width = (gsize) piece->width;
+
+  for (gsize r = 0; r < (gsize) piece->n * (gsize) piece->rows; r++)
+    for (gsize p = 0; p < 2; p++)
+      for (gsize x = 0; x < width; x++)
+        for (gsize c = 0; c < pair; c++)
+          fine[((r * 2 + p) * width + x) * pair + c] += corners[((r * width + x) * 2 + p) * pair + c];
+}
+
+static gsize
+count_coarse_pixels (const ConvPiece *piece)
+{
+  return (gsize) piece->n * (gsize) piece->rows * (gsize) piece->width;
+}
+
+/* The same for batches, which are never divided by rows: as few products as there can be, each of which packs the
+ * weights once for all rows. */
+static gboolean
+kernel_forward_corners (const Kernel *kernel, const float *bias, const ConvPiece *piece, const float *x, float *y,
+                        ConvEpilogue epilogue, Scratch *scratch, GError **error)
+{
+  int      c_in = kernel->shape.c_in, c_out = kernel->shape.c_out;
+  gboolean down = kernel->shape.kind == CONV_DOWN2;
+  gsize    pixels = count_coarse_pixels (piece), outputs = pixels * (down ? 1 : 4);
+  int      pitch = 4 * (down ? c_in : c_out);
+  float   *corners = scratch_get (scratch, pixels * (gsize) pitch * sizeof (float), error);
+
+  if (! corners)
+    return FALSE;
+  start_rows (y, outputs, c_out, bias, epilogue == EPILOGUE_ADD);
+  if (down)
+    {
+      gather_corners (piece, x, c_in, corners);
+      cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) pixels, c_out, pitch, 1.0f, corners, pitch,
+                   kernel->taps, c_out, 1.0f, y, c_out);
+    }
+  else
+    {
+      for (int tap = 0; tap < 4; tap++)
+        cblas_sgemm (CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint) pixels, c_out, c_in, 1.0f, x, c_in,
+                     kernel->taps + (gsize) tap * (gsize) c_in * (gsize) c_out, c_out, 0.0f, corners + tap * c_out,
+                     pitch);
+      add_corners (piece, corners, c_out, y);
+    }
+  if (epilogue == EPILOGUE_SILU)
+    silu_rows (y, outputs * (gsize) c_out);
+  return TRUE;
+}
+
 /* Pixels of a row with zeros around it; each begins a group. */
 static gsize
 get_pitch (int width)
@@ -221,6 +286,8 @@ kernel_forward (const Kernel *kernel, const float *bias, const ConvPiece *piece,
                              scratch, error);
   if (kernel->shape.kind == CONV_SAME3)
     return kernel_forward_3x3 (kernel, bias, piece, x, y, epilogue, scratch, error);
+  if (piece->n > 1)
+    return kernel_forward_corners (kernel, bias, piece, x, y, epilogue, scratch, error);
   kernel_forward_2x2 (kernel, bias, piece, x, y, epilogue);
   return TRUE;
 }
@@ -331,26 +398,25 @@ backward_weights_3x3 (const ConvShape *shape, const ConvPiece *piece, const floa
   return TRUE;
 }
 
-static void
-backward_weights_2x2 (const ConvShape *shape, const ConvPiece *piece, const float *x, const float *dy, float *d_weights)
+static gboolean
+backward_weights_2x2 (const ConvShape *shape, const ConvPiece *piece, const float *x, const float *dy, float *d_weights,
+                      Scratch *scratch, GError **error)
 {
-  gsize c_in = (gsize) shape->c_in, c_out = (gsize) shape->c_out, width = (gsize) piece->width;
-  gsize rows = (gsize) piece->n * (gsize) piece->rows;
+  int      c_in = shape->c_in, c_out = shape->c_out;
+  gboolean down = shape->kind == CONV_DOWN2;
+  gsize    pixels = count_coarse_pixels (piece);
+  int      pitch = 4 * (down ? c_in : c_out);
+  float   *corners = scratch_get (scratch, pixels * (gsize) pitch * sizeof (float), error);
 
-  for (gsize r = 0; r < rows; r++)
-    for (gsize p = 0; p < 2; p++)
-      for (gsize q = 0; q < 2; q++)
-        {
-          float *d = d_weights + (p * 2 + q) * c_in * c_out;
-          gsize  coarse = r * width, fine = (r * 2 + p) * width * 2 + q;
-
-          if (shape->kind == CONV_DOWN2)
-            multiply_transposed_add (shape->c_in, shape->c_out, width, x + fine * c_in, 2 * shape->c_in,
-                                     dy + coarse * c_out, shape->c_out, d);
-          else
-            multiply_transposed_add (shape->c_in, shape->c_out, width, x + coarse * c_in, shape->c_in,
-                                     dy + fine * c_out, 2 * shape->c_out, d);
-        }
+  if (! corners)
+    return FALSE;
+  gather_corners (piece, down ? x : dy, down ? c_in : c_out, corners);
+  if (down)
+    multiply_transposed_add (pitch, c_out, pixels, corners, pitch, dy, c_out, d_weights);
+  for (int tap = 0; tap < 4 && ! down; tap++)
+    multiply_transposed_add (c_in, c_out, pixels, x, c_in, corners + tap * c_out, pitch,
+                             d_weights + (gsize) tap * (gsize) c_in * (gsize) c_out);
+  return TRUE;
 }
 
 static gboolean
@@ -364,8 +430,7 @@ blas_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const void
     return winograd_backward_weights (conv->shape.c_in, conv->shape.c_out, piece, x, dy, d_weights, scratch, error);
   if (conv->shape.kind == CONV_SAME3)
     return backward_weights_3x3 (&conv->shape, piece, x, dy, d_weights, scratch, error);
-  backward_weights_2x2 (&conv->shape, piece, x, dy, d_weights);
-  return TRUE;
+  return backward_weights_2x2 (&conv->shape, piece, x, dy, d_weights, scratch, error);
 }
 
 const ComputeBackend compute_blas = { "blas",
