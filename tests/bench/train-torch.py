@@ -3,7 +3,7 @@
 
     tests/bench/train-torch.py PROGRAM      PROGRAM: the program diffusion of a build folder
 
-The twin has the engine's default network, batch and crop, in bf16 by autocast with channels last, Adam with an average
+The twin has the default model's network, batch and crop, in bf16 by autocast with channels last, Adam with an average
 of the weights beside it.  Its samples are drawn once, before the clock starts: only the network is timed.  It is timed
 in f32 as well, which is faster on processors without bf16.
 """
@@ -18,7 +18,6 @@ from torch import nn
 
 BATCH, CROP, STEPS = 8, 128, 6
 PATIENCE = 60           # seconds, after which no further step is timed
-WIDTHS, BLOCKS = (64, 128, 256), (2, 2, 4)
 CHANNELS_IN, CHANNELS_OUT = 20, 12
 
 
@@ -41,22 +40,19 @@ class Block(nn.Module):
         return x + self.body(x)
 
 
-def blocks(level):
-    return nn.Sequential(*[Block(WIDTHS[level]) for _ in range(BLOCKS[level])])
-
-
 class Network(nn.Module):
-    def __init__(self):
+    def __init__(self, widths, blocks):
         super().__init__()
-        last = len(WIDTHS) - 1
-        self.stem = nn.Conv2d(CHANNELS_IN, WIDTHS[0], 3, padding=1)
-        self.down = nn.ModuleList(blocks(level) for level in range(last))
-        self.reduce = nn.ModuleList(nn.Conv2d(WIDTHS[level], WIDTHS[level + 1], 2, stride=2) for level in range(last))
-        self.middle = blocks(last)
-        self.enlarge = nn.ModuleList(nn.ConvTranspose2d(WIDTHS[level + 1], WIDTHS[level], 2, stride=2)
+        last = len(widths) - 1
+        level_of = lambda level: nn.Sequential(*[Block(widths[level]) for _ in range(blocks[level])])
+        self.stem = nn.Conv2d(CHANNELS_IN, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(level_of(level) for level in range(last))
+        self.reduce = nn.ModuleList(nn.Conv2d(widths[level], widths[level + 1], 2, stride=2) for level in range(last))
+        self.middle = level_of(last)
+        self.enlarge = nn.ModuleList(nn.ConvTranspose2d(widths[level + 1], widths[level], 2, stride=2)
                                      for level in range(last))
-        self.up = nn.ModuleList(blocks(level) for level in range(last))
-        self.head = nn.Sequential(Norm(WIDTHS[0]), nn.Conv2d(WIDTHS[0], CHANNELS_OUT, 3, padding=1))
+        self.up = nn.ModuleList(level_of(level) for level in range(last))
+        self.head = nn.Sequential(Norm(widths[0]), nn.Conv2d(widths[0], CHANNELS_OUT, 3, padding=1))
 
     def forward(self, x):
         skips = []
@@ -71,10 +67,17 @@ class Network(nn.Module):
         return self.head(x)
 
 
-def torch_rate(threads, bf16):
+def read_network(program):
+    """Widths and blocks of the default model, by what the program says of it."""
+    text = subprocess.run([program, 'info', 'default'], check=True, capture_output=True, text=True).stdout
+    lines = dict(line.split(': ', 1) for line in text.splitlines() if not line.startswith(' ') and ': ' in line)
+    return [[int(number) for number in lines[key].split(',')] for key in ('widths', 'blocks')]
+
+
+def torch_rate(shape, threads, bf16):
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    network = Network().to(memory_format=torch.channels_last)
+    network = Network(*shape).to(memory_format=torch.channels_last)
     average = [p.detach().clone() for p in network.parameters()]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.9, 0.99))
     x = torch.randn(BATCH, CHANNELS_IN, CROP // 2, CROP // 2).to(memory_format=torch.channels_last)
@@ -104,8 +107,9 @@ def main():
     ours = json.loads(subprocess.run([sys.argv[1], 'bench', '--json', '--only', 'train', '--threads', str(threads)],
                                      check=True, capture_output=True, text=True).stdout)['train_samples_per_s']
     print(f'{BATCH} crops of {CROP} x {CROP}, {threads} threads: gimp-diffusion {ours:.1f} samples/s', flush=True)
+    shape = read_network(sys.argv[1])
     for name, bf16 in ('f32', False), ('bf16', True):
-        theirs = torch_rate(threads, bf16)
+        theirs = torch_rate(shape, threads, bf16)
         print(f'PyTorch {torch.__version__}, {name}: {theirs:.2g} samples/s: {ours / theirs:.2f} times as fast', flush=True)
 
 
