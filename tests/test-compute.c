@@ -3,6 +3,10 @@
 #include "compute/compute.h"
 #include "values.h"
 
+#ifdef HAVE_ONEDNN
+#include "compute/onednn-describe.h"
+#endif
+
 #include <math.h>
 #include <string.h>
 
@@ -386,6 +390,21 @@ test_work_seconds (void)
   g_assert_cmpfloat (worked, >=, 0.2);
 }
 
+#ifdef HAVE_ONEDNN
+/* Processors that multiply bf16, and such as do not, whatever oneDNN's numbers for them are. */
+static void
+test_isa (void)
+{
+  g_assert_true (onednn_isa_has (dnnl_cpu_isa_avx512_core_bf16, dnnl_cpu_isa_avx512_core_bf16));
+  g_assert_true (onednn_isa_has (dnnl_cpu_isa_avx512_core_amx, dnnl_cpu_isa_avx512_core_bf16));
+  g_assert_false (onednn_isa_has (dnnl_cpu_isa_avx512_core_vnni, dnnl_cpu_isa_avx512_core_bf16));
+  g_assert_false (onednn_isa_has (dnnl_cpu_isa_avx2, dnnl_cpu_isa_avx512_core_bf16));
+  g_assert_false (onednn_isa_has (dnnl_cpu_isa_avx2_vnni, dnnl_cpu_isa_avx512_core_bf16));
+  g_assert_false (onednn_isa_has (dnnl_cpu_isa_avx2_vnni, dnnl_cpu_isa_avx512_core_amx));
+  g_assert_false (onednn_isa_has (dnnl_cpu_isa_avx512_core_bf16, dnnl_cpu_isa_avx512_core_amx));
+}
+#endif
+
 int
 main (int argc, char **argv)
 {
@@ -409,5 +428,8 @@ main (int argc, char **argv)
   g_test_add_func ("/compute/silu", test_silu);
   g_test_add_func ("/compute/bf16", test_bf16);
   g_test_add_func ("/compute/work-seconds", test_work_seconds);
+#ifdef HAVE_ONEDNN
+  g_test_add_func ("/compute/onednn/isa", test_isa);
+#endif
   return g_test_run ();
 }

@@ -26,6 +26,14 @@ typedef enum
   PASS_BACKWARD_WEIGHTS
 } Pass;
 
+/* Whether instruction sets have all that others have.  Their numbers are sets of bits, not ranks: that of AVX2-VNNI is
+ * larger than that of AVX512-BF16, which it lacks. */
+static inline gboolean
+onednn_isa_has (dnnl_cpu_isa_t isa, dnnl_cpu_isa_t wanted)
+{
+  return (isa & wanted) == wanted;
+}
+
 /* The tensors of a convolution as oneDNN is told of them. */
 typedef struct
 {

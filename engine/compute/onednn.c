@@ -846,13 +846,13 @@ onednn_multiply (const ProductShape *shape, const void *a, const void *b, float 
 static gboolean
 onednn_is_available (void)
 {
-  return dnnl_get_effective_cpu_isa () >= dnnl_cpu_isa_avx512_core_bf16 && get_engine ();
+  return onednn_isa_has (dnnl_get_effective_cpu_isa (), dnnl_cpu_isa_avx512_core_bf16) && get_engine ();
 }
 
 static gboolean
 onednn_is_short_of_multipliers (void)
 {
-  return dnnl_get_effective_cpu_isa () < dnnl_cpu_isa_avx512_core_amx;
+  return ! onednn_isa_has (dnnl_get_effective_cpu_isa (), dnnl_cpu_isa_avx512_core_amx);
 }
 
 static void
