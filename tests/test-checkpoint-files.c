@@ -274,6 +274,7 @@ typedef struct
 #define VAE   "first_stage_model."
 #define FIRST VAE "encoder.mid.block_1."
 #define LAST  VAE "decoder.mid.block_2."
+#define FEED  UNET "input_blocks.1.1.transformer_blocks.0.ff.net."
 
 static const Misfit misfits[] = {
   /* An autoencoder of 3 levels. */
@@ -311,6 +312,11 @@ static const Misfit misfits[] = {
       { UNET "output_blocks.11.0.in_layers.2.bias", { 40 } },
       { UNET "output_blocks.11.0.emb_layers.1.weight", { 40, 128 } },
       { UNET "output_blocks.11.0.emb_layers.1.bias", { 40 } } } },
+  /* Values and gates that are not as many: half of one channel, of an odd number. */
+  { "an odd number of channels, 1.",
+    { { FEED "0.proj.weight", { 1, 32 } }, { FEED "0.proj.bias", { 1 } }, { FEED "2.weight", { 32, 128 } } } },
+  { "an odd number of channels, 255.",
+    { { FEED "0.proj.weight", { 255, 32 } }, { FEED "0.proj.bias", { 255 } }, { FEED "2.weight", { 32, 127 } } } },
   /* Stages that enlarge or reduce at the wrong place, or once more. */
   { "stages do not fit together",
     { { UNET "output_blocks.0.1.conv.weight", { 128, 128, 3, 3 } }, { UNET "output_blocks.0.1.conv.bias", { 128 } } } },

@@ -85,6 +85,11 @@ bind_block (SdBinder *binder, const SdUnet *unet, Block *b, int width, const cha
   sd_bind_layer (binder, &b->v1, width, width, 1, FALSE, "%s.attn1.to_v", name);
   sd_bind_layer (binder, &b->out1, width, width, 1, TRUE, "%s.attn1.to_out.0", name);
   sd_bind_layer (binder, &b->widen, SD_ANY, width, 1, TRUE, "%s.ff.net.0.proj", name);
+  /* Half of it is the other half's gate.  Half of one channel would be none, and that is SD_ANY. */
+  if (! binder->error && b->widen.out % 2 != 0)
+    g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                 "%s cannot be used: its layer %s.ff.net.0.proj gives an odd number of channels, %d.",
+                 tensor_file_get_path (binder->file), name, b->widen.out);
   sd_bind_layer (binder, &b->narrow, width, b->widen.out / 2, 1, TRUE, "%s.ff.net.2", name);
   sd_bind_layer (binder, &b->q2, width, width, 1, FALSE, "%s.attn2.to_q", name);
   sd_bind_layer (binder, &b->k2, width, unet->context, 1, FALSE, "%s.attn2.to_k", name);
