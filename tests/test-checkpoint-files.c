@@ -137,6 +137,10 @@ test_kinds (void)
     { "double_blocks.0.img_attn.norm.key_norm.scale", "Flux" },
     { "model.diffusion_model.joint_blocks.0.x_block.mlp.fc1.weight", "Stable Diffusion 3" },
     { "conditioner.embedders.1.model.ln_final.weight", "Stable Diffusion XL" },
+    { "model.diffusion_model.label_emb.0.0.weight", "Stable Diffusion XL" },
+    { "model.diffusion_model.label_emb.weight", "enlarges pictures" },
+    { "noise_augmentor.data_mean", "varies" },
+    { "conditioner.embedders.0.model.ln_final.weight", "text encoder alone" },
     { "control_model.input_blocks.0.0.weight", "ControlNet" },
     { "down_blocks.0.resnets.0.conv1.weight", "several files" },
     { "first_stage_model.decoder.conv_in.weight", "(VAE) alone" },
@@ -424,6 +428,87 @@ test_families (void)
   g_assert_cmpint (sd1.native_size, ==, 512);
 }
 
+#define TEXT2 "cond_stage_model.model."
+
+static gboolean
+is_openclip (const char *name)
+{
+  return g_str_has_prefix (name, TEXT2);
+}
+
+/* A copy of SD 2's tiny one whose text encoder is where SDXL's files have their first. */
+static void
+write_as_sdxl (const TensorFile *file, const char *path)
+{
+  g_autoptr (GPtrArray) names = tensor_file_list (file, is_openclip), memory = g_ptr_array_new_with_free_func (g_free);
+  g_autofree TensorEntry *changes = g_new0 (TensorEntry, 2 * (gsize) names->len);
+
+  for (guint i = 0; i < names->len; i++)
+    {
+      const char *name = names->pdata[i];
+      char       *renamed = g_strconcat ("conditioner.embedders.0.model.", name + strlen (TEXT2), NULL);
+      TensorView *view = g_new (TensorView, 1);
+      float      *values;
+
+      g_assert_true (tensor_file_view (file, name, view));
+      values = g_new (float, view->count);
+      g_assert_true (tensor_file_read (file, name, view->dims, view->n_dims, values, NULL));
+      g_ptr_array_add (memory, renamed);
+      g_ptr_array_add (memory, view);
+      g_ptr_array_add (memory, values);
+      changes[2 * i] = (TensorEntry){ .name = name };
+      changes[2 * i + 1] = (TensorEntry){ renamed, view->dims, view->n_dims, view->count, values, TENSOR_F32 };
+    }
+  references_write_changes (file, path, TENSOR_F32, changes, 2 * (int) names->len,
+                            tensor_file_get_metadata ((TensorFile *) file));
+}
+
+/* SD-Turbo's own file is SD 2 in SDXL's naming: it gives what it gives in SD 2's, and its weights are looked through.
+ */
+static void
+test_turbo (void)
+{
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "sd_turbo.safetensors", NULL), *usual = NULL;
+  const char      *paths[2];
+  g_autoptr (DiffusionPicture) a = diffusion_picture_new (64, 64, 3, NULL), b = diffusion_picture_new (64, 64, 3, NULL);
+  DiffusionPicture   *pictures[] = { a, b };
+  DiffusionCheckpoint looked;
+  gsize               parameters[2];
+  References          r;
+
+  if (! references_open (&r, "sd2", "blas"))
+    return;
+  write_as_sdxl (r.checkpoint, path);
+  usual = references_get_path ("tiny-sd2.safetensors");
+  paths[0] = usual;
+  paths[1] = path;
+  g_assert_true (diffusion_checkpoint_look (path, &looked, NULL));
+  g_assert_cmpint (looked.family, ==, DIFFUSION_FAMILY_SD2);
+  g_assert_true (looked.few_steps);
+  g_assert_cmpint (looked.prediction, ==, DIFFUSION_PREDICTION_EPSILON);
+  for (int i = 0; i < 2; i++)
+    {
+      g_autoptr (DiffusionModel) model = NULL;
+      DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+      GError          *error = NULL;
+
+      model = diffusion_model_load (paths[i], &error);
+      g_assert_no_error (error);
+      parameters[i] = diffusion_model_count_parameters (model);
+      options.steps = 1;
+      options.size = 64;
+      options.guidance = 1;
+      options.prediction = DIFFUSION_PREDICTION_EPSILON;
+      options.prompt = "a wooden boat";
+      g_assert_true (diffusion_generate (model, pictures[i], &options, NULL, &error));
+      g_assert_no_error (error);
+    }
+  g_assert_cmpuint (parameters[0], ==, parameters[1]);
+  g_assert_cmpmem (a->data, 64 * 64 * 12, b->data, 64 * 64 * 12);
+  g_unlink (path);
+  references_close (&r);
+}
+
 /* A header that looks like a checkpoint's, without the networks. */
 static DiffusionCheckpoint
 look_at (const char *name, const char *tokens, const char *key, const char *value)
@@ -616,6 +701,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-files/misfits", test_misfits);
   g_test_add_func ("/checkpoint-files/overflow", test_overflow);
   g_test_add_func ("/checkpoint-files/families", test_families);
+  g_test_add_func ("/checkpoint-files/turbo", test_turbo);
   g_test_add_func ("/checkpoint-files/names", test_names);
   g_test_add_func ("/checkpoint-files/prediction", test_prediction);
   g_test_add_func ("/checkpoint-files/cancelled", test_cancelled);

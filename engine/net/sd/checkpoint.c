@@ -33,7 +33,7 @@ static gboolean
 is_used (const char *name)
 {
   return g_str_has_prefix (name, "model.diffusion_model.") || g_str_has_prefix (name, "first_stage_model.")
-         || g_str_has_prefix (name, "cond_stage_model.");
+         || sd_text_is_part (name);
 }
 
 static void

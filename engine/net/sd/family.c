@@ -6,11 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SD1_TOKENS     "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
-#define SD1_OLD_TOKENS "cond_stage_model.transformer.embeddings.token_embedding.weight"
-#define SD2_TOKENS     "cond_stage_model.model.token_embedding.weight"
-#define UNET           "model.diffusion_model."
-#define FIRST_TENSOR   UNET "input_blocks.0.0.weight"
+#define SD1_TOKENS   "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+#define UNET         "model.diffusion_model."
+#define FIRST_TENSOR UNET "input_blocks.0.0.weight"
 
 static gboolean
 refuse (GError **error, const char *path, const char *what)
@@ -72,10 +70,20 @@ is_sd3 (const char *name)
   return strstr (name, "joint_blocks.") != NULL;
 }
 
+/* SD 2's unCLIP and its upscaler for the factor 4.  As SDXL their networks are told more than a prompt; the tensors
+ * here are what that one has not. */
+static gboolean
+is_sd2_relative (const char *name)
+{
+  return g_str_has_prefix (name, "embedder.model.") || g_str_has_prefix (name, "noise_augmentor.")
+         || strcmp (name, UNET "label_emb.weight") == 0;
+}
+
+/* Its refiner has one text encoder, in the place of SD-Turbo's only one. */
 static gboolean
 is_sdxl (const char *name)
 {
-  return g_str_has_prefix (name, "conditioner.embedders.") || g_str_has_prefix (name, UNET "label_emb.");
+  return g_str_has_prefix (name, "conditioner.embedders.1.") || g_str_has_prefix (name, UNET "label_emb.");
 }
 
 static gboolean
@@ -112,7 +120,7 @@ is_embedding (const char *name)
 static gboolean
 is_text (const char *name)
 {
-  return g_str_has_prefix (name, "text_model.") || g_str_has_prefix (name, "cond_stage_model.");
+  return g_str_has_prefix (name, "text_model.") || sd_text_is_part (name);
 }
 
 /* The first that a file has is what it is; a U-Net rules out what follows it. */
@@ -126,6 +134,9 @@ static const struct
     "be merged into one by other programs" },
   { is_flux, "a Flux model, which is not supported: Stable Diffusion 1.x and 2.x are" },
   { is_sd3, "a Stable Diffusion 3 model, which is not supported: Stable Diffusion 1.x and 2.x are" },
+  { is_sd2_relative,
+    "a relative of Stable Diffusion 2 that varies or enlarges pictures (unCLIP, x4 upscaler), which is not supported: "
+    "those that paint from a prompt alone are" },
   { is_sdxl, "a Stable Diffusion XL model, which is not supported: Stable Diffusion 1.x and 2.x are" },
   { is_control, "a ControlNet, an addition to a checkpoint, and not a checkpoint of its own.  Choose a checkpoint" },
   { is_unet, NULL },
@@ -231,16 +242,12 @@ sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError 
   static const char *const turbo[] = { "turbo", "hyper-sd", "hypersd", "lightning", NULL };
   g_autofree char         *description = get_description (file, TRUE), *title = get_description (file, FALSE);
   /* Descriptions and tags also speak of what goes well with a model, or of lightning. */
-  gboolean is_lcm = mentions (title, lcm), is_turbo = mentions (title, turbo);
+  gboolean is_lcm = mentions (title, lcm), is_turbo = mentions (title, turbo), openclip = FALSE;
 
   *checkpoint = (DiffusionCheckpoint){ .steps = 20, .sampler = DIFFUSION_SAMPLER_DPMPP_2M, .guidance = 7.5 };
   if (! check_kind (file, error))
     return FALSE;
-  if (tensor_file_has (file, SD2_TOKENS))
-    checkpoint->family = DIFFUSION_FAMILY_SD2;
-  else if (tensor_file_has (file, SD1_TOKENS) || tensor_file_has (file, SD1_OLD_TOKENS))
-    checkpoint->family = DIFFUSION_FAMILY_SD1;
-  else
+  if (! sd_text_find_prefix (file, &openclip))
     {
       g_set_error (
           error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
@@ -249,6 +256,7 @@ sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError 
           tensor_file_get_path (file), SD1_TOKENS);
       return FALSE;
     }
+  checkpoint->family = openclip ? DIFFUSION_FAMILY_SD2 : DIFFUSION_FAMILY_SD1;
   checkpoint->inpainting = sd_get_dim (file, FIRST_TENSOR, 1) == 9;
   checkpoint->few_steps = is_lcm || is_turbo;
   checkpoint->prediction = find_prediction (file, checkpoint->family, description);

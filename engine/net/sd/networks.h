@@ -13,6 +13,10 @@
 
 typedef struct _SdText SdText;
 
+/* What the names of a file's text encoder begin with.  NULL: it has none.  openclip: it is SD 2's. */
+const char *sd_text_find_prefix (const TensorFile *file, gboolean *openclip);
+/* TRUE for tensors of any text encoder. */
+gboolean sd_text_is_part (const char *name);
 /* CLIP's text transformer in SD 1's naming, or OpenCLIP's in SD 2's: the file says which. */
 SdText *sd_text_new (const TensorFile *file, GError **error);
 void    sd_text_free (SdText *text);

@@ -7,9 +7,7 @@
 
 #include <stdlib.h>
 
-#define SD1_PREFIX     "cond_stage_model.transformer.text_model."
-#define SD1_OLD_PREFIX "cond_stage_model.transformer." /* files of 2022 */
-#define SD2_PREFIX     "cond_stage_model.model."
+#define SD1_PREFIX "cond_stage_model.transformer.text_model."
 
 /* All CLIPs have heads of 64 channels; tiny ones for tests have at least this many heads in SD 1's naming. */
 #define HEAD_CHANNELS   64
@@ -33,6 +31,40 @@ struct _SdText
   Block      *blocks;
   SdNorm      norm;
 };
+
+/* ---- where it is ---- */
+
+static const struct
+{
+  const char *prefix, *tokens;
+  gboolean    openclip;
+} layouts[] = {
+  { "cond_stage_model.model.", "token_embedding.weight", TRUE },
+  /* SD-Turbo's own file is written as those of SDXL are, which have a second encoder behind this one. */
+  { "conditioner.embedders.0.model.", "token_embedding.weight", TRUE },
+  { "cond_stage_model.transformer.", "embeddings.token_embedding.weight", FALSE }, /* files of 2022 */
+  { SD1_PREFIX, "embeddings.token_embedding.weight", FALSE },
+};
+
+const char *
+sd_text_find_prefix (const TensorFile *file, gboolean *openclip)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (layouts); i++)
+    if (sd_has (file, "%s%s", layouts[i].prefix, layouts[i].tokens))
+      {
+        *openclip = layouts[i].openclip;
+        return layouts[i].prefix;
+      }
+  return NULL;
+}
+
+gboolean
+sd_text_is_part (const char *name)
+{
+  return g_str_has_prefix (name, "cond_stage_model.") || g_str_has_prefix (name, "conditioner.embedders.");
+}
+
+/* ---- binding ---- */
 
 static void
 bind_block_sd1 (SdBinder *binder, const SdText *text, int i, Block *block)
@@ -112,10 +144,10 @@ sd_text_new (const TensorFile *file, GError **error)
   SdBinder binder = { file, g_ptr_array_new_with_free_func (core_free), NULL };
 
   text->owned = binder.owned;
-  text->openclip = sd_has (file, SD2_PREFIX "token_embedding.weight");
-  text->prefix = text->openclip                                                      ? SD2_PREFIX
-                 : sd_has (file, SD1_OLD_PREFIX "embeddings.token_embedding.weight") ? SD1_OLD_PREFIX
-                                                                                     : SD1_PREFIX;
+  text->prefix = sd_text_find_prefix (file, &text->openclip);
+  /* It is missing: the usual name says so. */
+  if (! text->prefix)
+    text->prefix = SD1_PREFIX;
   bind_text (&binder, text);
   if (! binder.error)
     return text;
@@ -145,6 +177,8 @@ sd_text_get_padding (const SdText *text)
 {
   return text->openclip ? 0 : PROMPT_END;
 }
+
+/* ---- running ---- */
 
 /* A row of a table. */
 static gboolean
