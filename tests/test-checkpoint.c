@@ -631,6 +631,49 @@ test_holes (void)
   g_assert_cmpint (second, ==, 144);
 }
 
+/* What a progress bar does. */
+typedef struct
+{
+  double        last, widest; /* the widest stretch that it skips */
+  GCancellable *cancellable;  /* cancelled at its end; NULL: it is not */
+} Bar;
+
+static void
+move_bar (double fraction, gpointer data)
+{
+  Bar *bar = data;
+
+  g_assert_cmpfloat (fraction, >, bar->last);
+  bar->widest = MAX (bar->widest, fraction - bar->last);
+  bar->last = fraction;
+  if (bar->cancellable && fraction >= 1)
+    g_cancellable_cancel (bar->cancellable);
+}
+
+/* Three pieces for the autoencoder, and one step: the bar goes on while they are encoded and decoded. */
+static void
+test_progress (void)
+{
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) picture = new_picture (1024, 64);
+  Bar     bar = { 0, 0, NULL };
+  GError *error = NULL;
+
+  if (! references_find ())
+    return;
+  model = load_tiny ("sd1");
+  options = get_tiny_options (1);
+  options.size = 256;
+  options.progress = move_bar;
+  options.progress_data = &bar;
+  diffusion_regenerate (model, picture, NULL, 0.6, 0, &options, NULL, &error);
+  g_assert_no_error (error);
+  g_test_message ("the widest of its steps: %.3f", bar.widest);
+  g_assert_cmpfloat_with_epsilon (bar.last, 1, 1e-6);
+  g_assert_cmpfloat (bar.widest, <, 0.05);
+}
+
 /* A pixel costs as much as what the network sees at once; twice the steps nearly twice as much; a large layer more; a
  * large hole, which is worked on twice, still more. */
 static void
@@ -850,6 +893,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/weights", test_weights);
   g_test_add_func ("/checkpoint/corners", test_corners);
   g_test_add_func ("/checkpoint/holes", test_holes);
+  g_test_add_func ("/checkpoint/progress", test_progress);
   g_test_add_func ("/checkpoint/padding", test_padding);
   g_test_add_func ("/checkpoint/levels", test_levels);
   g_test_add_func ("/checkpoint/tiles", test_tiles);

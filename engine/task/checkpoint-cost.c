@@ -151,6 +151,26 @@ count_bytes (const DiffusionCheckpoint *info, DiffusionBox box, int width, int h
   return sizeof (float) * MAX (before, MAX (during, after));
 }
 
+void
+checkpoint_count_work (const SdCheckpoint *checkpoint, const ComputeBackend *backend, int width, int height, int size,
+                       int samples, CheckpointWork *work)
+{
+  const SdUnet *network = sd_checkpoint_get_unet (checkpoint);
+  int           across, down, tile = latent_get_tile (network, size / LATENT_PIXELS);
+  int           piece_width = checkpoint_get_piece (width, &across);
+  int           piece_height = checkpoint_get_piece (height, &down);
+  g_autoptr (SdRun) unet = sd_run_new_dry (backend), encoder = sd_run_new_dry (backend);
+  g_autoptr (SdRun) decoder = sd_run_new_dry (backend);
+
+  count_unet (unet, checkpoint, MIN (width / LATENT_PIXELS, tile), MIN (height / LATENT_PIXELS, tile), samples);
+  count_autoencoder (encoder, checkpoint, piece_width, piece_height, TRUE);
+  count_autoencoder (decoder, checkpoint, piece_width, piece_height, FALSE);
+  *work = (CheckpointWork){ encoder->flops * across * down, decoder->flops * across * down, unet->flops,
+                            latent_count_tiles (network, width / LATENT_PIXELS, height / LATENT_PIXELS,
+                                                size / LATENT_PIXELS),
+                            MAX (get_bytes (unet), MAX (get_bytes (encoder), get_bytes (decoder))) };
+}
+
 /* One run of the checkpoint at this size, which is a multiple of CROP_MULTIPLE, for a box of the picture: adds to the
  * operations. */
 static void
@@ -158,24 +178,13 @@ count_work (const SdCheckpoint *checkpoint, DiffusionBox box, int width, int hei
             const DiffusionOptions *options, const ComputeBackend *backend, double *bytes, double *flops)
 {
   const DiffusionCheckpoint *info = sd_checkpoint_get_info (checkpoint);
-  const SdUnet              *network = sd_checkpoint_get_unet (checkpoint);
   double                     guidance = options->guidance < 0 ? info->guidance : options->guidance;
-  int                        across, down, tile = latent_get_tile (network, size / LATENT_PIXELS);
-  int                        piece_width = checkpoint_get_piece (width, &across);
-  int                        piece_height = checkpoint_get_piece (height, &down);
-  g_autoptr (SdRun) unet = sd_run_new_dry (backend), encoder = sd_run_new_dry (backend);
-  g_autoptr (SdRun) decoder = sd_run_new_dry (backend);
+  CheckpointWork             work;
 
-  count_unet (unet, checkpoint, MIN (width / LATENT_PIXELS, tile), MIN (height / LATENT_PIXELS, tile),
-              guidance == 1 ? 1 : 2);
-  count_autoencoder (encoder, checkpoint, piece_width, piece_height, TRUE);
-  count_autoencoder (decoder, checkpoint, piece_width, piece_height, FALSE);
+  checkpoint_count_work (checkpoint, backend, width, height, size, guidance == 1 ? 1 : 2, &work);
   /* A file for inpainting also wants a latent of what is known. */
-  *flops += unet->flops * options->steps
-                * latent_count_tiles (network, width / LATENT_PIXELS, height / LATENT_PIXELS, size / LATENT_PIXELS)
-            + (encoder->flops * (info->inpainting ? 2 : 1) + decoder->flops) * across * down;
-  *bytes = MAX (*bytes, count_bytes (info, box, width, height, fill,
-                                     (double) MAX (get_bytes (unet), MAX (get_bytes (encoder), get_bytes (decoder)))));
+  *flops += work.call * options->steps * work.tiles + work.encode * (info->inpainting ? 2 : 1) + work.decode;
+  *bytes = MAX (*bytes, count_bytes (info, box, width, height, fill, (double) work.bytes));
 }
 
 void

@@ -10,15 +10,12 @@
 #define PIECE_MOST    640
 #define PIECE_OVERLAP 128
 
-/* What decoding a piece costs, in network calls on a tile of its size, about. */
-#define DECODE_COST 3.5
-
 /* ---- session ---- */
 
 static void
-report (CheckpointSession *session)
+report (CheckpointSession *session, double done)
 {
-  double fraction = session->from + session->share * MIN (session->done / MAX (session->units, 1), 1);
+  double fraction = session->from + session->share * MIN (done / MAX (session->work, 1), 1);
 
   if (session->options->progress && fraction > session->reported)
     session->options->progress (session->reported = fraction, session->options->progress_data);
@@ -29,8 +26,7 @@ on_layer (gpointer data)
 {
   CheckpointSession *session = data;
 
-  session->done++;
-  report (session);
+  report (session, session->run->flops - session->before);
 }
 
 /* The prompt, and the negative one where there is guidance. */
@@ -421,23 +417,25 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
   LatentSchedule schedule = { 0 };
   LatentDenoiser denoiser
       = { session->run, unet, session->v, &session->context, session->guidance, NULL, session->size / LATENT_PIXELS };
-  Preview   preview = { session, job, width, height };
-  double    layers = sd_unet_count_layers (unet), tiles;
-  LatentJob latent = { width,
-                       height,
+  Preview        preview = { session, job, width, height };
+  CheckpointWork work;
+  LatentJob      latent = { width,
+                            height,
                        job->fresh ? NULL : original,
-                       strength,
-                       session->options->seed,
-                       job->origin_x,
-                       job->origin_y,
+                            strength,
+                            session->options->seed,
+                            job->origin_x,
+                            job->origin_y,
                        session->options->on_step ? on_latent_step : NULL,
-                       &preview };
+                            &preview };
 
   for (gsize i = 0; i < count && strength; i++)
     strength[i] = (float) job->strength * job->share[i];
-  tiles = latent_count_tiles (unet, width, height, denoiser.tile);
-  session->units = (session->options->steps * tiles + DECODE_COST) * layers;
-  session->done = 0;
+  checkpoint_count_work (session->checkpoint, compute_get_default (NULL), job->picture->width, job->picture->height,
+                         session->size, session->context.n, &work);
+  session->work = session->options->steps * work.tiles * work.call + work.decode
+                  + work.encode * ((job->fresh ? 0 : 1) + (inpainting ? 1 : 0));
+  session->before = session->run->flops;
   session->run->after_layer = on_layer;
   session->run->after_layer_data = session;
   if (success && ! job->fresh)
@@ -447,7 +445,6 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
   denoiser.hole = inpainting ? hole : NULL;
   if (success)
     {
-      session->done = 0;
       latent_schedule_init (&schedule, sd_checkpoint_get_alphas (session->checkpoint), job->strength,
                             session->options->steps);
       success = latent_reverse (&denoiser, &latent, &schedule, session->options->sampler, x, error)
@@ -457,9 +454,8 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
       sd_run_trim (session->run);
     }
   success = success && run_autoencoder (session, FALSE, job->picture, x, error);
-  session->done = session->units;
   if (success)
-    report (session);
+    report (session, session->work);
   core_free (memory);
   return success;
 }

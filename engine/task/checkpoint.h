@@ -20,8 +20,8 @@ typedef struct
   gboolean                v;
   int                     size; /* edge of what the network sees at once, pixels */
 
-  double from, share; /* of the progress, for the work that goes on */
-  double units, done; /* of that work, in layers of the network */
+  double from, share;  /* of the progress, for the work that goes on */
+  double work, before; /* operations of that work, and those that the run had counted before it */
   double reported;
   float  preview[LATENT_CHANNELS + 1][3]; /* from a latent to R'G'B', for options->on_step */
 } CheckpointSession;
@@ -45,6 +45,18 @@ typedef struct
 
 /* Encodes the picture, goes up to the strength and back, decodes. */
 gboolean checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **error);
+
+/* What a piece of work amounts to, in operations; the autoencoder's are those of all its pieces. */
+typedef struct
+{
+  double encode, decode, call; /* call: of the U-Net, on one tile */
+  int    tiles;                /* calls for a step */
+  gsize  bytes;                /* the most that one of them needs */
+} CheckpointWork;
+
+/* width, height: multiples of CROP_MULTIPLE; samples: 2 with guidance, 1 without. */
+void checkpoint_count_work (const SdCheckpoint *checkpoint, const ComputeBackend *backend, int width, int height,
+                            int size, int samples, CheckpointWork *work);
 
 /* ---- plans ---- */
 

@@ -38,8 +38,6 @@ SdUnet *sd_unet_new (const TensorFile *file, int context, GError **error);
 void    sd_unet_free (SdUnet *unet);
 /* 4, or 9 in files for inpainting: latent, mask, latent of the picture without what the mask covers. */
 int sd_unet_get_channels (const SdUnet *unet);
-/* How many layers call SdRun.after_layer in one evaluation, about. */
-int sd_unet_count_layers (const SdUnet *unet);
 /* Both sides of x must be multiples of this: at most SD_UNET_MULTIPLE_MOST. */
 int sd_unet_get_multiple (const SdUnet *unet);
 /* x [n][h][w][channels], one timestep (0 ... 999, fractions allowed), context [n][1][77][width] -> [n][h][w][4] */

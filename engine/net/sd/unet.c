@@ -53,7 +53,7 @@ struct _SdUnet
 {
   GPtrArray *owned;
   int        channels, context, model_channels, head_channels; /* head_channels: 0 for a fixed number of heads */
-  int        n_in, n_out, n_layers, multiple;
+  int        n_in, n_out, multiple;
   int        level; /* while binding: how often what comes out of the last module has been halved */
   SdLayer    time1, time2, conv_out;
   SdNorm     norm_out;
@@ -184,7 +184,6 @@ bind_stage (SdBinder *binder, SdUnet *unet, Stage *stage, int channels, const ch
         m->channels = m->conv1.out;
       channels = m->channels;
       stage->n_modules++;
-      unet->n_layers += m->kind == SPATIAL ? 12 + 40 * m->depth : m->kind == RES ? 10 : 4;
     }
   return channels;
 }
@@ -279,12 +278,6 @@ int
 sd_unet_get_channels (const SdUnet *unet)
 {
   return unet->channels;
-}
-
-int
-sd_unet_count_layers (const SdUnet *unet)
-{
-  return unet->n_layers;
 }
 
 int
