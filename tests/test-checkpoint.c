@@ -631,6 +631,38 @@ test_holes (void)
   g_assert_cmpint (second, ==, 144);
 }
 
+/* A hole that is selected by half is filled as one that is wholly so, and the fill is mixed in by half. */
+static void
+test_soft_hole (void)
+{
+  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
+  DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) hard = new_picture (W, H), soft = new_picture (W, H), original = new_picture (W, H);
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (W, H, 1, NULL);
+  GError *error = NULL;
+  gsize   changed = 0;
+
+  if (! references_find ())
+    return;
+  model = load_tiny ("sd1");
+  options = get_tiny_options (2);
+  for (int i = 0; i < 2; i++)
+    {
+      for (int y = 30; y < 50; y++)
+        for (int x = 20; x < 60; x++)
+          mask->data[y * W + x] = i ? 0.5f : 1;
+      diffusion_inpaint (model, i ? soft : hard, mask, &inpaint, &options, NULL, &error);
+      g_assert_no_error (error);
+    }
+  for (gsize i = 0; i < W * H * 3; i++)
+    {
+      changed += hard->data[i] != original->data[i];
+      g_assert_cmpfloat_with_epsilon (soft->data[i], 0.5f * (original->data[i] + hard->data[i]), 1e-5f);
+    }
+  g_assert_cmpuint (changed, >, 20 * 40 * 2);
+}
+
 /* What a progress bar does. */
 typedef struct
 {
@@ -893,6 +925,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/weights", test_weights);
   g_test_add_func ("/checkpoint/corners", test_corners);
   g_test_add_func ("/checkpoint/holes", test_holes);
+  g_test_add_func ("/checkpoint/soft-hole", test_soft_hole);
   g_test_add_func ("/checkpoint/progress", test_progress);
   g_test_add_func ("/checkpoint/padding", test_padding);
   g_test_add_func ("/checkpoint/levels", test_levels);

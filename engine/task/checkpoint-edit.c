@@ -174,9 +174,9 @@ find_largest (const DiffusionPicture *cover, Part across, Part down)
 }
 
 /* The largest value of the cover within each latent, mirrored as the picture is: padding that counted as known would
- * hold its old content, and with it the edge beside.  core_free () */
+ * hold its old content, and with it the edge beside.  whole: 1 for all above 0.  core_free () */
 static float *
-make_share (const DiffusionPicture *cover, const Plan *plan, GError **error)
+make_share (const DiffusionPicture *cover, const Plan *plan, gboolean whole, GError **error)
 {
   int    width = plan->work_width / LATENT_PIXELS, height = plan->work_height / LATENT_PIXELS;
   float *share = core_alloc0 ((gsize) width * (gsize) height, sizeof (float), error);
@@ -190,6 +190,8 @@ make_share (const DiffusionPicture *cover, const Plan *plan, GError **error)
           float *to = share + (gsize) (y / LATENT_PIXELS) * (gsize) width + (gsize) (x / LATENT_PIXELS);
 
           *to = MAX (*to, find_largest (cover, find_part (x, plan->width, cover->width), down));
+          if (whole && *to > 0)
+            *to = 1;
         }
     }
   return share;
@@ -297,7 +299,8 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
     return FALSE;
   /* checkpoint-cost.c counts what is alive when: all that is not needed any more goes at once. */
   g_clear_pointer (&seen, diffusion_picture_free);
-  if (edit->cover && ! (share = make_share (edit->cover, &plan, error)))
+  /* Of what was in a hole nothing is left, so there is no way to go but the whole one. */
+  if (edit->cover && ! (share = make_share (edit->cover, &plan, edit->hole, error)))
     return FALSE;
   job.picture = work;
   job.share = share;
