@@ -706,6 +706,37 @@ test_progress (void)
   g_assert_cmpfloat (bar.widest, <, 0.05);
 }
 
+/* Behind the networks, too, a run that is cancelled ends without a pixel changed. */
+static void
+test_cancelled (void)
+{
+  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
+  DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) picture = new_picture (W, H), original = new_picture (W, H);
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (W, H, 1, NULL);
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  Bar     bar = { 0, 0, cancellable };
+  GError *error = NULL;
+
+  if (! references_find ())
+    return;
+  model = load_tiny ("sd1");
+  options = get_tiny_options (1);
+  options.progress = move_bar;
+  options.progress_data = &bar;
+  for (int i = 0; i < 20; i++)
+    mask->data[30 * W + 20 + i] = 1;
+  g_assert_false (diffusion_inpaint (model, picture, mask, &inpaint, &options, cancellable, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  g_clear_error (&error);
+  g_assert_cmpfloat (bar.last, >=, 1);
+  g_assert_cmpmem (picture->data, W * H * 12, original->data, W * H * 12);
+  g_assert_null (process_resize (picture, 2 * W, 2 * H, cancellable, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  g_clear_error (&error);
+}
+
 /* A pixel costs as much as what the network sees at once; twice the steps nearly twice as much; a large layer more; a
  * large hole, which is worked on twice, still more. */
 static void
@@ -927,6 +958,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/holes", test_holes);
   g_test_add_func ("/checkpoint/soft-hole", test_soft_hole);
   g_test_add_func ("/checkpoint/progress", test_progress);
+  g_test_add_func ("/checkpoint/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint/padding", test_padding);
   g_test_add_func ("/checkpoint/levels", test_levels);
   g_test_add_func ("/checkpoint/tiles", test_tiles);

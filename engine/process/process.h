@@ -97,4 +97,5 @@ gboolean process_blur (DiffusionPicture *picture, double sigma, Pool *pool, GErr
 
 /* A picture at another size: cubic, with a kernel as wide as a pixel of the smaller of both; edges are mirrored.  May
  * go a little beyond the range of its values. */
-DiffusionPicture *process_resize (const DiffusionPicture *picture, int width, int height, GError **error);
+DiffusionPicture *process_resize (const DiffusionPicture *picture, int width, int height, GCancellable *cancellable,
+                                  GError **error);

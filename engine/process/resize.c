@@ -84,7 +84,7 @@ resize_line (const Kernel *kernel, int channels, const float *from, int size, gs
 }
 
 DiffusionPicture *
-process_resize (const DiffusionPicture *picture, int width, int height, GError **error)
+process_resize (const DiffusionPicture *picture, int width, int height, GCancellable *cancellable, GError **error)
 {
   g_autoptr (DiffusionPicture) half = NULL, result = NULL;
   g_auto (Kernel) across = { 0 }, down = { 0 };
@@ -97,11 +97,11 @@ process_resize (const DiffusionPicture *picture, int width, int height, GError *
   if (! result || ! kernel_init (&across, picture->width, width, error)
       || ! kernel_init (&down, picture->height, height, error))
     return NULL;
-  for (gsize y = 0; y < (gsize) picture->height; y++)
+  for (gsize y = 0; y < (gsize) picture->height && ! g_cancellable_is_cancelled (cancellable); y++)
     resize_line (&across, picture->channels, picture->data + y * (gsize) picture->width * channels, picture->width,
                  channels, half->data + y * (gsize) width * channels, width, channels);
-  for (gsize x = 0; x < (gsize) width; x++)
+  for (gsize x = 0; x < (gsize) width && ! g_cancellable_is_cancelled (cancellable); x++)
     resize_line (&down, picture->channels, half->data + x * channels, picture->height, (gsize) width * channels,
                  result->data + x * channels, height, (gsize) width * channels);
-  return g_steal_pointer (&result);
+  return g_cancellable_set_error_if_cancelled (cancellable, error) ? NULL : g_steal_pointer (&result);
 }

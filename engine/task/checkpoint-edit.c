@@ -132,9 +132,9 @@ mirror (int i, int size)
 
 /* A crop at the network's scale, mirrored to the padded size. */
 static DiffusionPicture *
-make_work (const DiffusionPicture *crop, const Plan *plan, GError **error)
+make_work (const DiffusionPicture *crop, const Plan *plan, GCancellable *cancellable, GError **error)
 {
-  g_autoptr (DiffusionPicture) scaled = process_resize (crop, plan->width, plan->height, error);
+  g_autoptr (DiffusionPicture) scaled = process_resize (crop, plan->width, plan->height, cancellable, error);
   DiffusionPicture *work = scaled ? diffusion_picture_new (plan->work_width, plan->work_height, 3, error) : NULL;
 
   for (int y = 0; work && y < work->height; y++)
@@ -226,7 +226,8 @@ has_known (const Edit *edit, gsize count)
 /* Shifts the result's colours so that they agree with the known pixels' around: the difference there, smooth, continued
  * into the hole. */
 static gboolean
-match_colours (const DiffusionPicture *original, const Edit *edit, DiffusionPicture *result, GError **error)
+match_colours (const DiffusionPicture *original, const Edit *edit, DiffusionPicture *result, GCancellable *cancellable,
+               GError **error)
 {
   g_autoptr (DiffusionPicture) difference = NULL;
   gsize count = (gsize) original->width * (gsize) original->height;
@@ -239,7 +240,8 @@ match_colours (const DiffusionPicture *original, const Edit *edit, DiffusionPict
   for (gsize i = 0; i < count * 3; i++)
     difference->data[i]
         = is_known (edit, i / 3) ? CLAMP (original->data[i] - result->data[i], -RIM_MOST, RIM_MOST) : NAN;
-  if (! diffusion_fill_smooth (difference, error) || ! process_blur (difference, RIM_BLUR, NULL, error))
+  if (! diffusion_fill_smooth (difference, error) || g_cancellable_set_error_if_cancelled (cancellable, error)
+      || ! process_blur (difference, RIM_BLUR, NULL, error))
     return FALSE;
   for (gsize i = 0; i < count * 3; i++)
     result->data[i] += difference->data[i];
@@ -290,12 +292,15 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
           GError **error)
 {
   Plan                 plan = make_plan (box, scale);
+  GCancellable        *cancellable = session->run->cancellable;
   core_autofree float *share = NULL;
   g_autoptr (DiffusionPicture) crop = cut (picture, box, error);
   g_autoptr (DiffusionPicture) seen = NULL, work = NULL, content = NULL, result = NULL;
   CheckpointJob job = { .strength = edit->strength, .fresh = edit->fresh };
 
-  if (! crop || ! hide (crop, edit, &seen, error) || ! (work = make_work (seen ? seen : crop, &plan, error)))
+  /* Beside the networks a large box takes seconds: each stage looks whether it is still wanted. */
+  if (! crop || ! hide (crop, edit, &seen, error)
+      || ! (work = make_work (seen ? seen : crop, &plan, cancellable, error)))
     return FALSE;
   /* checkpoint-cost.c counts what is alive when: all that is not needed any more goes at once. */
   g_clear_pointer (&seen, diffusion_picture_free);
@@ -313,11 +318,12 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
       || ! (content = cut (work, (DiffusionBox){ 0, 0, plan.width, plan.height }, error)))
     return FALSE;
   g_clear_pointer (&work, diffusion_picture_free);
-  result = process_resize (content, box.width, box.height, error);
+  result = process_resize (content, box.width, box.height, cancellable, error);
   g_clear_pointer (&content, diffusion_picture_free);
   if (! result)
     return FALSE;
-  if (edit->cover && ! match_colours (crop, edit, result, error))
+  if ((edit->cover && ! match_colours (crop, edit, result, cancellable, error))
+      || g_cancellable_set_error_if_cancelled (cancellable, error))
     return FALSE;
   put_back (result, edit->cover, ! edit->hole, box, picture);
   return TRUE;
@@ -522,7 +528,8 @@ fill_view (CheckpointSession *session, DiffusionPicture *picture, const Diffusio
   Edit edit = { NULL, NULL, 1, TRUE, FALSE };
 
   if (! make_cover (mask, regions, views, view, view, box, &cover, error)
-      || ! make_cover (mask, regions, views, view + 1, views->count - 1, box, &others, error))
+      || ! make_cover (mask, regions, views, view + 1, views->count - 1, box, &others, error)
+      || g_cancellable_set_error_if_cancelled (session->run->cancellable, error))
     return FALSE;
   edit.cover = cover;
   edit.others = others;

@@ -336,7 +336,7 @@ paint_latent (const Preview *preview, const float *latent, int reduction)
           }
       }
   return small ? process_resize (small, (job->box.width + reduction - 1) / reduction,
-                                 (job->box.height + reduction - 1) / reduction, NULL)
+                                 (job->box.height + reduction - 1) / reduction, NULL, NULL)
                : NULL;
 }
 

@@ -159,7 +159,7 @@ cut_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, Sha
   box = (DiffusionBox){ random_int (random, 0, width - edge + 1), random_int (random, 0, height - edge + 1), edge,
                         edge };
   square = read_square (corpus, picture, box, (guint8 *) work, error);
-  crop = square && edge != size ? process_resize (square, size, size, error) : g_steal_pointer (&square);
+  crop = square && edge != size ? process_resize (square, size, size, NULL, error) : g_steal_pointer (&square);
   if (! crop)
     return FALSE;
   for (int y = 0; y < size; y++)
