@@ -243,6 +243,8 @@ typedef struct
 const DiffusionCheckpoint *diffusion_model_get_checkpoint (const DiffusionModel *model);
 /* Looks at a file's header only.  FALSE when it is no checkpoint that can be used: the error says why. */
 gboolean diffusion_checkpoint_look (const char *path, DiffusionCheckpoint *checkpoint, GError **error);
+/* A prompt has room for 75 tokens: how many more it has, which are left out.  0 for a model of this program. */
+int diffusion_model_count_dropped (const DiffusionModel *model, const char *prompt);
 typedef struct
 {
   int x, y, width, height; /* pixels */

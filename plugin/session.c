@@ -167,11 +167,23 @@ get_cost (Session *session, Cost *cost)
   return TRUE;
 }
 
+/* Whether a checkpoint's prompts are longer than what it reads of them. */
+static gboolean
+is_prompt_cut (const Session *session)
+{
+  g_autofree char *prompt = NULL, *negative = NULL;
+
+  g_object_get (session->config, "prompt", &prompt, "negative-prompt", &negative, NULL);
+  return diffusion_model_count_dropped (session->model, prompt) > 0
+         || diffusion_model_count_dropped (session->model, negative) > 0;
+}
+
 /* What the filter will need, or NULL if that is not known. */
 static char *
 describe_cost (Session *session)
 {
   g_autofree char *time = NULL, *size = NULL, *text = NULL;
+  const char      *more = NULL;
   Cost             cost;
 
   if (! get_cost (session, &cost))
@@ -180,9 +192,11 @@ describe_cost (Session *session)
   size = g_format_size ((guint64) cost.bytes);
   /* Translators: what the filter will need, as in "About 1 min 5 s and 310.2 MB of memory for all that is selected". */
   text = g_strdup_printf (C_ ("status", "About %s and %s of memory for all that is selected."), time, size);
-  if (diffusion_model_get_checkpoint (session->model) && ! session->previewed)
-    return g_strdup_printf ("%s %s", text, C_ ("status", "Switch the preview on to see it before."));
-  return g_steal_pointer (&text);
+  if (diffusion_model_get_checkpoint (session->model) && is_prompt_cut (session))
+    more = C_ ("status", "The text prompt is too long: its end is left out.");
+  else if (diffusion_model_get_checkpoint (session->model) && ! session->previewed)
+    more = C_ ("status", "Switch the preview on to see it before.");
+  return more ? g_strdup_printf ("%s %s", text, more) : g_steal_pointer (&text);
 }
 
 /* Shows what is most worth knowing at this moment, and whether OK can be pressed, while there is no run. */

@@ -82,6 +82,17 @@ references_close (References *references)
   tensor_file_free (references->checkpoint);
 }
 
+Tokenizer *
+references_open_tokenizer (void)
+{
+  g_autofree char *path = g_build_filename (g_getenv ("DIFFUSION_MODELS"), "clip-vocabulary.txt.gz", NULL);
+  GError          *error = NULL;
+  Tokenizer       *tokenizer = tokenizer_new (path, &error);
+
+  g_assert_no_error (error);
+  return tokenizer;
+}
+
 SdTensor
 references_get (References *references, const char *name)
 {

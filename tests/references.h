@@ -9,6 +9,9 @@
 const char *references_find (void);
 char       *references_get_path (const char *name);
 
+/* That of $DIFFUSION_MODELS: no references are needed. */
+Tokenizer *references_open_tokenizer (void);
+
 /* One family: a checkpoint of real layout, and inputs and outputs. */
 typedef struct
 {

@@ -4,8 +4,6 @@
 #include "references.h"
 
 #include <glib/gstdio.h>
-#include <json-glib/json-glib.h>
-#include <locale.h>
 #include <math.h>
 #include <string.h>
 
@@ -18,86 +16,6 @@ typedef struct
 
 static const Variant plain1 = { "sd1", "blas", 2e-3, 1e-2, 1e-4 }, plain2 = { "sd2", "blas", 2e-3, 1e-2, 1e-4 };
 static const Variant sd1_bf16 = { "sd1", "onednn", 2e-2, 4e-2, 5e-3 }, sd2_bf16 = { "sd2", "onednn", 2e-2, 4e-2, 5e-3 };
-
-static Tokenizer *
-open_tokenizer (void)
-{
-  g_autofree char *path = g_build_filename (g_getenv ("DIFFUSION_MODELS"), "clip-vocabulary.txt.gz", NULL);
-  GError          *error = NULL;
-  Tokenizer       *tokenizer = tokenizer_new (path, &error);
-
-  g_assert_no_error (error);
-  return tokenizer;
-}
-
-/* ---- prompts ---- */
-
-static void
-test_tokens (void)
-{
-  g_autofree char *path = g_build_filename (g_getenv ("TEST_DATA"), "clip-tokens.json", NULL);
-  g_autoptr (JsonParser) parser = json_parser_new ();
-  g_autoptr (Tokenizer) tokenizer = open_tokenizer ();
-  GError    *error = NULL;
-  JsonArray *cases;
-
-  json_parser_load_from_file (parser, path, &error);
-  g_assert_no_error (error);
-  cases = json_node_get_array (json_parser_get_root (parser));
-  g_assert_cmpuint (json_array_get_length (cases), ==, 7);
-  for (guint i = 0; i < json_array_get_length (cases); i++)
-    {
-      JsonObject *object = json_array_get_object_element (cases, i);
-      JsonArray  *ids = json_object_get_array_member (object, "ids");
-      Prompt      prompt;
-
-      prompt_parse (tokenizer, json_object_get_string_member (object, "prompt"), PROMPT_END, &prompt);
-      for (guint j = 0; j < PROMPT_LENGTH; j++)
-        g_assert_cmpint (prompt.ids[j], ==, json_array_get_int_element (ids, j));
-      g_assert_false (prompt.weighted);
-      g_assert_cmpint (prompt.dropped, ==, i == 6 ? 25 : 0);
-    }
-}
-
-static void
-assert_same_tokens (const Tokenizer *tokenizer, const char *prompt, const char *other)
-{
-  Prompt a, b;
-
-  prompt_parse (tokenizer, prompt, PROMPT_END, &a);
-  prompt_parse (tokenizer, other, PROMPT_END, &b);
-  g_assert_cmpmem (a.ids, sizeof a.ids, b.ids, sizeof b.ids);
-}
-
-/* The user's language plays no part (where this system has Turkish), and letters become what Python makes of them. */
-static void
-test_case (void)
-{
-  g_autoptr (Tokenizer) tokenizer = open_tokenizer ();
-  g_autofree char *before = g_strdup (setlocale (LC_CTYPE, NULL));
-  Prompt           prompt;
-
-  if (! setlocale (LC_CTYPE, "tr_TR.UTF-8"))
-    g_test_message ("there is no Turkish here");
-  assert_same_tokens (tokenizer, "AN INDIGO INN IN ISTANBUL", "an indigo inn in istanbul");
-  assert_same_tokens (tokenizer, "\xc4\xb0zmir", "i\xcc\x87zmir");
-  assert_same_tokens (tokenizer, "\xce\x9f\xce\x94\xce\x9f\xce\xa3 \xce\xa3\xce\x9f \xce\xa3",
-                      "\xce\xbf\xce\xb4\xce\xbf\xcf\x82 \xcf\x83\xce\xbf \xcf\x83");
-  prompt_parse (tokenizer, "I", PROMPT_END, &prompt);
-  g_assert_cmpint (prompt.ids[1], ==, 328); /* i</w> */
-  setlocale (LC_CTYPE, before);
-}
-
-/* What keyboards and word processors make of ASCII is what CLIP was trained on: ASCII. */
-static void
-test_signs (void)
-{
-  g_autoptr (Tokenizer) tokenizer = open_tokenizer ();
-
-  assert_same_tokens (tokenizer, "a dog\xe2\x80\x99s \xe2\x80\x98house\xe2\x80\x98", "a dog's 'house'");
-  assert_same_tokens (tokenizer, "\xe2\x80\x9csold\xe2\x80\x9d", "\"sold\"");
-  assert_same_tokens (tokenizer, "\xef\xbc\xa1 \xef\xbd\x9a\xef\xbc\x81 \xef\xbd\x9e", "a z! ~");
-}
 
 /* ---- networks ---- */
 
@@ -155,7 +73,7 @@ check (Networks *networks, SdTensor result, const char *name)
 static void
 test_text (gconstpointer variant)
 {
-  g_autoptr (Tokenizer) tokenizer = open_tokenizer ();
+  g_autoptr (Tokenizer) tokenizer = references_open_tokenizer ();
   Networks networks;
   Prompt   prompt;
 
@@ -386,45 +304,6 @@ test_turbo (gconstpointer variant)
   g_assert_true (latent_denoise (&denoiser, noise.w, noise.h, noise.data, sigma, 999, z.data, &error));
   check (&networks, z, "turbo.z");
   networks_close (&networks);
-}
-
-/* ---- prompts ---- */
-
-static void
-test_weights (void)
-{
-  g_autoptr (Tokenizer) tokenizer = open_tokenizer ();
-  g_autofree char *long_prompt = g_strnfill (10000, 'a'), *brackets = g_strnfill (10000, '(');
-  Prompt           plain, weighted;
-
-  prompt_parse (tokenizer, "a red boat", PROMPT_END, &plain);
-  prompt_parse (tokenizer, "a (red:1.3) [boat]", PROMPT_END, &weighted);
-  g_assert_cmpmem (plain.ids, sizeof plain.ids, weighted.ids, sizeof weighted.ids);
-  g_assert_true (weighted.weighted);
-  g_assert_cmpfloat_with_epsilon (weighted.weights[1], 1.0f, 1e-6f);
-  g_assert_cmpfloat_with_epsilon (weighted.weights[2], 1.3f, 1e-6f);
-  g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1 / 1.1f, 1e-6f);
-  prompt_parse (tokenizer, "((a red:2) boat)", PROMPT_END, &weighted);
-  g_assert_cmpfloat_with_epsilon (weighted.weights[2], 2.2f, 1e-6f);
-  g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1.1f, 1e-6f);
-  prompt_parse (tokenizer, "a red boat:1.3", PROMPT_END, &plain);
-  prompt_parse (tokenizer, "a red (boat:1.3", PROMPT_END, &weighted);
-  g_assert_cmpmem (plain.ids, sizeof plain.ids, weighted.ids, sizeof weighted.ids);
-  g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1.1f, 1e-6f);
-  g_assert_cmpfloat_with_epsilon (weighted.weights[4], 1.1f, 1e-6f); /* the colon */
-  prompt_parse (tokenizer, "(a (red:1.3) boat:2", PROMPT_END, &weighted);
-  g_assert_cmpfloat_with_epsilon (weighted.weights[2], 1.43f, 1e-6f);
-  g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1.1f, 1e-6f);
-  prompt_parse (tokenizer, "a red boat \\(wooden\\)", PROMPT_END, &weighted);
-  g_assert_false (weighted.weighted);
-  g_assert_cmpint (weighted.ids[4], !=, PROMPT_END);
-  prompt_parse (tokenizer, long_prompt, PROMPT_END, &plain);
-  g_assert_cmpint (plain.ids[PROMPT_LENGTH - 1], ==, PROMPT_END);
-  prompt_parse (tokenizer, brackets, PROMPT_END, &plain);
-  prompt_parse (tokenizer, "\xff\xfe not UTF-8 \xf0\x9f\x90\x8e \xe6\xbc\xa2", PROMPT_END, &plain);
-  g_assert_cmpint (plain.ids[0], ==, PROMPT_START);
-  prompt_parse (tokenizer, NULL, 0, &plain);
-  g_assert_cmpint (plain.ids[2], ==, 0);
 }
 
 /* ---- tasks ---- */
@@ -944,16 +823,12 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
-  g_test_add_func ("/checkpoint/tokens", test_tokens);
-  g_test_add_func ("/checkpoint/case", test_case);
-  g_test_add_func ("/checkpoint/signs", test_signs);
   add_variant (&plain1, "sd1");
   add_variant (&plain2, "sd2");
   add_variant (&sd1_bf16, "sd1/bf16");
   add_variant (&sd2_bf16, "sd2/bf16");
   g_test_add_data_func ("/checkpoint/sd1/bf16/picture", &sd1_bf16, test_picture);
   g_test_add_data_func ("/checkpoint/sd2/bf16/picture", &sd2_bf16, test_picture);
-  g_test_add_func ("/checkpoint/weights", test_weights);
   g_test_add_func ("/checkpoint/corners", test_corners);
   g_test_add_func ("/checkpoint/holes", test_holes);
   g_test_add_func ("/checkpoint/soft-hole", test_soft_hole);

@@ -131,6 +131,29 @@ test_prompts (void)
   REFUSED ("--help", "generate", out, SIZE, SMALL, "--model", model, "--prompt", "\377\376 not UTF-8");
 }
 
+/* What does not fit into a prompt is told. */
+static void
+test_long (void)
+{
+  g_autofree char *out = in_folder ("long.png");
+  g_autoptr (GString) text = g_string_new (NULL);
+  const char *model = get_checkpoint ();
+
+  if (! model)
+    return;
+  for (int i = 0; i < 80; i++)
+    g_string_append (text, "boat ");
+  for (int i = 0; i < 2; i++)
+    {
+      g_auto (Result) result = RUN ("generate", out, SIZE, SMALL, "--model", model, "--prompt", i ? text->str : "boat",
+                                    "--negative", "water");
+
+      g_assert_cmpint (result.status, ==, 0);
+      g_assert_true ((strstr (result.err, "--prompt is too long: the last 5 of its tokens") != NULL) == i);
+      g_assert_null (strstr (result.err, "--negative"));
+    }
+}
+
 /* The same again; another prompt, guidance or prediction makes another picture; a negative prompt does so where there
  * is guidance. */
 static void
@@ -216,10 +239,9 @@ int
 main (int argc, char **argv)
 {
   static const CliTest tests[] = {
-    { "prompt/arguments", test_arguments }, { "prompt/kinds", test_kinds },
-    { "prompt/formats", test_formats },     { "prompt/prompts", test_prompts },
-    { "prompt/settings", test_settings },   { "prompt/one-pixel", test_one_pixel },
-    { "prompt/limits", test_limits },
+    { "prompt/arguments", test_arguments }, { "prompt/kinds", test_kinds },   { "prompt/formats", test_formats },
+    { "prompt/prompts", test_prompts },     { "prompt/long", test_long },     { "prompt/settings", test_settings },
+    { "prompt/one-pixel", test_one_pixel }, { "prompt/limits", test_limits },
   };
 
   return cli_main (argc, argv, tests, G_N_ELEMENTS (tests));

@@ -51,6 +51,15 @@ run_print_time (gint64 elapsed, const DiffusionPicture *picture)
           megapixels / MAX (seconds, 1e-6));
 }
 
+static void
+note_dropped (const DiffusionModel *model, const char *option, const char *prompt)
+{
+  int dropped = diffusion_model_count_dropped (model, prompt);
+
+  if (dropped > 0)
+    fprintf (stderr, "note: %s is too long: the last %d of its tokens, all beyond 75, are left out\n", option, dropped);
+}
+
 /* Prompts and the like, and a checkpoint's own defaults for what was not given. */
 static gboolean
 apply_checkpoint (const RunOptions *run, DiffusionModel *model, DiffusionOptions *options, GError **error)
@@ -76,6 +85,8 @@ apply_checkpoint (const RunOptions *run, DiffusionModel *model, DiffusionOptions
     options->steps = checkpoint->steps;
   if (checkpoint && ! run->sampler)
     options->sampler = checkpoint->sampler;
+  note_dropped (model, "--prompt", run->prompt);
+  note_dropped (model, "--negative", run->negative);
   options->prompt = run->prompt;
   options->negative = run->negative;
   options->guidance = run->guidance;

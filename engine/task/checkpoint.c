@@ -1,6 +1,8 @@
 /* One piece of work with a checkpoint: encode, reverse, decode.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "checkpoint.h"
 
+#include "net/model.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -42,6 +44,17 @@ encode_prompts (CheckpointSession *session, GError **error)
   prompt_parse (tokenizer, options->negative, sd_text_get_padding (text), &prompts[1]);
   session->context = sd_text_encode (session->run, text, prompts, session->guidance == 1 ? 1 : 2);
   return sd_run_finish (session->run, error);
+}
+
+int
+diffusion_model_count_dropped (const DiffusionModel *model, const char *prompt)
+{
+  SdCheckpoint *checkpoint = model_get_checkpoint (model);
+  Prompt        parsed = { .dropped = 0 };
+
+  if (checkpoint)
+    prompt_parse (sd_checkpoint_get_tokenizer (checkpoint), prompt, PROMPT_END, &parsed);
+  return parsed.dropped;
 }
 
 /* Weights that are numbers, but far too large, give results that are none: these must not get any further. */
