@@ -249,11 +249,12 @@ typedef struct
 {
   int x, y, width, height; /* pixels */
 } DiffusionBox;
-/* What regenerating a region of a picture of width x height pixels, or filling it as one hole, needs, beyond the
- * picture: bytes of memory at the peak, and seconds on this machine (from a short measurement, made once).  Both are 0
- * for a model of this program. */
-void diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionBox *region,
-                                    gboolean fill, const DiffusionOptions *options, double *bytes, double *seconds);
+/* What regenerating the box around regions of a picture of width x height pixels, or filling holes in it (as
+ * diffusion_inpaint_get_holes () says where they are), needs, beyond the picture: bytes of memory at the peak, and
+ * seconds on this machine (from a short measurement, made once).  Both are 0 for a model of this program. */
+void diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionBox *regions,
+                                    int n_regions, gboolean fill, const DiffusionOptions *options, double *bytes,
+                                    double *seconds);
 /* A clock of the calling thread's work: seconds of processor time, but for what is done once and not again: preparing
  * for pictures of sizes not met before, and, where the system tells, its giving memory.  As the calling thread takes
  * part in all that a task computes, what the clock advances by meanwhile is about what the same task takes when it is
@@ -392,6 +393,11 @@ gboolean diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *pictu
 gboolean diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
                                       const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen,
                                       GError **error);
+
+/* The boxes around the grown holes that diffusion_inpaint () fills, one by one or several together; g_free ().  NULL
+ * with an error. */
+DiffusionBox *diffusion_inpaint_get_holes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
+                                           int *count, GError **error);
 
 /* Makes a picture anew, in place (SDEdit: Meng et al. 2022).  strength: how far up the forward process it goes before
  * the way back, 0 (unchanged, bit for bit) ... 1 (nothing of it is left); mask: 1 channel in [0, 1], multiplies the

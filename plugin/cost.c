@@ -85,7 +85,13 @@ cost_warm_up (const DiffusionModel *model)
   const DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   double                 bytes, seconds;
 
-  diffusion_model_estimate_cost (model, 1, 1, &box, FALSE, &options, &bytes, &seconds);
+  diffusion_model_estimate_cost (model, 1, 1, &box, 1, FALSE, &options, &bytes, &seconds);
+}
+
+void
+cost_add_region (Cost *cost, double pixels, gboolean masked, int variants)
+{
+  cost->bytes += pixels * sizeof (float) * ((variants > 1 ? 2 : 1) * 3 + (masked ? 1 : 0));
 }
 
 void

@@ -37,6 +37,10 @@ void cost_estimate (Cost *cost, const Pace *pace, int width, int height, int ban
 /* A checkpoint's costs come from a measurement that is made once: now, instead of when it holds up the interface. */
 void cost_warm_up (const DiffusionModel *model);
 
+/* Adds what is kept of a region of so many pixels while a checkpoint works on it: its picture, the selection if there
+ * is one, and the picture that each variant starts from if there are several. */
+void cost_add_region (Cost *cost, double pixels, gboolean masked, int variants);
+
 /* A fill of holes among so many pixels that has once taken these seconds and, at its peak, bytes. */
 void cost_estimate_fill (Cost *cost, double pixels, double seconds, double bytes, int variants);
 

@@ -241,8 +241,8 @@ job_denoise (Job *job, const DiffusionOptions *options, GCancellable *cancellabl
                             options, cancellable, error);
 }
 
-static DiffusionInpaintOptions
-get_inpaint_options (const Settings *settings)
+DiffusionInpaintOptions
+process_get_inpaint_options (const Settings *settings)
 {
   DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
 
@@ -371,7 +371,7 @@ job_compute (Job *job, GCancellable *cancellable, GError **error)
     case FILTER_DENOISE:
       return job_denoise (job, &options, cancellable, error);
     case FILTER_INPAINT:
-      inpaint = get_inpaint_options (&job->settings);
+      inpaint = process_get_inpaint_options (&job->settings);
       return diffusion_inpaint (job->model, job->region->picture, job->region->mask, &inpaint, &options, cancellable,
                                 error);
     case FILTER_REGENERATE:
@@ -400,12 +400,31 @@ process_load_model (const Filter *filter, const char *name, GCancellable *cancel
   return path ? diffusion_model_load_cancellable (path, cancellable, error) : NULL;
 }
 
+/* How far around what is selected a checkpoint looks. */
+static int
+get_checkpoint_margin (FilterKind kind, const Settings *settings, const DiffusionModel *model,
+                       const GeglRectangle *selected)
+{
+  const DiffusionOptions options = process_get_options (kind, settings, model);
+  const int              grown = MAX (settings->grow, GROWN_LEAST);
+
+  return diffusion_model_get_reach (model, selected->width + 2 * grown, selected->height + 2 * grown, &options);
+}
+
+GeglRectangle
+process_get_outer (FilterKind kind, const Settings *settings, const DiffusionModel *model,
+                   const GeglRectangle *selected)
+{
+  const int by = get_checkpoint_margin (kind, settings, model, selected) + get_reach (kind, settings);
+
+  return (GeglRectangle){ selected->x - by, selected->y - by, selected->width + 2 * by, selected->height + 2 * by };
+}
+
 Region *
 process_make_region (const Filter *filter, HostDrawable drawable, const Settings *settings, const DiffusionModel *model,
                      const GeglRectangle *view, gboolean with_weights, GError **error)
 {
   const gboolean          whole = diffusion_model_get_checkpoint (model) != NULL;
-  const int               grown = MAX (settings->grow, GROWN_LEAST);
   int                     margin = diffusion_model_get_margin (model);
   DiffusionInpaintOptions inpaint;
   g_autoptr (Region) region = NULL;
@@ -413,17 +432,16 @@ process_make_region (const Filter *filter, HostDrawable drawable, const Settings
   /* A checkpoint sees all that is selected at once: part of it would come out otherwise. */
   if (whole)
     {
-      const DiffusionOptions options = process_get_options (filter->kind, settings, model);
-      GeglRectangle          selected;
+      GeglRectangle selected;
 
       if (! region_find_selected (drawable, &selected, error))
         return NULL;
-      margin = diffusion_model_get_reach (model, selected.width + 2 * grown, selected.height + 2 * grown, &options);
+      margin = get_checkpoint_margin (filter->kind, settings, model, &selected);
       view = NULL;
     }
   if (filter->kind == FILTER_INPAINT)
     {
-      inpaint = get_inpaint_options (settings);
+      inpaint = process_get_inpaint_options (settings);
       return region_new_hole (drawable, view, &inpaint, whole ? margin : 0, error);
     }
   region

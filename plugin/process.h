@@ -58,6 +58,13 @@ DiffusionPicture *job_take_step (Job *job);
 /* How the engine is to run: what the settings leave to the model is the model's own. */
 DiffusionOptions process_get_options (FilterKind kind, const Settings *settings, const DiffusionModel *model);
 
+/* How holes are to be filled. */
+DiffusionInpaintOptions process_get_inpaint_options (const Settings *settings);
+
+/* With a checkpoint: what it is handed of the drawable, or of what lies beyond. */
+GeglRectangle process_get_outer (FilterKind kind, const Settings *settings, const DiffusionModel *model,
+                                 const GeglRectangle *selected);
+
 /* How often the network is asked for each pixel: in each step, and once more to denoise with a strength above 1. */
 int process_get_calls (FilterKind kind, const Settings *settings, const DiffusionModel *model);
 

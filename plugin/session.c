@@ -11,6 +11,7 @@
 #include <glib/gi18n.h>
 
 #include "cost.h"
+#include "foretell.h"
 #include "process.h"
 #include "session.h"
 #include "ui/dialog.h"
@@ -38,6 +39,7 @@ typedef struct
   Pace           pace;
   double         fill_seconds;            /* that the preview took to fill all holes; 0: not known */
   double         fill_bytes, fill_pixels; /* that it had, and worked on */
+  Foretelling   *foretelling;             /* of a checkpoint's costs */
   double         slowness;                /* of a checkpoint's preview, against what was foretold; 0: not known */
   gboolean       previewed;               /* by a checkpoint, with the present settings */
 
@@ -105,25 +107,6 @@ estimate_holds (const Session *session)
              && has_selection (session) == session->measured_selection);
 }
 
-/* Of a checkpoint, before anything was computed; for one variant. */
-static gboolean
-foretell (const Session *session, const Settings *settings, Cost *cost)
-{
-  const DiffusionOptions options = process_get_options (session->filter->kind, settings, session->model);
-  const int              width = gimp_drawable_get_width (session->drawable);
-  const int              height = gimp_drawable_get_height (session->drawable);
-  const GeglRectangle    rect = find_selected (session);
-  const DiffusionBox     box = { rect.x, rect.y, rect.width, rect.height };
-  double                 bytes;
-
-  if (rect.width == 0)
-    return FALSE;
-  diffusion_model_estimate_cost (session->model, width, height, &box, session->filter->kind == FILTER_INPAINT, &options,
-                                 &bytes, &cost->seconds);
-  cost->bytes = cost_get_memory () + bytes;
-  return TRUE;
-}
-
 static gboolean
 get_cost (Session *session, Cost *cost)
 {
@@ -135,7 +118,7 @@ get_cost (Session *session, Cost *cost)
 
   if (diffusion_model_get_checkpoint (session->model))
     {
-      if (! foretell (session, settings, cost))
+      if (! session->foretelling || ! foretell (session->foretelling, session->model, settings, cost))
         return FALSE;
       cost->seconds *= MAX (settings->variants, 1) * (session->slowness > 0 ? session->slowness : 1);
       return TRUE;
@@ -223,6 +206,12 @@ update_status (Session *session)
   else
     text = cost = describe_cost (session);
   ui_dialog_set_status (session->dialog, text);
+}
+
+static void
+cost_known (gpointer session)
+{
+  update_status (session);
 }
 
 static void
@@ -388,6 +377,7 @@ prepare_stop (Session *session)
     }
   while (session->preparing || session->loading)
     g_main_context_iteration (NULL, TRUE);
+  g_clear_pointer (&session->foretelling, foretelling_free);
 }
 
 /* ---- another model ---------------------------------------------------------------------------------------- */
@@ -736,8 +726,8 @@ learn_cost (Session *session, const Crop *crop)
 
   if (diffusion_model_get_checkpoint (crop->job->model))
     {
-      if (telling && preview_holds ((gpointer) crop, session) && foretell (session, &crop->job->settings, &told)
-          && told.seconds > 0)
+      if (telling && session->foretelling && preview_holds ((gpointer) crop, session)
+          && foretell (session->foretelling, session->model, &crop->job->settings, &told) && told.seconds > 0)
         session->slowness = crop->seconds / told.seconds;
       session->previewed = TRUE;
       return;
@@ -892,6 +882,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   session.used_name = g_strdup (name);
   session.model_name = g_strdup (name);
   session.cancellable = g_cancellable_new ();
+  session.foretelling = foretelling_new (filter, drawable, cost_known, &session);
   if (! gimp_drawable_mask_intersect (drawable, &focus.x, &focus.y, &focus.width, &focus.height))
     focus = (GdkRectangle){ 0, 0, 1, 1 };
   session.preview = ui_preview_new (gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable), &focus,
@@ -937,6 +928,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   ui_preview_free (session.preview);
   ui_dialog_free (session.dialog);
   region_free (session.region);
+  foretelling_free (session.foretelling);
   g_object_unref (session.cancellable);
   diffusion_model_unref (session.model);
   g_free (session.used_name);

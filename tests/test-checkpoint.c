@@ -626,12 +626,12 @@ assert_costs (const DiffusionModel *model, DiffusionOptions *options)
   double             bytes[6], seconds[6];
 
   options->steps = 10;
-  diffusion_model_estimate_cost (model, 90, 70, &pixel, FALSE, options, &bytes[0], &seconds[0]);
-  diffusion_model_estimate_cost (model, 90, 70, &small, TRUE, options, &bytes[1], &seconds[1]);
-  diffusion_model_estimate_cost (model, 300, 200, &large, FALSE, options, &bytes[2], &seconds[2]);
-  diffusion_model_estimate_cost (model, 300, 200, &large, TRUE, options, &bytes[3], &seconds[3]);
+  diffusion_model_estimate_cost (model, 90, 70, &pixel, 1, FALSE, options, &bytes[0], &seconds[0]);
+  diffusion_model_estimate_cost (model, 90, 70, &small, 1, TRUE, options, &bytes[1], &seconds[1]);
+  diffusion_model_estimate_cost (model, 300, 200, &large, 1, FALSE, options, &bytes[2], &seconds[2]);
+  diffusion_model_estimate_cost (model, 300, 200, &large, 1, TRUE, options, &bytes[3], &seconds[3]);
   options->steps = 20;
-  diffusion_model_estimate_cost (model, 90, 70, &pixel, FALSE, options, &bytes[4], &seconds[4]);
+  diffusion_model_estimate_cost (model, 90, 70, &pixel, 1, FALSE, options, &bytes[4], &seconds[4]);
   g_assert_cmpfloat (seconds[0], >, 0);
   g_assert_cmpfloat (bytes[0], >, 1e6);
   g_assert_cmpfloat (seconds[1], <, 2.5 * seconds[0]);
@@ -639,11 +639,58 @@ assert_costs (const DiffusionModel *model, DiffusionOptions *options)
   g_assert_cmpfloat (seconds[3], >, seconds[2]);
   g_assert_cmpfloat (bytes[3], >=, bytes[0]);
   /* Of 8000 x 6000 pixels that are cut out some eleven values are alive at a time. */
-  diffusion_model_estimate_cost (model, 8000, 6000, &huge, TRUE, options, &bytes[5], &seconds[5]);
+  diffusion_model_estimate_cost (model, 8000, 6000, &huge, 1, TRUE, options, &bytes[5], &seconds[5]);
   g_assert_cmpfloat (bytes[5], >, 2e9);
   g_assert_cmpfloat (bytes[5], <, 3e9);
   g_assert_cmpfloat (seconds[4], >, 1.3 * seconds[0]);
   g_assert_cmpfloat (seconds[4], <, 2 * seconds[0]);
+}
+
+/* Holes far apart cost what each of them costs, not what the box around them does; such that are worked on together
+ * cost as one. */
+static void
+test_cost_of_holes (void)
+{
+  enum
+  {
+    WIDTH = 2000,
+    HEIGHT = 1500
+  };
+  static const DiffusionBox places[] = { { 100, 100, 20, 20 }, { 130, 110, 10, 10 }, { 1800, 1300, 20, 20 } };
+  const DiffusionBox        around = { 100, 100, 1720, 1220 };
+  DiffusionInpaintOptions   inpaint = { 0, 0, 0, -1, -1 };
+  DiffusionOptions          options = DIFFUSION_OPTIONS_INIT;
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL);
+  g_autofree DiffusionBox *holes = NULL;
+  g_autoptr (DiffusionModel) model = NULL;
+  double  bytes[4], seconds[4];
+  int     count;
+  GError *error = NULL;
+
+  if (! references_find ())
+    return;
+  model = load_tiny ("sd1");
+  options = get_tiny_options (4);
+  options.size = 128;
+  for (gsize i = 0; i < G_N_ELEMENTS (places); i++)
+    for (int y = 0; y < places[i].height; y++)
+      for (int x = 0; x < places[i].width; x++)
+        mask->data[(places[i].y + y) * WIDTH + places[i].x + x] = 1;
+  holes = diffusion_inpaint_get_holes (mask, &inpaint, &count, &error);
+  g_assert_no_error (error);
+  g_assert_cmpint (count, >=, 2);
+  diffusion_model_estimate_cost (model, WIDTH, HEIGHT, &places[0], 1, TRUE, &options, &bytes[0], &seconds[0]);
+  diffusion_model_estimate_cost (model, WIDTH, HEIGHT, &places[0], 2, TRUE, &options, &bytes[1], &seconds[1]);
+  diffusion_model_estimate_cost (model, WIDTH, HEIGHT, holes, count, TRUE, &options, &bytes[2], &seconds[2]);
+  diffusion_model_estimate_cost (model, WIDTH, HEIGHT, &around, 1, TRUE, &options, &bytes[3], &seconds[3]);
+  g_assert_cmpfloat_with_epsilon (seconds[1] / seconds[0], 1, 0.01);
+  g_assert_cmpfloat_with_epsilon (seconds[2] / seconds[0], 2, 0.02);
+  g_assert_cmpfloat (seconds[3], >, 5 * seconds[2]);
+  g_assert_cmpfloat (bytes[3], >, bytes[2]);
+  memset (mask->data, 0, WIDTH * HEIGHT * sizeof (float));
+  g_assert_null (diffusion_inpaint_get_holes (mask, &inpaint, &count, &error));
+  g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+  g_clear_error (&error);
 }
 
 /* A whole run in bf16 makes the picture that one in f32 makes, but for a shade or two of 8 bits. */
@@ -834,6 +881,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/soft-hole", test_soft_hole);
   g_test_add_func ("/checkpoint/progress", test_progress);
   g_test_add_func ("/checkpoint/cancelled", test_cancelled);
+  g_test_add_func ("/checkpoint/cost-of-holes", test_cost_of_holes);
   g_test_add_func ("/checkpoint/padding", test_padding);
   g_test_add_func ("/checkpoint/levels", test_levels);
   g_test_add_func ("/checkpoint/tiles", test_tiles);

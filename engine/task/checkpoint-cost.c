@@ -171,41 +171,94 @@ checkpoint_count_work (const SdCheckpoint *checkpoint, const ComputeBackend *bac
                             MAX (get_bytes (unet), MAX (get_bytes (encoder), get_bytes (decoder))) };
 }
 
-/* One run of the checkpoint at this size, which is a multiple of CROP_MULTIPLE, for a box of the picture: adds to the
- * operations. */
-static void
-count_work (const SdCheckpoint *checkpoint, DiffusionBox box, int width, int height, int size, gboolean fill,
-            const DiffusionOptions *options, const ComputeBackend *backend, double *bytes, double *flops)
+/* What is counted for a task. */
+typedef struct
 {
-  const DiffusionCheckpoint *info = sd_checkpoint_get_info (checkpoint);
-  double                     guidance = options->guidance < 0 ? info->guidance : options->guidance;
-  CheckpointWork             work;
+  const SdCheckpoint     *checkpoint;
+  const ComputeBackend   *backend;
+  const DiffusionOptions *options;
+  gboolean                fill;
+  int                     width, height; /* of the picture */
+  int                     size;          /* edge of what the network sees at once */
+  GArray                 *known;         /* Known: many views are of one size */
+  double                  bytes, flops;
+} Count;
 
-  checkpoint_count_work (checkpoint, backend, width, height, size, guidance == 1 ? 1 : 2, &work);
-  /* A file for inpainting also wants a latent of what is known. */
-  *flops += work.call * options->steps * work.tiles + work.encode * (info->inpainting ? 2 : 1) + work.decode;
-  *bytes = MAX (*bytes, count_bytes (info, box, width, height, fill, (double) work.bytes));
+typedef struct
+{
+  int            width, height;
+  CheckpointWork work;
+} Known;
+
+static CheckpointWork
+find_work (Count *count, int width, int height)
+{
+  double guidance
+      = count->options->guidance < 0 ? sd_checkpoint_get_info (count->checkpoint)->guidance : count->options->guidance;
+  Known known = { .width = width, .height = height };
+
+  for (guint i = 0; i < count->known->len; i++)
+    {
+      const Known *other = &g_array_index (count->known, Known, i);
+
+      if (other->width == width && other->height == height)
+        return other->work;
+    }
+  checkpoint_count_work (count->checkpoint, count->backend, width, height, count->size, guidance == 1 ? 1 : 2,
+                         &known.work);
+  g_array_append_val (count->known, known);
+  return known.work;
+}
+
+/* A region, or the holes of a view. */
+static void
+count_region (Count *count, DiffusionBox region)
+{
+  const DiffusionCheckpoint *info = sd_checkpoint_get_info (count->checkpoint);
+  DiffusionBox               box = checkpoint_choose_box (count->width, count->height, region, count->size);
+  int                        widths[2], heights[2];
+  int runs = checkpoint_plan_work (count->width, count->height, region, count->size, count->fill, widths, heights);
+
+  for (int i = 0; i < runs; i++)
+    {
+      CheckpointWork work = find_work (count, widths[i], heights[i]);
+
+      /* A file for inpainting also wants a latent of what is known. */
+      count->flops
+          += work.call * count->options->steps * work.tiles + work.encode * (info->inpainting ? 2 : 1) + work.decode;
+      count->bytes
+          = MAX (count->bytes, count_bytes (info, box, widths[i], heights[i], count->fill, (double) work.bytes));
+    }
 }
 
 void
-diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionBox *region,
-                               gboolean fill, const DiffusionOptions *options, double *bytes, double *seconds)
+diffusion_model_estimate_cost (const DiffusionModel *model, int width, int height, const DiffusionBox *regions,
+                               int n_regions, gboolean fill, const DiffusionOptions *options, double *bytes,
+                               double *seconds)
 {
-  SdCheckpoint              *checkpoint = model_get_checkpoint (model);
-  const DiffusionCheckpoint *info = checkpoint ? sd_checkpoint_get_info (checkpoint) : NULL;
-  const ComputeBackend      *backend = compute_get_default (NULL);
-  int                        size, widths[2], heights[2], count;
-  double                     flops = 0;
+  SdCheckpoint            *checkpoint = model_get_checkpoint (model);
+  g_autofree DiffusionBox *views = g_memdup2 (regions, (gsize) n_regions * sizeof *regions);
+  g_autoptr (GArray) known = g_array_new (FALSE, FALSE, sizeof (Known));
+  Count        count = { checkpoint, compute_get_default (NULL), options, fill, width, height, 0, known, 0, 0 };
+  DiffusionBox all;
 
   *bytes = *seconds = 0;
-  if (! checkpoint || ! backend || region->width < 1 || region->height < 1)
+  if (! checkpoint || ! count.backend || n_regions < 1)
     return;
-  size = options->size ? options->size : info->native_size;
-  count = checkpoint_plan_work (width, height, *region, size, fill, widths, heights);
-  for (int i = 0; i < count; i++)
-    count_work (checkpoint, checkpoint_choose_box (width, height, *region, size), widths[i], heights[i], size, fill,
-                options, backend, bytes, &flops);
+  all = regions[0];
+  for (int i = 1; i < n_regions; i++)
+    all = region_join_boxes (all, regions[i]);
+  count.size = options->size ? options->size : sd_checkpoint_get_info (checkpoint)->native_size;
+  if (fill)
+    n_regions = checkpoint_join_holes (width, height, count.size, views, n_regions, NULL);
+  else
+    {
+      views[0] = all;
+      n_regions = 1;
+    }
+  for (int i = 0; i < n_regions; i++)
+    count_region (&count, views[i]);
   /* Where the holes are: a number for each pixel. */
-  *bytes += fill ? (double) sizeof (guint32) * region->width * region->height : 0;
-  *seconds = flops / MAX (USE * get_speed (backend, options->threads), 1);
+  *bytes = count.bytes + (fill ? (double) sizeof (guint32) * all.width * all.height : 0);
+  *seconds = count.flops / MAX (USE * get_speed (count.backend, options->threads), 1);
 }

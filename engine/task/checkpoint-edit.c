@@ -427,48 +427,42 @@ typedef struct
   int           count;
 } Views;
 
-/* The box around a region's hole: beyond it nothing is covered. */
-static DiffusionBox
-get_hole_box (const Region *region, const DiffusionPicture *mask)
+int
+checkpoint_join_holes (int width, int height, int size, DiffusionBox *boxes, int holes, int *of)
 {
-  return region_grow_box (region->box, region->grow + region->soften, mask);
-}
+  int count = holes;
 
-static void
-join_views (const DiffusionPicture *picture, int size, const Regions *regions, Views *views)
-{
-  for (int i = 0; i < views->count; i++)
-    for (int j = i + 1; j < views->count; j++)
+  for (int i = 0; i < holes && of; i++)
+    of[i] = i;
+  for (int i = 0; i < count; i++)
+    for (int j = i + 1; j < count; j++)
       {
-        DiffusionBox joined = region_join_boxes (views->boxes[i], views->boxes[j]);
+        DiffusionBox joined = region_join_boxes (boxes[i], boxes[j]);
 
-        if (longer_side (checkpoint_choose_box (picture->width, picture->height, joined, size)) > size)
+        if (longer_side (checkpoint_choose_box (width, height, joined, size)) > size)
           continue;
-        views->boxes[i] = joined;
-        views->boxes[j] = views->boxes[--views->count];
-        for (int r = 0; r < regions->count; r++)
-          if (views->of[r] == j)
-            views->of[r] = i;
-          else if (views->of[r] == views->count)
-            views->of[r] = j;
+        boxes[i] = joined;
+        boxes[j] = boxes[--count];
+        for (int hole = 0; hole < holes && of; hole++)
+          if (of[hole] == j)
+            of[hole] = i;
+          else if (of[hole] == count)
+            of[hole] = j;
         j = i;
       }
+  return count;
 }
 
 static gboolean
 find_views (const DiffusionPicture *mask, int size, const Regions *regions, Views *views, GError **error)
 {
-  views->count = regions->count;
   views->boxes = core_alloc ((gsize) regions->count, sizeof (DiffusionBox), error);
   views->of = views->boxes ? core_alloc ((gsize) regions->count, sizeof (int), error) : NULL;
   if (! views->of)
     return FALSE;
   for (int i = 0; i < regions->count; i++)
-    {
-      views->boxes[i] = get_hole_box (&regions->regions[i], mask);
-      views->of[i] = i;
-    }
-  join_views (mask, size, regions, views);
+    views->boxes[i] = region_get_hole (&regions->regions[i], mask);
+  views->count = checkpoint_join_holes (mask->width, mask->height, size, views->boxes, regions->count, views->of);
   return TRUE;
 }
 
@@ -487,7 +481,7 @@ add_cover (const Region *region, const Regions *regions, const DiffusionPicture 
   Region own = *region;
   g_autoptr (DiffusionPicture) cover = NULL;
 
-  own.crop = get_hole_box (region, mask);
+  own.crop = region_get_hole (region, mask);
   cover = region_make_cover (&own, regions, mask, error);
   for (int y = MAX (own.crop.y, box.y); cover && y < MIN (own.crop.y + own.crop.height, box.y + box.height); y++)
     for (int x = MAX (own.crop.x, box.x); x < MIN (own.crop.x + own.crop.width, box.x + box.width); x++)
@@ -506,7 +500,7 @@ make_cover (const DiffusionPicture *mask, const Regions *regions, const Views *v
 {
   for (int i = 0; i < regions->count; i++)
     {
-      DiffusionBox hole = get_hole_box (&regions->regions[i], mask);
+      DiffusionBox hole = region_get_hole (&regions->regions[i], mask);
 
       if (views->of[i] < first || views->of[i] > last || ! region_boxes_touch (&hole, &box))
         continue;

@@ -66,6 +66,11 @@ int checkpoint_get_piece (int size, int *count);
 /* The box around a region and its surroundings, in a picture of so many pixels. */
 DiffusionBox checkpoint_choose_box (int width, int height, DiffusionBox region, int size);
 
+/* Holes that fit into one view together are worked on together: of the boxes around each hole those around the views'
+ * are made, in the order in which these are worked on.  of: each hole's view; NULL: nobody asks.  Returns their number.
+ */
+int checkpoint_join_holes (int width, int height, int size, DiffusionBox *boxes, int holes, int *of);
+
 /* The sizes in pixels, multiples of CROP_MULTIPLE, at which a region is worked on, one after the other: a large hole is
  * filled reduced, and then worked over.  Returns their number, 1 or 2. */
 int checkpoint_plan_work (int width, int height, DiffusionBox region, int size, gboolean fill, int widths[2],

@@ -175,3 +175,22 @@ diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpain
   regions_clear (&regions);
   return success;
 }
+
+DiffusionBox *
+diffusion_inpaint_get_holes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, int *count,
+                             GError **error)
+{
+  Regions       regions = { .count = 0 };
+  DiffusionBox *boxes = NULL;
+
+  *count = 0;
+  if (check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error))
+    {
+      *count = regions.count;
+      boxes = g_new (DiffusionBox, (gsize) regions.count);
+      for (int i = 0; i < regions.count; i++)
+        boxes[i] = region_get_hole (&regions.regions[i], mask);
+    }
+  regions_clear (&regions);
+  return boxes;
+}

@@ -313,6 +313,12 @@ regions_clear (Regions *regions)
 
 /* ---- holes ---- */
 
+DiffusionBox
+region_get_hole (const Region *region, const DiffusionPicture *within)
+{
+  return region_grow_box (region->box, region->grow + region->soften, within);
+}
+
 /* The largest of `radius` values to either side, along a line.  candidates: memory for n, the places of those that may
  * yet be the largest, whose values fall. */
 static void

@@ -50,6 +50,9 @@ DiffusionPicture *region_make_cover (const Region *region, const Regions *region
  * INFINITY elsewhere, before (Felzenszwalb and Huttenlocher 2012, "Distance transforms of sampled functions"). */
 gboolean region_distance (float *values, int width, int height, GError **error);
 
+/* The box around a region's hole: beyond it nothing is covered. */
+DiffusionBox region_get_hole (const Region *region, const DiffusionPicture *within);
+
 /* The box around two; a box with some pixels more on each side, as far as the picture goes; whether two have a pixel in
  * common. */
 DiffusionBox region_join_boxes (DiffusionBox a, DiffusionBox b);
