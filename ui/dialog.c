@@ -537,6 +537,8 @@ void
 ui_dialog_set_status (UiDialog *dialog, const char *text)
 {
   gtk_label_set_text (GTK_LABEL (dialog->status), text ? text : "");
+  /* The window may be too narrow for all of it. */
+  gtk_widget_set_tooltip_text (dialog->status, text);
 }
 
 /* What GIMP 3 has beside the body could change the settings as well; Cancel stays. */
