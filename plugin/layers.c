@@ -156,23 +156,28 @@ multiply_mask (const Region *region, HostMask layer_mask, HostMask own_mask)
     }
 }
 
-/* widest: of the first layer's mask, for all of them; NULL until then. */
 static gboolean
-insert (const Region *region, HostLayer layer, int position, gboolean visible, int reach, DiffusionPicture **widest,
-        GError **error)
+insert (const Region *region, HostLayer layer, int position, gboolean visible, GError **error)
 {
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
-  const HostMask  own_mask = get_applied_mask (region);
-  HostMask        mask;
   int             x, y;
 
   /* Users may have moved the drawable meanwhile. */
   gimp_drawable_get_offsets (region->drawable, &x, &y);
   gimp_layer_set_offsets (layer, region->rect.x + x, region->rect.y + y);
   gimp_item_set_visible (GIMP_ITEM (layer), visible);
-  if (! gimp_image_insert_layer (image, layer, GIMP_LAYER (gimp_item_get_parent (GIMP_ITEM (region->drawable))),
-                                 position))
-    return fail (error);
+  return gimp_image_insert_layer (image, layer, GIMP_LAYER (gimp_item_get_parent (GIMP_ITEM (region->drawable))),
+                                  position)
+         || fail (error);
+}
+
+/* widest: of the first layer's mask, for all of them; NULL until then. */
+static gboolean
+add_mask (const Region *region, HostLayer layer, int reach, DiffusionPicture **widest, GError **error)
+{
+  const HostMask own_mask = get_applied_mask (region);
+  HostMask       mask;
+
   if (! region->masked && own_mask == HOST_NONE)
     return TRUE;
 
@@ -192,8 +197,8 @@ insert (const Region *region, HostLayer layer, int position, gboolean visible, i
 }
 
 /* A layer that lets what is below it shine through, or that is mixed with it, counts twice when the new one lies above
- * it with the same opacity and mode.  Where the new one is all of it, it can take its place; where it is only what was
- * selected, the rest has to be seen. */
+ * it with the same alpha, mask, opacity and mode.  Where the new one is all of it, it can take its place; where it is
+ * only what was selected, the rest has to be seen. */
 static gboolean
 is_replaced (const Region *region)
 {
@@ -201,7 +206,8 @@ is_replaced (const Region *region)
   const GimpLayerMode mode = gimp_layer_get_mode (source);
 
   return ! region->masked
-         && (gimp_layer_get_opacity (source) < 100
+         && (gimp_layer_get_opacity (source) < 100 || gimp_drawable_has_alpha (region->drawable)
+             || get_applied_mask (region) != HOST_NONE
              || (mode != GIMP_LAYER_MODE_NORMAL && mode != GIMP_LAYER_MODE_NORMAL_LEGACY));
 }
 
@@ -210,12 +216,22 @@ layers_insert (const Region *region, const HostLayer *layers, guint n, int reach
 {
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   const int       position = gimp_image_get_item_position (image, GIMP_ITEM (region->drawable));
+  guint           inserted = n; /* the topmost of those that are in the image, which are this one and all after it */
   gboolean        success = TRUE;
   g_autoptr (DiffusionPicture) widest = NULL;
 
   gimp_image_undo_group_start (image);
-  for (guint i = n; success && i-- > 0;)
-    success = insert (region, layers[i], position, i == 0, reach, &widest, error);
+  while (success && inserted > 0 && insert (region, layers[inserted - 1], position, inserted == 1, error))
+    {
+      inserted--;
+      success = add_mask (region, layers[inserted], reach, &widest, error);
+    }
+  success = success && inserted == 0;
+  for (guint i = 0; ! success && i < n; i++)
+    if (i < inserted)
+      layers_discard (layers[i]);
+    else
+      gimp_image_remove_layer (image, layers[i]);
   if (success && is_replaced (region))
     gimp_item_set_visible (GIMP_ITEM (region->drawable), FALSE);
   gimp_image_undo_group_end (image);

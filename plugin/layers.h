@@ -20,7 +20,7 @@ HostLayer layers_make (Region *region, const char *name, RegionTick tick, gpoint
 /* Puts the layers above the region's drawable, the first topmost and alone visible, each with the selection as its
  * layer mask, as one undo step.  Where the layers differ from the drawable the mask is wider by `reach` pixels; what
  * the drawable's own mask hides stays hidden.  If nothing is selected and the drawable would count twice, it is hidden.
- */
+ * The layers are the image's then; on failure there are none of them any more. */
 gboolean layers_insert (const Region *region, const HostLayer *layers, guint n, int reach, GError **error);
 
 /* Forgets a layer that was not inserted. */
