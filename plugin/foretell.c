@@ -4,6 +4,7 @@
 #include "foretell.h"
 
 #include "process.h"
+#include "selection.h"
 
 struct _Foretelling
 {
@@ -171,11 +172,12 @@ foretell (Foretelling *self, const DiffusionModel *model, const Settings *settin
   DiffusionInpaintOptions inpaint = process_get_inpaint_options (settings);
   const int               width = gimp_drawable_get_width (self->drawable);
   const int               height = gimp_drawable_get_height (self->drawable);
-  GeglRectangle           selected, outer;
+  const GeglRectangle     selected = selection_get_bounds (self->drawable);
+  GeglRectangle           outer;
   DiffusionBox            box;
   double                  bytes;
 
-  if (! gimp_drawable_mask_intersect (self->drawable, &selected.x, &selected.y, &selected.width, &selected.height))
+  if (selected.width == 0)
     return FALSE;
   if (fill && ! find_holes (self, &selected, &inpaint))
     return FALSE;

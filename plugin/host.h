@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <gegl.h>
 #include <libgimp/gimp.h>
 #include <libgimp/gimpui.h>
 
@@ -14,6 +15,7 @@
 #if GIMP_CHECK_VERSION(2, 99, 0)
 
 typedef GimpImage     *HostImage;
+typedef GimpItem      *HostItem;
 typedef GimpDrawable  *HostDrawable;
 typedef GimpLayer     *HostLayer;
 typedef GimpChannel   *HostChannel;
@@ -26,6 +28,7 @@ typedef GimpLayerMask *HostMask;
 #else
 
 typedef gint32 HostImage;
+typedef gint32 HostItem;
 typedef gint32 HostDrawable;
 typedef gint32 HostLayer;
 typedef gint32 HostChannel;
@@ -38,6 +41,7 @@ typedef gint32 HostMask;
 #define GIMP_ITEM(id)             (id)
 #define GIMP_DRAWABLE(id)         (id)
 #define GIMP_LAYER(id)            (id)
+#define GIMP_LAYER_MASK(id)       (id)
 #define gimp_drawable_get_width   gimp_drawable_width
 #define gimp_drawable_get_height  gimp_drawable_height
 #define gimp_drawable_get_offsets gimp_drawable_offsets
@@ -59,6 +63,9 @@ GtkWidget *host_dialog_new (const Filter *filter, HostDialogContext *context, GO
 
 /* Runs the dialog until the user has decided: TRUE means OK.  The window stays. */
 gboolean host_dialog_run (GtkWidget *dialog, GObject *config);
+
+/* The colour space of the drawable's pixels, where their format does not tell it; NULL: it does, or there is none. */
+const Babl *host_get_space (HostDrawable drawable);
 
 /* Which layers or channels of an image are active, and back to them; restoring frees. */
 typedef struct _HostActive HostActive;

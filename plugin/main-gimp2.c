@@ -280,6 +280,24 @@ host_dialog_run (GtkWidget *dialog, GObject *config)
   return response == GTK_RESPONSE_OK;
 }
 
+/* ---- colours ---------------------------------------------------------------------------------------------- */
+
+/* The formats of 2.10 know no image's profile.  One that is more than primaries and curves is passed over. */
+const Babl *
+host_get_space (HostDrawable drawable)
+{
+  GimpColorProfile *profile = NULL;
+  const Babl       *space;
+
+  if (gimp_item_is_layer (drawable))
+    profile = gimp_image_get_color_profile (gimp_item_get_image (drawable));
+  if (! profile)
+    return NULL;
+  space = gimp_color_profile_get_space (profile, GIMP_COLOR_RENDERING_INTENT_RELATIVE_COLORIMETRIC, NULL);
+  g_object_unref (profile);
+  return space;
+}
+
 /* ---- what is active --------------------------------------------------------------------------------------- */
 
 struct _HostActive

@@ -196,6 +196,14 @@ host_dialog_run (GtkWidget *dialog, GObject *config)
   return gimp_procedure_dialog_run (GIMP_PROCEDURE_DIALOG (dialog));
 }
 
+/* ---- colours ---------------------------------------------------------------------------------------------- */
+
+const Babl *
+host_get_space (HostDrawable drawable)
+{
+  return NULL;
+}
+
 /* ---- what is active --------------------------------------------------------------------------------------- */
 
 struct _HostActive

@@ -11,6 +11,7 @@
 #include "layers.h"
 #include "process.h"
 #include "record.h"
+#include "selection.h"
 
 /* How the progress bar is divided: until here reading, from there on writing. */
 static const double READING = 0.05, WRITING = 0.95;
@@ -434,7 +435,7 @@ process_make_region (const Filter *filter, HostDrawable drawable, const Settings
     {
       GeglRectangle selected;
 
-      if (! region_find_selected (drawable, &selected, error))
+      if (! selection_find (drawable, &selected, error))
         return NULL;
       margin = get_checkpoint_margin (filter->kind, settings, model, &selected);
       view = NULL;
@@ -444,8 +445,8 @@ process_make_region (const Filter *filter, HostDrawable drawable, const Settings
       inpaint = process_get_inpaint_options (settings);
       return region_new_hole (drawable, view, &inpaint, whole ? margin : 0, error);
     }
-  region
-      = view ? region_new_view (drawable, view, margin) : region_new_selected (drawable, margin, with_weights, error);
+  region = view ? region_new_view (drawable, view, margin, error)
+                : region_new_selected (drawable, margin, with_weights, error);
   if (region && filter->kind == FILTER_REGENERATE)
     {
       region->final = ! makes_layers (settings);
@@ -611,6 +612,9 @@ write_result (Run *run, RegionResult *result, GError **error)
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   gboolean        success;
 
+  /* An undo step without a change would cost the user what can be redone. */
+  if (! region_check_unchanged (region, error))
+    return FALSE;
   gimp_image_undo_group_start (image);
   success = region_result_write (result, region, error);
   if (success)
@@ -706,7 +710,7 @@ run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const Diff
   g_autoptr (RegionResult) result = NULL;
 
   settings_read (&settings, run->filter, run->config);
-  if (! region_find_selected (drawable, &selected, error))
+  if (! selection_find (drawable, &selected, error))
     return FALSE;
   if (settings.noise == 0 && given)
     noise = *given;
@@ -757,8 +761,8 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
   if (! region_check (drawable, error)
       || (makes_layers (&settings) && ! layers_check (drawable, settings.variants > 1, error)))
     return FALSE;
-  if (! region_check_selection (drawable, filter->kind == FILTER_INPAINT, error)
-      || ! region_find_selected (drawable, &selected, error))
+  if (! selection_check (drawable, filter->kind == FILTER_INPAINT, error)
+      || ! selection_find (drawable, &selected, error))
     return FALSE;
   rows = process_get_band (filter, &settings, model, selected.width, selected.height);
   if (rows > 0)

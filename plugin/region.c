@@ -12,6 +12,7 @@
 #include <glib/gi18n.h>
 
 #include "region.h"
+#include "selection.h"
 
 enum
 {
@@ -42,7 +43,7 @@ static const guint64 TILE_CACHE = 64 * 1000 * 1000;
 struct _RegionHole
 {
   DiffusionInpaintOptions inpaint;
-  GeglRectangle           layer, canvas, view; /* view: no width without one */
+  GeglRectangle           canvas, view; /* view: no width without one */
   int                     margin;
 };
 
@@ -133,6 +134,21 @@ get_exact_format (const Babl *native)
   return babl_format_with_space (name, native);
 }
 
+/* The format as one that says which colours its numbers are, if it does not do so itself: then space does, whose tone
+ * curve is that of the numbers, whatever the format's name. */
+static const Babl *
+get_shown_format (const Babl *native, const Babl *space)
+{
+  const char      *type = strchr (babl_format_get_encoding (native), ' ');
+  g_autofree char *name = NULL;
+
+  if (! space || ! type)
+    return native;
+  name = g_strconcat (babl_format_get_n_components (native) <= 2 ? "Y'" : "R'G'B'",
+                      babl_format_has_alpha (native) ? "A" : "", type, NULL);
+  return babl_format_with_space (name, space);
+}
+
 void
 region_init (void)
 {
@@ -141,6 +157,18 @@ region_init (void)
   gegl_init (NULL, NULL);
   g_object_get (gegl_config (), "tile-cache-size", &bytes, NULL);
   g_object_set (gegl_config (), "tile-cache-size", MIN (bytes, TILE_CACHE), NULL);
+}
+
+/* A lock of a group is one of all that is in it, and a layer's is its mask's. */
+static gboolean
+is_locked (HostItem item)
+{
+  if (gimp_item_is_layer_mask (item))
+    item = GIMP_ITEM (gimp_layer_from_mask (GIMP_LAYER_MASK (item)));
+  for (; item != HOST_NONE; item = gimp_item_get_parent (item))
+    if (gimp_item_get_lock_content (item))
+      return TRUE;
+  return FALSE;
 }
 
 gboolean
@@ -154,8 +182,10 @@ region_check (HostDrawable drawable, GError **error)
     sentence = C_ ("error", "Indexed images cannot be filtered; convert the image to RGB first (Image > Mode > RGB).");
   else if (gimp_item_is_group (GIMP_ITEM (drawable)))
     sentence = C_ ("error", "A layer group has no pixels of its own; choose one of its layers instead.");
-  else if (gimp_item_get_lock_content (GIMP_ITEM (drawable)))
-    sentence = C_ ("error", "The pixels of this layer are locked; unlock them in the Layers dialog first.");
+  else if (is_locked (GIMP_ITEM (drawable)))
+    sentence
+        = C_ ("error", "The pixels of this layer, or of a group that it is in, are locked; unlock them in the Layers "
+                       "dialog first.");
 
   if (! sentence)
     return TRUE;
@@ -163,18 +193,40 @@ region_check (HostDrawable drawable, GError **error)
   return FALSE;
 }
 
-static GeglBuffer *
-get_selection_buffer (HostDrawable drawable)
-{
-  const HostImage image = gimp_item_get_image (GIMP_ITEM (drawable));
-
-  return gimp_drawable_get_buffer (GIMP_DRAWABLE (gimp_image_get_selection (image)));
-}
-
 static GeglRectangle
 get_layer_rect (HostDrawable drawable)
 {
   return (GeglRectangle){ 0, 0, gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable) };
+}
+
+static gboolean
+fail_changed (GError **error)
+{
+  g_set_error_literal (
+      error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+      C_ ("error", "The layer's size or precision was changed while the filter worked; run the filter again."));
+  return FALSE;
+}
+
+gboolean
+region_check_view (HostDrawable drawable, const GeglRectangle *view, GError **error)
+{
+  const GeglRectangle layer = get_layer_rect (drawable);
+
+  return gegl_rectangle_contains (&layer, view) || fail_changed (error);
+}
+
+/* Users go on working between two strips of rows, and GIMP ends a plug-in that asks for pixels of what is no more. */
+static gboolean
+check_still_there (const Region *region, const GeglRectangle *layer, GError **error)
+{
+  GeglRectangle now;
+
+  if (! gimp_item_is_valid (GIMP_ITEM (region->drawable)))
+    return region_check (region->drawable, error);
+  now = get_layer_rect (region->drawable);
+  return (gegl_rectangle_equal (&now, layer) && gimp_drawable_get_format (region->drawable) == region->native)
+         || fail_changed (error);
 }
 
 /* The image in the drawable's coordinates: nothing beyond it can be selected. */
@@ -202,37 +254,26 @@ region_new (HostDrawable drawable)
   region->drawable = drawable;
   region->native = gimp_drawable_get_format (drawable);
   region->seen = get_seen_format (region->native);
+  region->layer = get_layer_rect (drawable);
   region->apart = 1;
   region->masked = ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable)));
   gimp_drawable_get_offsets (drawable, &region->selection_x, &region->selection_y);
   return region;
 }
 
+/* NULL, with a sentence, if the layer does not have all of rect. */
 static Region *
-region_new_around (HostDrawable drawable, const GeglRectangle *rect, int margin)
+region_new_around (HostDrawable drawable, const GeglRectangle *rect, int margin, GError **error)
 {
-  const GeglRectangle layer = get_layer_rect (drawable), outer = grow_rect (rect, margin);
-  Region             *region = region_new (drawable);
+  const GeglRectangle outer = grow_rect (rect, margin);
+  Region             *region;
 
+  if (! region_check_view (drawable, rect, error))
+    return NULL;
+  region = region_new (drawable);
   region->rect = *rect;
-  gegl_rectangle_intersect (&region->outer, &outer, &layer);
+  gegl_rectangle_intersect (&region->outer, &outer, &region->layer);
   return region;
-}
-
-static gboolean
-fail_beside (GError **error)
-{
-  g_set_error_literal (
-      error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-      C_ ("error", "The selection does not touch the layer; move the selection or choose another layer."));
-  return FALSE;
-}
-
-gboolean
-region_find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error)
-{
-  return gimp_drawable_mask_intersect (drawable, &rect->x, &rect->y, &rect->width, &rect->height)
-         || fail_beside (error);
 }
 
 Region *
@@ -241,9 +282,11 @@ region_new_selected (HostDrawable drawable, int margin, gboolean weighed, GError
   GeglRectangle selected;
   Region       *region;
 
-  if (! region_find_selected (drawable, &selected, error))
+  if (! selection_find (drawable, &selected, error))
     return NULL;
-  region = region_new_around (drawable, &selected, margin);
+  region = region_new_around (drawable, &selected, margin, error);
+  if (! region)
+    return NULL;
   region->selected = selected;
   region->weighed = weighed;
   return region;
@@ -255,11 +298,12 @@ region_new_band (HostDrawable drawable, int y, int height, int margin, GError **
   GeglRectangle selected, band;
   Region       *region;
 
-  if (! region_find_selected (drawable, &selected, error))
+  if (! selection_find (drawable, &selected, error))
     return NULL;
   band = (GeglRectangle){ selected.x, selected.y + y, selected.width, height };
-  region = region_new_around (drawable, &band, margin);
-  region->selected = selected;
+  region = region_new_around (drawable, &band, margin, error);
+  if (region)
+    region->selected = selected;
   return region;
 }
 
@@ -270,7 +314,7 @@ region_new_sample (HostDrawable drawable, int margin, GError **error)
   Region       *region;
   int           apart, strips;
 
-  if (! region_find_selected (drawable, &selected, error))
+  if (! selection_find (drawable, &selected, error))
     return NULL;
   if ((gint64) selected.width * selected.height <= REGION_WHOLE_MOST)
     return region_new_selected (drawable, margin, TRUE, error);
@@ -278,16 +322,18 @@ region_new_sample (HostDrawable drawable, int margin, GError **error)
   /* Only whole strips; a selection that is less than one high is no such case. */
   strips = MAX (selected.height / (STRIP * apart), 1);
   thinned = (GeglRectangle){ selected.x, selected.y, selected.width, MIN (strips * STRIP, selected.height) };
-  region = region_new_around (drawable, &thinned, 0);
+  region = region_new_around (drawable, &thinned, 0, error);
+  if (! region)
+    return NULL;
   region->weighed = TRUE;
   region->apart = strips * STRIP <= selected.height ? apart : 1;
   return region;
 }
 
 Region *
-region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin)
+region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin, GError **error)
 {
-  return region_new_around (drawable, view, margin);
+  return region_new_around (drawable, view, margin, error);
 }
 
 void
@@ -307,52 +353,14 @@ read_selection (const Region *region, GeglBuffer *selection, const GeglRectangle
 }
 
 static gboolean
-is_nothing (const float *mask, gsize n)
-{
-  for (gsize i = 0; i < n; i++)
-    if (mask[i] > 0)
-      return FALSE;
-  return TRUE;
-}
-
-static gboolean
 is_empty_mask (const DiffusionPicture *mask)
 {
-  return is_nothing (mask->data, (gsize) mask->width * mask->height);
-}
+  const gsize n = (gsize) mask->width * mask->height;
 
-/* The selection's bounds may reach over a drawable that lies between its parts.  Most often the first rows tell. */
-static gboolean
-is_any_selected (HostDrawable drawable, const GeglRectangle *rect)
-{
-  const int end = rect->y + rect->height;
-  g_autoptr (Region) region = region_new (drawable);
-  g_autoptr (GeglBuffer) selection = get_selection_buffer (drawable);
-  g_autofree float *mask = g_new (float, (gsize) STRIP * rect->width);
-  gboolean          any = ! region->masked;
-
-  for (int y = rect->y, height; y < end && ! any; y += height)
-    {
-      height = strip_height (y, end);
-
-      const GeglRectangle strip = { rect->x, y, rect->width, height };
-
-      read_selection (region, selection, &strip, mask);
-      any = ! is_nothing (mask, (gsize) rect->width * height);
-    }
-  return any;
-}
-
-gboolean
-region_check_selection (HostDrawable drawable, gboolean needed, GError **error)
-{
-  GeglRectangle rect;
-
-  if (! needed || ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable))))
-    return region_find_selected (drawable, &rect, error) && (is_any_selected (drawable, &rect) || fail_beside (error));
-  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-                       C_ ("error", "Nothing is selected; select what is to be replaced, a little generously."));
-  return FALSE;
+  for (gsize i = 0; i < n; i++)
+    if (mask->data[i] > 0)
+      return FALSE;
+  return TRUE;
 }
 
 Region *
@@ -364,7 +372,8 @@ region_new_hole (HostDrawable drawable, const GeglRectangle *view, const Diffusi
   RegionHole   *hole;
   GeglRectangle selected, part;
 
-  if (! region_check_selection (drawable, TRUE, error) || ! region_find_selected (drawable, &selected, error))
+  if (! selection_check (drawable, TRUE, error) || ! selection_find (drawable, &selected, error)
+      || (view && ! region_check_view (drawable, view, error)))
     return NULL;
 
   region = region_new (drawable);
@@ -372,14 +381,13 @@ region_new_hole (HostDrawable drawable, const GeglRectangle *view, const Diffusi
   region->final = TRUE;
   region->hole = hole = g_new0 (RegionHole, 1);
   hole->inpaint = *inpaint;
-  hole->layer = get_layer_rect (drawable);
   hole->canvas = get_canvas_rect (drawable);
   hole->margin = margin;
 
   if (view)
     hole->view = region->rect = *view;
   part = grow_rect (&selected, reach);
-  gegl_rectangle_intersect (&part, &part, &hole->layer);
+  gegl_rectangle_intersect (&part, &part, &region->layer);
   region->outer = part;
   return g_steal_pointer (&region);
 }
@@ -413,7 +421,7 @@ find_hole (Region *region, GError **error)
   DiffusionBox           grown = { 0, 0, 0, 0 }, seen;
 
   if (empty && view.width == 0)
-    return fail_beside (error);
+    return selection_fail_beside (error);
   if (! empty
       && ! diffusion_inpaint_get_boxes (mask, &hole->inpaint, view.width > 0 ? &view : NULL, &grown, &seen, error))
     return FALSE;
@@ -435,7 +443,7 @@ find_hole (Region *region, GError **error)
       gegl_rectangle_bounding_box (&outer, &outer, &changed);
     }
   region->rect = changed;
-  gegl_rectangle_intersect (&region->outer, &outer, &hole->layer);
+  gegl_rectangle_intersect (&region->outer, &outer, &region->layer);
   region->mask = cut_mask (mask, &part, &region->outer, error);
   return region->mask != NULL;
 }
@@ -553,10 +561,12 @@ region_read_strip (Region *region, gboolean *done, GError **error)
       = { region->outer.x, y, region->outer.width, region->apart > 1 ? MIN (STRIP, left) : strip_height (y, y + left) };
   const gsize start = (gsize) region->rows * rect.width;
 
+  if (! check_still_there (region, &region->layer, error))
+    return FALSE;
   if (! region->source && ! region->hole)
     region->source = gimp_drawable_get_buffer (region->drawable);
   if (! region->selection && region->masked && (region->hole || region->heeding || region->weights))
-    region->selection = get_selection_buffer (region->drawable);
+    region->selection = selection_get_buffer (region->drawable);
 
   if (region->hole)
     read_selection (region, region->selection, &rect, region->mask->data + start);
@@ -634,12 +644,15 @@ find_conversions (gpointer data)
 GThread *
 region_warm_up (HostDrawable drawable, const Babl *shown)
 {
-  g_autoptr (GeglBuffer) selection = get_selection_buffer (drawable);
+  g_autoptr (GeglBuffer) selection = selection_get_buffer (drawable);
   const Babl *native = gimp_drawable_get_format (drawable);
   const Babl *seen = get_seen_format (native), *exact = get_exact_format (native);
-  const Babl *ways[WAYS][2] = { { native, shown }, { gegl_buffer_get_format (selection), babl_format ("Y float") },
-                                { native, seen },  { native, exact },
-                                { seen, exact },   { exact, native } };
+  const Babl *ways[WAYS][2] = { { get_shown_format (native, host_get_space (drawable)), shown },
+                                { gegl_buffer_get_format (selection), babl_format ("Y float") },
+                                { native, seen },
+                                { native, exact },
+                                { seen, exact },
+                                { exact, native } };
 
   return g_thread_new ("conversions", find_conversions, g_memdup2 (ways, sizeof ways));
 }
@@ -728,7 +741,8 @@ static gboolean
 write_rows (const Region *region, const DiffusionPicture *picture, const GeglRectangle *part, GeglBuffer *target,
             gboolean blend, RegionTick tick, gpointer data, GError **error)
 {
-  const int end = part->y + part->height;
+  const int           end = part->y + part->height;
+  const GeglRectangle layer = get_layer_rect (region->drawable);
   g_auto (Strip) strip = { NULL };
   g_autoptr (GeglBuffer) source = gimp_drawable_get_buffer (region->drawable);
   g_autoptr (GeglBuffer) selection = NULL;
@@ -736,7 +750,7 @@ write_rows (const Region *region, const DiffusionPicture *picture, const GeglRec
   if (! strip_init (&strip, region, part->width, error))
     return FALSE;
   if (blend)
-    selection = get_selection_buffer (region->drawable);
+    selection = selection_get_buffer (region->drawable);
 
   for (int y = part->y, height; y < end; y += height)
     {
@@ -744,6 +758,8 @@ write_rows (const Region *region, const DiffusionPicture *picture, const GeglRec
 
       const GeglRectangle rect = { part->x, y, part->width, height };
 
+      if (! check_still_there (region, &layer, error))
+        return FALSE;
       gegl_buffer_get (source, &rect, 1.0, region->native, strip.native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
       if (selection)
         read_selection (region, selection, &rect, strip.mask);
@@ -759,17 +775,9 @@ write_rows (const Region *region, const DiffusionPicture *picture, const GeglRec
 static gboolean
 check_layer_unchanged (const Region *region, GError **error)
 {
-  if (! region_check (region->drawable, error))
+  if (! region_check (region->drawable, error) || ! region_check_view (region->drawable, &region->rect, error))
     return FALSE;
-
-  const GeglRectangle layer = get_layer_rect (region->drawable);
-
-  if (gegl_rectangle_contains (&layer, &region->rect) && gimp_drawable_get_format (region->drawable) == region->native)
-    return TRUE;
-  g_set_error_literal (
-      error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-      C_ ("error", "The layer's size or precision was changed while the filter worked; run the filter again."));
-  return FALSE;
+  return gimp_drawable_get_format (region->drawable) == region->native || fail_changed (error);
 }
 
 /* Only rect has new pixels, but GIMP merges all that is selected at that moment.  A selection that was moved along with
@@ -789,6 +797,12 @@ check_selection_unchanged (const Region *region, GError **error)
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
                        C_ ("error", "The selection was changed while the filter worked; run the filter again."));
   return FALSE;
+}
+
+gboolean
+region_check_unchanged (const Region *region, GError **error)
+{
+  return check_layer_unchanged (region, error) && check_selection_unchanged (region, error);
 }
 
 /* Whether GIMP lets all components through (the switches in the Channels dialog). */
@@ -875,7 +889,7 @@ region_result_free (RegionResult *result)
 gboolean
 region_result_add (RegionResult *result, const Region *part, RegionTick tick, gpointer data, GError **error)
 {
-  return check_layer_unchanged (part, error) && check_selection_unchanged (part, error)
+  return region_check_unchanged (part, error)
          && write_rows (part, part->picture, &part->rect, result->pixels,
                         result->exact && part->masked && ! part->final, tick, data, error);
 }
@@ -890,9 +904,6 @@ region_result_write (RegionResult *result, const Region *like, GError **error)
 {
   const GeglRectangle *rect = &result->rect;
   GeglBuffer          *buffer;
-
-  if (! check_layer_unchanged (like, error) || ! check_selection_unchanged (like, error))
-    return FALSE;
 
   buffer = gimp_drawable_get_shadow_buffer (like->drawable);
   gegl_buffer_copy (result->pixels, rect, GEGL_ABYSS_NONE, buffer, rect);
@@ -916,13 +927,13 @@ region_result_write (RegionResult *result, const Region *like, GError **error)
 gboolean
 region_write_buffer (Region *region, GeglBuffer *buffer, RegionTick tick, gpointer data, GError **error)
 {
-  return check_layer_unchanged (region, error) && check_selection_unchanged (region, error)
+  return region_check_unchanged (region, error)
          && write_rows (region, region->picture, &region->rect, buffer, FALSE, tick, data, error);
 }
 
 gboolean
-region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *format,
-               guchar *pixels, GError **error)
+region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *space,
+               const Babl *format, guchar *pixels, GError **error)
 {
   g_autoptr (GeglBuffer) target = NULL;
 
@@ -931,15 +942,22 @@ region_render (Region *region, const DiffusionPicture *picture, const GeglRectan
   target = gegl_buffer_new (part, region->native);
   if (! write_rows (region, picture, part, target, region->masked && ! region->final, NULL, NULL, error))
     return FALSE;
+  gegl_buffer_set_format (target, get_shown_format (region->native, space));
   gegl_buffer_get (target, part, 1.0, format, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   return TRUE;
 }
 
-void
-region_render_original (HostDrawable drawable, const GeglRectangle *part, const Babl *format, guchar *pixels)
+gboolean
+region_render_original (HostDrawable drawable, const GeglRectangle *part, const Babl *space, const Babl *format,
+                        guchar *pixels, GError **error)
 {
-  GeglBuffer *source = gimp_drawable_get_buffer (drawable);
+  GeglBuffer *source;
 
+  if (! region_check (drawable, error))
+    return FALSE;
+  source = gimp_drawable_get_buffer (drawable);
+  gegl_buffer_set_format (source, get_shown_format (gegl_buffer_get_format (source), space));
   gegl_buffer_get (source, part, 1.0, format, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   g_object_unref (source);
+  return TRUE;
 }

@@ -20,6 +20,7 @@ typedef struct
   HostDrawable  drawable;
   const Babl   *native; /* the drawable's pixels */
   const Babl   *seen;  /* the same as the engine sees them: perceptual floats with alpha, in the layer's colour space */
+  GeglRectangle layer; /* all of the drawable, as it was when the region was made */
   GeglRectangle rect;  /* what is to change, in the drawable's coordinates */
   GeglRectangle outer; /* rect and the context around it, as far as the drawable has it */
   GeglRectangle selected;    /* the bounds of the selection in the drawable; none for a view */
@@ -52,17 +53,16 @@ void region_init (void);
 
 /* FALSE, with a sentence that names the remedy, if no filter can change this drawable. */
 gboolean region_check (HostDrawable drawable, GError **error);
-
-/* FALSE, with a sentence, if no pixel of the drawable is selected, or nothing at all although that is needed. */
-gboolean region_check_selection (HostDrawable drawable, gboolean needed, GError **error);
+/* FALSE, with a sentence, if the drawable does not have all of a rectangle that it once had. */
+gboolean region_check_view (HostDrawable drawable, const GeglRectangle *view, GError **error);
 
 /* None of these takes memory for pixels, or reads any: that is what region_read () does, or region_find () and
  * region_read_strip () do in turn. */
 
 /* The rectangle of the selection in the drawable, with margin pixels of context; weighed: with weights. */
 Region *region_new_selected (HostDrawable drawable, int margin, gboolean weighed, GError **error);
-/* Any rectangle. */
-Region *region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin);
+/* Any rectangle of the drawable. */
+Region *region_new_view (HostDrawable drawable, const GeglRectangle *view, int margin, GError **error);
 /* For an estimate: the selection's rectangle with weights, thinned out to strips of rows if it is large.  It cannot be
  * written. */
 Region *region_new_sample (HostDrawable drawable, int margin, GError **error);
@@ -91,6 +91,9 @@ gboolean region_read (Region *region, RegionTick tick, gpointer data, GError **e
  * was not one pixel that means something. */
 gboolean region_prepare (Region *region, gboolean *any, GError **error);
 
+/* FALSE, with a sentence, if the drawable or the selection is not what was read any more, or cannot be changed now. */
+gboolean region_check_unchanged (const Region *region, GError **error);
+
 /* The drawable's new pixels, which are collected part by part, and then written all at once, as one undo step; through
  * the selection, unless the picture is final. */
 typedef struct _RegionResult RegionResult;
@@ -98,12 +101,10 @@ typedef struct _RegionResult RegionResult;
 /* like: any part of what is to be written.  rect: all of it. */
 RegionResult *region_result_new (const Region *like, const GeglRectangle *rect);
 gboolean region_result_add (RegionResult *result, const Region *part, RegionTick tick, gpointer data, GError **error);
+/* After region_check_unchanged (): what comes before may already belong to an undo step. */
 gboolean region_result_write (RegionResult *result, const Region *like, GError **error);
 void     region_result_free (RegionResult *result);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (RegionResult, region_result_free)
-
-/* The rectangle of the drawable that is selected; FALSE with a sentence if it is none. */
-gboolean region_find_selected (HostDrawable drawable, GeglRectangle *rect, GError **error);
 
 /* Fills a buffer with the drawable's pixels as they would be without a selection.  The buffer covers rect. */
 gboolean region_write_buffer (Region *region, GeglBuffer *buffer, RegionTick tick, gpointer data, GError **error);
@@ -115,10 +116,11 @@ GThread *region_warm_up (HostDrawable drawable, const Babl *shown);
 /* By how much the steps of a filter are reduced in width and height, as they are only to be looked at. */
 int region_get_reduction (const Region *region);
 /* Converts a part of rect to the format, as it will look when this picture has been written: one of outer, or a step of
- * rect. */
-gboolean region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *format,
-                        guchar *pixels, GError **error);
+ * rect.  space: as host_get_space () says. */
+gboolean region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *space,
+                        const Babl *format, guchar *pixels, GError **error);
 /* The same of the drawable as it is. */
-void region_render_original (HostDrawable drawable, const GeglRectangle *part, const Babl *format, guchar *pixels);
+gboolean region_render_original (HostDrawable drawable, const GeglRectangle *part, const Babl *space,
+                                 const Babl *format, guchar *pixels, GError **error);
 
 G_END_DECLS

@@ -13,6 +13,7 @@
 #include "cost.h"
 #include "foretell.h"
 #include "process.h"
+#include "selection.h"
 #include "session.h"
 #include "ui/dialog.h"
 #include "ui/preview.h"
@@ -21,6 +22,7 @@ typedef struct
 {
   const Filter   *filter;
   HostDrawable    drawable;
+  const Babl     *space; /* of its pixels, as host_get_space () says */
   GObject        *config;
   DiffusionModel *model;
   GtkWidget      *window;
@@ -33,8 +35,7 @@ typedef struct
   gboolean       preparing, stopping;
   gboolean       prepared; /* the rest is known */
   gboolean       estimated;
-  GeglRectangle  measured; /* bounds of what was selected, and whether anything was, when the estimate was begun */
-  gboolean       measured_selection;
+  Selection      measured; /* what was selected when the estimate was begun */
   DiffusionNoise noise;
   Pace           pace;
   double         fill_seconds;            /* that the preview took to fill all holes; 0: not known */
@@ -79,32 +80,11 @@ format_time (double seconds)
 
 /* ---- what it will cost ------------------------------------------------------------------------------------ */
 
-/* The bounds of what is selected; none without. */
-static GeglRectangle
-find_selected (const Session *session)
-{
-  GeglRectangle rect;
-
-  if (! gimp_drawable_mask_intersect (session->drawable, &rect.x, &rect.y, &rect.width, &rect.height))
-    rect = (GeglRectangle){ 0, 0, 0, 0 };
-  return rect;
-}
-
+/* Whether the noise was estimated, or is being so, of what is selected now. */
 static gboolean
-has_selection (const Session *session)
+estimate_holds (const Session *session, const Selection *now)
 {
-  return ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (session->drawable)));
-}
-
-/* Whether the noise was estimated, or is being so, of what is selected now.  Looking at the bounds costs nothing. */
-static gboolean
-estimate_holds (const Session *session)
-{
-  const GeglRectangle selected = find_selected (session);
-
-  return session->filter->kind != FILTER_DENOISE
-         || (gegl_rectangle_equal (&selected, &session->measured)
-             && has_selection (session) == session->measured_selection);
+  return session->filter->kind != FILTER_DENOISE || selection_equal (now, &session->measured);
 }
 
 static gboolean
@@ -131,7 +111,7 @@ get_cost (Session *session, Cost *cost)
       return TRUE;
     }
   if (session->prepared && session->pace.pixel > 0 && session->filter->kind != FILTER_INPAINT)
-    rect = find_selected (session);
+    rect = selection_get_bounds (session->drawable);
   if (rect.width == 0)
     return FALSE;
 
@@ -351,8 +331,7 @@ prepare_start (Session *session, GError **error)
       return TRUE;
     }
   session->prepared = session->estimated = FALSE;
-  session->measured = find_selected (session);
-  session->measured_selection = has_selection (session);
+  session->measured = selection_look (session->drawable);
   session->region = region_new_sample (session->drawable, diffusion_model_get_margin (session->model), error);
   if (! session->region)
     return FALSE;
@@ -520,7 +499,7 @@ load_start (Session *session)
 typedef struct
 {
   Job                    *job;
-  GeglRectangle           selected; /* when it was begun */
+  Selection               selected; /* when it was begun */
   DiffusionPicture       *step;
   const DiffusionPicture *seen;            /* NULL: nothing yet */
   double                  seconds, pixels; /* that the engine took, and worked on */
@@ -546,16 +525,18 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
 {
   Session            *session = data;
   const GeglRectangle rect = { visible->x, visible->y, visible->width, visible->height };
+  Selection           selected;
   Region             *region;
   Crop               *crop;
 
   if (session->stopping || session->preparing || session->loading || session->model_trouble)
     return NULL;
   /* Users go on working while the dialog is open. */
-  if (! region_check (session->drawable, error))
+  if (! region_check (session->drawable, error) || ! region_check_view (session->drawable, &rect, error))
     return NULL;
+  selected = selection_look (session->drawable);
   /* The preview is asked for again when the noise of what is selected now is known. */
-  if (! estimate_holds (session))
+  if (! estimate_holds (session, &selected))
     {
       prepare_start (session, error);
       return NULL;
@@ -569,7 +550,7 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
     return NULL;
   crop = g_new0 (Crop, 1);
   session->previewed = FALSE;
-  crop->selected = find_selected (session);
+  crop->selected = selected;
   crop->job = job_new (session->filter, session->config, region, session->model, &session->noise);
   crop->job->previewed = TRUE;
   return crop;
@@ -643,9 +624,9 @@ preview_covers (gpointer data, const GdkRectangle *visible, gpointer session)
 static gboolean
 preview_holds (gpointer data, gpointer session)
 {
-  const GeglRectangle selected = find_selected (session);
+  const Selection selected = selection_look (((Session *) session)->drawable);
 
-  return gegl_rectangle_equal (&selected, &((Crop *) data)->selected);
+  return selection_equal (&selected, &((Crop *) data)->selected);
 }
 
 static double
@@ -666,13 +647,13 @@ preview_look (gpointer data, gboolean *fresh)
 
 /* What has been computed lies within what is seen. */
 static gboolean
-render_inner (const Crop *crop, const GeglRectangle *inner, const GeglRectangle *part, const Babl *format, guchar *rgba,
-              GError **error)
+render_inner (const Crop *crop, const GeglRectangle *inner, const GeglRectangle *part, const Babl *space,
+              const Babl *format, guchar *rgba, GError **error)
 {
   const gsize        pixel = babl_format_get_bytes_per_pixel (format), row = inner->width * pixel;
   g_autofree guchar *pixels = g_malloc (row * inner->height);
 
-  if (! region_render (crop->job->region, crop->seen, inner, format, pixels, error))
+  if (! region_render (crop->job->region, crop->seen, inner, space, format, pixels, error))
     return FALSE;
   for (int y = 0; y < inner->height; y++)
     memcpy (rgba + ((gsize) (inner->y - part->y + y) * part->width + (inner->x - part->x)) * pixel, pixels + y * row,
@@ -684,15 +665,16 @@ static gboolean
 preview_render (gpointer data, const GdkRectangle *rows, guchar *rgba, gpointer session, GError **error)
 {
   const GeglRectangle part = { rows->x, rows->y, rows->width, rows->height };
-  const Babl         *format = babl_format (SHOWN_FORMAT);
+  const Babl         *space = ((Session *) session)->space, *format = babl_format (SHOWN_FORMAT);
   const Crop         *crop = data;
   GeglRectangle       inner;
 
   if (crop && crop->seen && gegl_rectangle_contains (&crop->job->region->rect, &part))
-    return region_render (crop->job->region, crop->seen, &part, format, rgba, error);
-  region_render_original (((Session *) session)->drawable, &part, format, rgba);
+    return region_render (crop->job->region, crop->seen, &part, space, format, rgba, error);
+  if (! region_render_original (((Session *) session)->drawable, &part, space, format, rgba, error))
+    return FALSE;
   return ! crop || ! crop->seen || ! gegl_rectangle_intersect (&inner, &part, &crop->job->region->rect)
-         || render_inner (crop, &inner, &part, format, rgba, error);
+         || render_inner (crop, &inner, &part, space, format, rgba, error);
 }
 
 static void
@@ -708,7 +690,7 @@ preview_free (gpointer data)
 static gboolean
 has_all_that_is_selected (const Session *session, const Crop *crop)
 {
-  const GeglRectangle selected = find_selected (session);
+  const GeglRectangle selected = selection_get_bounds (session->drawable);
 
   return selected.width > 0 && gegl_rectangle_contains (&crop->job->region->rect, &selected);
 }
@@ -837,11 +819,13 @@ run_delete_event (GtkWidget *window, GdkEvent *event, gpointer data)
 static gboolean
 run (Session *session, double *noise_used, GError **error)
 {
-  gulong   response, delete_event;
-  gboolean success;
-  Cost     cost;
+  gulong    response, delete_event;
+  gboolean  success;
+  Cost      cost;
+  Selection selected;
 
   session->running = TRUE;
+  gimp_progress_init (g_dpgettext2 (NULL, "progress", session->filter->progress));
   if (get_cost (session, &cost))
     g_debug ("run: expected %.2f s, %.1f MB", cost.seconds, cost.bytes / MEGABYTE);
   ui_dialog_set_busy (session->dialog, TRUE);
@@ -856,9 +840,10 @@ run (Session *session, double *noise_used, GError **error)
   cost_reset_peak ();
   session->start = g_get_monotonic_time ();
 
+  selected = selection_look (session->drawable);
   success = process_run (session->filter, session->drawable, session->config, session->model,
-                         session->estimated && estimate_holds (session) ? &session->noise : NULL, run_progress, session,
-                         session->cancellable, noise_used, error);
+                         session->estimated && estimate_holds (session, &selected) ? &session->noise : NULL,
+                         run_progress, session, session->cancellable, noise_used, error);
 
   g_debug ("run: took %.2f s, %.1f MB", (g_get_monotonic_time () - session->start) / (double) G_USEC_PER_SEC,
            cost_get_peak () / MEGABYTE);
@@ -878,6 +863,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   GdkRectangle focus;
   gboolean     success = FALSE;
 
+  session.space = host_get_space (drawable);
   diffusion_model_ref (model);
   session.used_name = g_strdup (name);
   session.model_name = g_strdup (name);
@@ -954,7 +940,7 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
   g_autoptr (DiffusionModel) model = NULL;
   GThread *warm_up;
 
-  if (! region_check (drawable, error) || ! region_check_selection (drawable, filter->kind == FILTER_INPAINT, error))
+  if (! region_check (drawable, error) || ! selection_check (drawable, filter->kind == FILTER_INPAINT, error))
     return FALSE;
   /* The dialog loads what was used last when its window is there: a large file takes its time, and one that is gone is
    * no reason not to choose another one. */
@@ -970,9 +956,11 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
   if (! model)
     return FALSE;
 
-  gimp_progress_init (g_dpgettext2 (NULL, "progress", filter->progress));
   if (mode != GIMP_RUN_INTERACTIVE)
-    return process_run (filter, drawable, config, model, NULL, show_progress, NULL, NULL, noise_used, error);
+    {
+      gimp_progress_init (g_dpgettext2 (NULL, "progress", filter->progress));
+      return process_run (filter, drawable, config, model, NULL, show_progress, NULL, NULL, noise_used, error);
+    }
 
   warm_up = region_warm_up (drawable, babl_format (SHOWN_FORMAT));
   host_ui_init ();
