@@ -29,6 +29,9 @@ GROUP = '''(define group (group-new image)) (gimp-image-insert-layer image group
   (gimp-image-insert-layer image (layer-new image 8 8 RGB-IMAGE) group 0)'''
 GREY_OFF = '(gimp-image-set-component-active image CHANNEL-GRAY FALSE)'
 LOCKED = '(gimp-item-set-lock-content layer TRUE)'
+IN_LOCKED_GROUPS = '''(define outer (group-new image)) (gimp-image-insert-layer image outer 0 0)
+  (define inner (group-new image)) (gimp-image-insert-layer image inner outer 0)
+  (gimp-image-reorder-item image layer inner 0) (gimp-item-set-lock-content outer TRUE)'''
 
 
 def add_precisions(suite):
@@ -148,6 +151,11 @@ def add_bad_calls(suite):
               None if status == 'ERROR' and 'ndexed' in text else '%s %s' % (status, text), before=INDEXED)
     suite.add('layer group', Layer('RGB'), fails_with('group'), before=GROUP, drawable='group')
     suite.add('locked pixels', Layer('RGB'), fails_with('locked'), before=LOCKED)
+    for name, call in (('denoise', denoise_call), ('inpaint', inpaint_call), ('regenerate', regenerate_call)):
+        # Before anything is computed, not when GIMP refuses the result.
+        suite.add(name + ', locked with a group around its group', Layer('RGB'), fails_with('unlock'), before=RECTANGLE + IN_LOCKED_GROUPS, call=call())
+        suite.add(name + ', the mask of a layer that is locked', Layer('GRAY'), fails_with('unlock'), before=MASK + RECTANGLE + LOCKED,
+                  call=call(drawable='mask'), dump='mask')
 
 
 def add_numbers_of_drawables(suite):
@@ -460,6 +468,8 @@ MASKED = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 24 8 30 40) ' \
     '(gimp-layer-add-mask layer (car (gimp-layer-create-mask layer ADD-MASK-SELECTION))) (gimp-selection-none image)'
 BELOW = '''(define below (layer-new image %d %d RGB-IMAGE)) (gimp-image-insert-layer image below 0 1)
   (gimp-drawable-fill below FILL-WHITE)''' % (WIDTH, HEIGHT)
+SOFTLY_MASKED = BELOW + ELLIPSE + \
+    '(gimp-layer-add-mask layer (car (gimp-layer-create-mask layer ADD-MASK-SELECTION))) (gimp-selection-none image)'
 MIXED = BELOW + '(gimp-layer-set-opacity layer 40) (gimp-layer-set-mode layer LAYER-MODE-MULTIPLY)'
 
 
@@ -481,13 +491,19 @@ def add_layers_in_place_of_others(suite):
             return problem or pictures.compare(read_visible(file), other.seen)
         return check
 
+    def half_clear():
+        colours = pictures.synthetic(WIDTH, HEIGHT, 'RGB', SIGMA / 255)
+        return Layer('RGBA', values=[value for i in range(0, len(colours), 3) for value in colours[i:i + 3] + [0.5]])
+
     grown = functools.partial(inpaint_call, grow=5, feather=0)
-    for what, before, call in (('a masked layer', MASKED, denoise_call), ('a masked layer, with a selection', MASKED + RECTANGLE, denoise_call),
+    for what, before, call in (('a masked layer', MASKED, denoise_call), ('a softly masked layer', SOFTLY_MASKED, denoise_call),
+                               ('a half clear layer', BELOW, regenerate_call), ('a masked layer, with a selection', MASKED + RECTANGLE, denoise_call),
                                ('a masked layer, grown', MASKED + LARGE, grown), ('a mixed layer', MIXED, denoise_call),
                                ('a mixed and masked layer', MIXED + MASKED, regenerate_call)):
-        place, files = Layer('RGB'), [suite.file('seen-%s-%d.raw' % (what, i)) for i in range(2)]
+        make = half_clear if what == 'a half clear layer' else lambda: Layer('RGB')
+        place, files = make(), [suite.file('seen-%s-%d.raw' % (what, i)) for i in range(2)]
         suite.add(what + ' in place', place, keep(files[0]), before=before, call='(begin %s (save-visible image %s))' % (call(), scheme_string(files[0])))
-        suite.add(what + ' in a new layer looks the same', Layer('RGB'), looks(files[1], place), before=before,
+        suite.add(what + ' in a new layer looks the same', make(), looks(files[1], place), before=before,
                   call='(begin %s (save-visible image %s))' % (call(output=1), scheme_string(files[1])))
     aside = {'canvas': (200, 150), 'offset': (100, 60)}
     place, files = Layer('RGB', **aside), [suite.file('seen-aside-%d.raw' % i) for i in range(2)]

@@ -120,6 +120,9 @@ def check_seeds(session, driver):
 
 
 LEFT = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 %d %d)' % (window.WIDTH // 2, window.HEIGHT)
+SPOTS = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 20 20 80 280) (gimp-image-select-rectangle image CHANNEL-OP-ADD %d 20 30 20)' % (
+    window.WIDTH - 40)
+SPOT_BETWEEN = '(gimp-image-select-rectangle image CHANNEL-OP-ADD 220 60 160 200)'  # within the bounds of the others
 DENOISE = '(stage "%s" (lambda () (denoise %s image layer 0 1 1 0 "")))'
 
 
@@ -130,8 +133,8 @@ def script_selections(session):
     values = [(quiet if i % row < row // 2 else loud)[i] for i in range(len(quiet))]
     session.add_image('colour', 'RGB', 'u8', pictures.encode(values, 'u8'), LEFT)
     again = '(pixels layer %s "" "")' % scheme_string(session.file('in-colour.raw'))
-    for name, mode, before in (('moved', 'RUN-INTERACTIVE', LEFT), ('at-once', 'RUN-INTERACTIVE', LEFT),
-                               ('left', 'RUN-NONINTERACTIVE', LEFT), ('all', 'RUN-NONINTERACTIVE', '(gimp-selection-none image)')):
+    for name, mode, before in (('between', 'RUN-INTERACTIVE', SPOTS + SPOT_BETWEEN), ('moved', 'RUN-INTERACTIVE', LEFT), ('at-once', 'RUN-INTERACTIVE', LEFT),
+                               ('spots', 'RUN-NONINTERACTIVE', SPOTS), ('left', 'RUN-NONINTERACTIVE', LEFT), ('all', 'RUN-NONINTERACTIVE', '(gimp-selection-none image)')):
         session.add(again + before + '(gimp-displays-flush)' + DENOISE % (name, mode))
 
 
@@ -140,27 +143,30 @@ def check_selections(session, driver):
     def noise(name):
         return re.search(r'[0-9.]+', session.result(name) or '0').group()
 
-    def select_all():
+    def press(key):
         main = wait_until(lambda: session.screen.find('GNU Image Manipulation Program|GIMP'))
-        session.screen.keys(main, 'ctrl+shift+a')
+        session.screen.keys(main, key)
         session.screen.settle(main, 0.5)
 
     computed = 0
-    for name in ('moved', 'at-once'):
+    # Undo takes the last spot back.
+    for name, key in (('between', 'ctrl+z'), ('moved', 'ctrl+shift+a'), ('at-once', 'ctrl+shift+a')):
         if not driver.open():
             return
         wait_until(lambda: window.results(session) > computed)
         session.screen.settle(driver.window)
         computed = window.results(session)
-        select_all()
-        if name == 'moved':
-            session.screen.enter(driver.window, 'alt+t', '0.9')
+        press(key)
+        if name != 'at-once':
+            session.screen.enter(driver.window, 'alt+t', '0.9' if name == 'moved' else '0.8')  # not what it was last time
             wait_until(lambda: window.results(session) > computed)
             session.screen.settle(driver.window)
-            driver.say('the preview is computed again when something else is selected', None if window.results(session) > computed else 'it is not')
+            driver.say('the preview is computed again when something else is selected (%s)' % name, None if window.results(session) > computed else 'it is not')
             computed = window.results(session)
         session.screen.keys(driver.window, 'alt+o')
         noise(name)
+    spots = [noise(name) for name in ('between', 'spots')]
+    driver.say('a spot between others that is selected no more has no part in the noise', None if spots[0] == spots[1] else spots)
     found = [noise(name) for name in ('moved', 'at-once', 'left', 'all')]
     print('# noise: %s' % found)
     driver.say('the noise is that of what is selected when OK is pressed', None if found[0] == found[1] == found[3] != found[2] else found)

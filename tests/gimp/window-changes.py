@@ -1,0 +1,153 @@
+# gimp-diffusion: a diffusion model engine for photographs
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of the image while the dialog is open, in a GIMP with windows: the layer shrinks, and it is deleted; and the preview of an image with a colour
+profile.  GIMP's script waits for the dialog: what users do meanwhile, Undo does."""
+import importlib
+import pathlib
+import sys
+import time
+
+import gimptest
+import pictures
+import window
+from gimptest import scheme_string
+from window import wait_until
+
+fills = importlib.import_module('window-fills')
+
+DENOISE = '(stage "%s" (lambda () (denoise RUN-INTERACTIVE image layer 10 1 1 0 "")))'
+COLOUR, GAMMA = (120, 160, 100), 1.8  # within sRGB, in the wide profile too
+
+
+def undo(session):
+    main = wait_until(lambda: session.screen.find('GNU Image Manipulation Program|GIMP'))
+    before = session.screen.picture(main)
+    session.screen.keys(main, 'ctrl+z')
+    wait_until(lambda: session.screen.picture(main) != before, 10)
+    session.screen.settle(main, 0.5)
+
+
+def script_shrunk(session):
+    session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), '')
+    session.add('(gimp-image-scale image %d %d) (gimp-displays-flush)' % (3 * window.WIDTH, 3 * window.HEIGHT))
+    session.add(DENOISE % 'shrunk')
+    session.add_dump('shrunk')
+
+
+def check_shrunk(session, driver):
+    """Part of what the dialog shows is no more: it is not computed, and OK takes the layer as it is then."""
+    if not driver.open():
+        return
+    wait_until(lambda: window.results(session))
+    session.screen.settle(driver.window)
+    undo(session)
+    computed = window.results(session)
+    # Several steps, each of which the preview would look at.
+    session.screen.enter(driver.window, 'alt+e', '4')
+    time.sleep(2)
+    session.screen.settle(driver.window)
+    session.screenshot('changes-shrunk', driver.window)
+    driver.say('a view that the layer has no more is not computed', None if window.results(session) == computed else 'it was computed')
+    session.screen.keys(driver.window, 'alt+o')
+    result = session.result('shrunk') or ''
+    session.result('shrunk-dumped')
+    before, after = session.read('in-colour.raw'), session.read('out-shrunk.raw')
+    driver.say('OK filters the layer in its new size', None if 'OK' in result and len(after) == len(before) and after != before
+               else '%s, %d bytes of %d' % (result, len(after), len(before)))
+
+
+def script_deleted(session):
+    session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8', scale=2), '', scale=2)
+    session.add('(define below layer) (define layer (car (gimp-layer-copy layer TRUE))) (gimp-image-insert-layer image layer 0 0) (gimp-displays-flush)'
+                if session.gimp.major == '2' else
+                '(define below layer) (define layer (car (gimp-layer-copy layer))) (gimp-image-insert-layer image layer 0 0) (gimp-displays-flush)')
+    session.add(DENOISE % 'deleted')
+    session.add('(pixels below "" %s "") (stage "deleted-dumped" (lambda () (describe image)))' % scheme_string(session.file('out-deleted.raw')))
+
+
+def check_deleted(session, driver):
+    """The layer is gone: nothing of it is painted, GIMP has nothing to complain about, and OK says so."""
+    if not driver.open():
+        return
+    wait_until(lambda: window.results(session))
+    session.screen.settle(driver.window)
+    undo(session)
+    # Another part is to be seen, another setting is to be computed.
+    session.screen.keys(driver.window, 'alt+p', 'alt+p')
+    session.screen.enter(driver.window, 'alt+e', '4')
+    window_x, window_y = 200, 200
+    session.screen.drag(driver.window, window_x, window_y, window_x - 60, window_y - 60)
+    time.sleep(1)
+    session.screen.settle(driver.window)
+    session.screenshot('changes-deleted', driver.window)
+    driver.say('no message of GIMP appears', None if not session.screen.find('GIMP Message') else 'there is a window of GIMP\'s')
+    session.screen.keys(driver.window, 'alt+o')
+    result = session.result('deleted') or ''
+    layers = session.result('deleted-dumped') or ''
+    driver.say('OK says that the layer is no more', None if 'does not exist' in result and layers.count('layer') == 1
+               and session.read('out-deleted.raw') == session.read('in-colour.raw') else '%s, %s' % (result, layers))
+
+
+def script_profile(session):
+    session.add_image('colour', 'RGB', 'u8', bytes(COLOUR) * (window.WIDTH * window.HEIGHT), '')
+    profile = session.file('wide.icc')
+    with open(profile, 'wb') as f:
+        f.write(pictures.icc_profile(GAMMA))
+    place = pathlib.Path(profile).as_uri() if session.gimp.major == '2' else profile
+    session.add('(gimp-image-set-color-profile-from-file image %s)' % scheme_string(place))
+    session.add('(stage "profile" (lambda () (denoise RUN-INTERACTIVE image layer 10 0 1 0 "")))')
+
+
+def in_srgb(colour):
+    """The colour of the wide profile as sRGB has it."""
+    to_xyz = ((0.60974, 0.20528, 0.14919), (0.31111, 0.62567, 0.06322), (0.01947, 0.06087, 0.74457))
+    to_linear = ((3.13386, -1.61687, -0.49061), (-0.97877, 1.91614, 0.03345), (0.07195, -0.22899, 1.40524))
+    times = lambda matrix, vector: [sum(a * b for a, b in zip(row, vector)) for row in matrix]
+    linear = times(to_linear, times(to_xyz, [(value / 255) ** GAMMA for value in colour]))
+    return [round(255 * (12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055)) for v in linear]
+
+
+def check_profile(session, driver):
+    """Before and after a filter that changes nothing, the preview has the colour that GIMP's window has."""
+    if not driver.open():
+        return
+    session.screen.enter(driver.window, 'alt+t', '0')
+    wait_until(lambda: window.results(session, b'blended'))
+    _, _, data = session.screen.settle(driver.window)
+    session.screenshot('changes-profile', driver.window)
+    wanted = in_srgb(COLOUR)
+    like = sum(all(abs(data[i + c] - wanted[c]) <= 1 for c in range(3)) for i in range(0, len(data), 3))
+    driver.say('the preview has the colours of the image\'s profile', None if like > 0.9 * window.WIDTH * window.HEIGHT
+               else '%d pixels are like %s' % (like, wanted))
+    session.screen.keys(driver.window, 'Escape')
+    session.result('profile')
+
+
+def run(options, tap, model, name, make_script, check):
+    session = window.Session(options, tap, model)
+    session.language = 'English, ' + name
+    driver = fills.Driver(session, 'denoise')
+    try:
+        make_script(session)
+        session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
+        check(session, driver)
+    except (OSError, TypeError) as error:
+        session.screenshot('failed-changes-' + name)
+        driver.say('the session comes to its end', error)
+    finally:
+        session.end()
+
+
+def main():
+    options = gimptest.parse_arguments(__doc__)
+    tap = gimptest.Tap()
+    window.skip_without_tools()
+    with gimptest.small_model(options) as model:
+        run(options, tap, model, 'a layer that shrinks', script_shrunk, check_shrunk)
+        run(options, tap, model, 'a layer that is deleted', script_deleted, check_deleted)
+        run(options, tap, model, 'a colour profile', script_profile, check_profile)
+    return tap.end()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
