@@ -12,9 +12,9 @@ enum
 {
   STRIP = 64, /* rows: GIMP's tiles are as high */
 
-  /* Pixels that a checksum is made of, for it is made between a user's click and its effect: of a larger selection only
-   * some strips are read. */
-  CHECKED = 8 * 1000 * 1000
+  /* Pixels that a checksum is made of, for it is made while the dialog stands still: of a larger selection only some
+   * strips are read, and a change between them goes unnoticed. */
+  CHECKED = 2 * 1000 * 1000
 };
 
 GeglBuffer *
@@ -34,8 +34,8 @@ has_selection (HostDrawable drawable)
 /* Takes bytes of the selection, in its own format; FALSE: has seen enough. */
 typedef gboolean (*Look) (const guchar *bytes, gsize n, gpointer data);
 
-/* Shows the strips of the selection in a rectangle of the drawable, of `apart` strips one.  Where the layer reaches
- * beyond the image, nothing is selected. */
+/* Shows the strips of the selection in a rectangle of the drawable, of `apart` strips one; they end where rows of tiles
+ * do. */
 static void
 look_at_strips (HostDrawable drawable, const GeglRectangle *rect, int apart, Look look, gpointer data)
 {
@@ -44,15 +44,18 @@ look_at_strips (HostDrawable drawable, const GeglRectangle *rect, int apart, Loo
   const gsize        row = (gsize) rect->width * babl_format_get_bytes_per_pixel (format);
   g_autofree guchar *bytes = g_malloc (row * STRIP);
   gboolean           more = TRUE;
-  int                x, y;
+  int                left, top, end;
 
-  gimp_drawable_get_offsets (drawable, &x, &y);
-  for (int done = 0; more && done < rect->height; done += apart * STRIP)
+  gimp_drawable_get_offsets (drawable, &left, &top);
+  end = rect->y + top + rect->height;
+  for (int y = rect->y + top, height; more && y < end; y += height + (apart - 1) * STRIP)
     {
-      const GeglRectangle strip = { rect->x + x, rect->y + y + done, rect->width, MIN (STRIP, rect->height - done) };
+      height = MIN (STRIP - y % STRIP, end - y);
+
+      const GeglRectangle strip = { rect->x + left, y, rect->width, height };
 
       gegl_buffer_get (selection, &strip, 1.0, format, bytes, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-      more = look (bytes, row * strip.height, data);
+      more = look (bytes, row * height, data);
     }
 }
 
