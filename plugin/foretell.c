@@ -170,17 +170,17 @@ foretell (Foretelling *self, const DiffusionModel *model, const Settings *settin
   const gboolean          fill = self->filter->kind == FILTER_INPAINT;
   const DiffusionOptions  options = process_get_options (self->filter->kind, settings, model);
   DiffusionInpaintOptions inpaint = process_get_inpaint_options (settings);
-  const int               width = gimp_drawable_get_width (self->drawable);
-  const int               height = gimp_drawable_get_height (self->drawable);
   const GeglRectangle     selected = selection_get_bounds (self->drawable);
   GeglRectangle           outer;
   DiffusionBox            box;
   double                  bytes;
+  int                     width, height;
 
-  if (selected.width == 0)
+  /* Nothing, too, of a layer that is gone. */
+  if (selected.width == 0 || (fill && ! find_holes (self, &selected, &inpaint)))
     return FALSE;
-  if (fill && ! find_holes (self, &selected, &inpaint))
-    return FALSE;
+  width = gimp_drawable_get_width (self->drawable);
+  height = gimp_drawable_get_height (self->drawable);
   box = (DiffusionBox){ selected.x, selected.y, selected.width, selected.height };
   diffusion_model_estimate_cost (model, width, height, fill ? self->holes : &box, fill ? self->n_holes : 1, fill,
                                  &options, &bytes, &cost->seconds);
