@@ -10,7 +10,7 @@ build_packages () {
     libgegl-dev libpng-dev libjpeg-dev libtiff-dev libwebp-dev libcairo2-dev gimp "$(gimp_package)"
 }
 test_packages () {
-  say strace valgrind xvfb xauth xdotool fonts-dejavu-core imagemagick gtk2-engines-pixbuf locales appstream python3-numpy
+  say strace valgrind xvfb xauth xdotool fonts-dejavu-core imagemagick gtk2-engines-pixbuf locales appstream python3-numpy python3-pil
 }
 
 # GIMP's headers have another name in each of its major versions; a release of Debian has one of them.
