@@ -165,8 +165,9 @@ def check_selections(session, driver):
             computed = window.results(session)
         session.screen.keys(driver.window, 'alt+o')
         noise(name)
+    # babl picks one of several conversions by how fast each has just been: they differ in the last bit.
     spots = [noise(name) for name in ('between', 'spots')]
-    driver.say('a spot between others that is selected no more has no part in the noise', None if spots[0] == spots[1] else spots)
+    driver.say('a spot between others that is selected no more has no part in the noise', None if abs(float(spots[0]) - float(spots[1])) < 1e-4 else spots)
     found = [noise(name) for name in ('moved', 'at-once', 'left', 'all')]
     print('# noise: %s' % found)
     driver.say('the noise is that of what is selected when OK is pressed', None if found[0] == found[1] == found[3] != found[2] else found)
