@@ -14,7 +14,7 @@ enum
 
   /* Pixels that a checksum is made of, for it is made while the dialog stands still: of a larger selection only some
    * strips are read, and a change between them goes unnoticed. */
-  CHECKED = 2 * 1000 * 1000
+  CHECKED = 500 * 1000
 };
 
 GeglBuffer *
