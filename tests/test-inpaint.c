@@ -580,8 +580,8 @@ test_widen (void)
     }
 }
 
-/* How far it is to a hole is right to the last pixel of wide pictures too, where squares of places have more digits than
- * a float. */
+/* How far it is to a hole is right to the last pixel of wide pictures too, where squares of places have more digits
+ * than a float. */
 static void
 test_distance (void)
 {

@@ -44,7 +44,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (Raster, raster_free)
 Raster *raster_read (const char *path, GError **error);
 
 /* Says early whether a picture could be written there: a known extension, a folder that can be written to.  May be
- * NULL: raster, which is then not asked whether it is too large, or has transparency that the format has no place for. */
+ * NULL: raster, which is then not asked whether it is too large, or has transparency that the format has no place for.
+ */
 gboolean raster_check_target (const char *path, const Raster *raster, GError **error);
 
 /* Writes the format of the path's extension; whatever exists there is replaced only by a complete new file. */
