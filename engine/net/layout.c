@@ -214,17 +214,14 @@ net_layout_init_weights (const NetLayout *layout, guint64 seed, float *weights)
 static const NetTensor *
 find_tensor_of (const NetLayout *from, const NetLayout *layout, const NetTensor *tensor)
 {
-  g_autofree char *name = g_strdup (tensor->name);
-  char             way[8];
-  int              level, block, end;
+  char name[sizeof tensor->name], way[8];
+  int  level, block, end;
 
+  g_strlcpy (name, tensor->name, sizeof name);
   if (sscanf (tensor->name, "%7[a-z].%d.%d.%n", way, &level, &block, &end) == 3)
-    {
-      g_free (name);
-      name = g_strdup_printf ("%s.%d.%d.%s", way, level,
-                              block + MAX (from->architecture.blocks[level] - layout->architecture.blocks[level], 0),
-                              tensor->name + end);
-    }
+    g_snprintf (name, sizeof name, "%s.%d.%d.%s", way, level,
+                block + MAX (from->architecture.blocks[level] - layout->architecture.blocks[level], 0),
+                tensor->name + end);
   for (int i = 0; i < from->n_tensors; i++)
     if (strcmp (from->tensors[i].name, name) == 0)
       return &from->tensors[i];

@@ -27,6 +27,16 @@ def undo(session):
     session.screen.settle(main, 0.5)
 
 
+def open_and_undo(session, driver):
+    """The dialog has shown its result, and the last change of the image is undone behind it."""
+    if not driver.open():
+        return False
+    wait_until(lambda: window.results(session))
+    session.screen.settle(driver.window)
+    undo(session)
+    return True
+
+
 def script_shrunk(session):
     session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), '')
     session.add('(gimp-image-scale image %d %d) (gimp-displays-flush)' % (3 * window.WIDTH, 3 * window.HEIGHT))
@@ -36,11 +46,8 @@ def script_shrunk(session):
 
 def check_shrunk(session, driver):
     """Part of what the dialog shows is no more: it is not computed, and OK takes the layer as it is then."""
-    if not driver.open():
+    if not open_and_undo(session, driver):
         return
-    wait_until(lambda: window.results(session))
-    session.screen.settle(driver.window)
-    undo(session)
     computed = window.results(session)
     # Several steps, each of which the preview would look at.
     session.screen.enter(driver.window, 'alt+e', '4')
@@ -67,11 +74,8 @@ def script_deleted(session):
 
 def check_deleted(session, driver):
     """The layer is gone: nothing of it is painted, GIMP has nothing to complain about, and OK says so."""
-    if not driver.open():
+    if not open_and_undo(session, driver):
         return
-    wait_until(lambda: window.results(session))
-    session.screen.settle(driver.window)
-    undo(session)
     # Another part is to be seen, another setting is to be computed.
     session.screen.keys(driver.window, 'alt+p', 'alt+p')
     session.screen.enter(driver.window, 'alt+e', '4')
@@ -124,18 +128,7 @@ def check_profile(session, driver):
 
 
 def run(options, tap, model, name, make_script, check):
-    session = window.Session(options, tap, model)
-    session.language = 'English, ' + name
-    driver = fills.Driver(session, 'denoise')
-    try:
-        make_script(session)
-        session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
-        check(session, driver)
-    except (OSError, TypeError) as error:
-        session.screenshot('failed-changes-' + name)
-        driver.say('the session comes to its end', error)
-    finally:
-        session.end()
+    fills.run_script(options, tap, model, name, lambda session: fills.Driver(session, 'denoise'), make_script, check)
 
 
 def main():

@@ -174,18 +174,7 @@ def check_selections(session, driver):
 
 
 def run(options, tap, model, name, make_script, check):
-    session = window.Session(options, tap, model)
-    session.language = 'English, controls of ' + name
-    driver = Controls(session, name)
-    try:
-        make_script(session)
-        session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
-        check(session, driver)
-    except (OSError, TypeError) as error:
-        session.screenshot('failed-controls-' + name)
-        driver.say('the session comes to its end', error)
-    finally:
-        session.end()
+    fills.run_script(options, tap, model, 'controls of ' + name, lambda session: Controls(session, name), make_script, check)
 
 
 def main():

@@ -202,6 +202,22 @@ def run(options, tap, model, name):
         session.end()
 
 
+def run_script(options, tap, model, name, make_driver, make_script, check):
+    """One session of a script and what checks it; also for the other programs that drive these dialogs."""
+    session = window.Session(options, tap, model)
+    session.language = 'English, ' + name
+    driver = make_driver(session)
+    try:
+        make_script(session)
+        session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
+        check(session, driver)
+    except (OSError, TypeError) as error:
+        session.screenshot('failed-' + name)
+        driver.say('the session comes to its end', error)
+    finally:
+        session.end()
+
+
 def run_thin(options, tap, model):
     """A scratch: its preview too is seen while it is computed."""
     session = window.Session(options, tap, model)
