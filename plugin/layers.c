@@ -48,7 +48,7 @@ layers_make (Region *region, const char *name, RegionTick tick, gpointer data, G
   HostLayer       layer;
   GeglBuffer     *buffer;
 
-  if (! region_write_buffer (region, pixels, tick, data, error))
+  if (! region_write_buffer (region, pixels, FALSE, tick, data, error))
     return HOST_NONE;
   layer = gimp_layer_new (image, name, rect->width, rect->height, gimp_drawable_type (region->drawable),
                           gimp_layer_get_opacity (source), gimp_layer_get_mode (source));

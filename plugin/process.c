@@ -11,6 +11,7 @@
 #include "layers.h"
 #include "process.h"
 #include "record.h"
+#include "result.h"
 #include "selection.h"
 
 /* How the progress bar is divided: until here reading, from there on writing. */
@@ -606,7 +607,7 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
 
 /* The record belongs to the same undo step. */
 static gboolean
-write_result (Run *run, RegionResult *result, GError **error)
+write_result (Run *run, Result *result, GError **error)
 {
   const Region   *region = run->job->region;
   const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
@@ -616,7 +617,7 @@ write_result (Run *run, RegionResult *result, GError **error)
   if (! region_check_unchanged (region, error))
     return FALSE;
   gimp_image_undo_group_start (image);
-  success = region_result_write (result, region, error);
+  success = result_write (result, region, error);
   if (success)
     record_attach (region->drawable, run->filter, run->config, run->job->settings.seed);
   gimp_image_undo_group_end (image);
@@ -627,7 +628,7 @@ static gboolean
 run_in_place (Run *run, GError **error)
 {
   Region *region = run->job->region;
-  g_autoptr (RegionResult) result = NULL;
+  g_autoptr (Result) result = NULL;
 
   run->start = READING;
   run->end = WRITING;
@@ -635,8 +636,8 @@ run_in_place (Run *run, GError **error)
     return FALSE;
   run->start = WRITING;
   run->end = 1;
-  result = region_result_new (region, &region->rect);
-  return region_result_add (result, region, run_tick, run, error) && write_result (run, result, error);
+  result = result_new (region, &region->rect);
+  return result_add (result, region, run_tick, run, error) && write_result (run, result, error);
 }
 
 /* ---- large layers ----------------------------------------------------------------------------------------- */
@@ -680,7 +681,7 @@ estimate_for_bands (Run *run, HostDrawable drawable, DiffusionModel *model, Diff
 
 /* One band: read, computed, and put into the result, which is made with the first. */
 static gboolean
-run_band (Run *run, double start, double end, RegionResult **result, const GeglRectangle *selected, GError **error)
+run_band (Run *run, double start, double end, Result **result, const GeglRectangle *selected, GError **error)
 {
   Region *region = run->job->region;
 
@@ -695,8 +696,8 @@ run_band (Run *run, double start, double end, RegionResult **result, const GeglR
   run->start = run->end;
   run->end = end;
   if (! *result)
-    *result = region_result_new (region, selected);
-  return region_result_add (*result, region, run_tick, run, error);
+    *result = result_new (region, selected);
+  return result_add (*result, region, run_tick, run, error);
 }
 
 static gboolean
@@ -707,7 +708,7 @@ run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const Diff
   Settings       settings;
   DiffusionNoise noise;
   gboolean       success;
-  g_autoptr (RegionResult) result = NULL;
+  g_autoptr (Result) result = NULL;
 
   settings_read (&settings, run->filter, run->config);
   if (! selection_find (drawable, &selected, error))

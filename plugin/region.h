@@ -94,20 +94,10 @@ gboolean region_prepare (Region *region, gboolean *any, GError **error);
 /* FALSE, with a sentence, if the drawable or the selection is not what was read any more, or cannot be changed now. */
 gboolean region_check_unchanged (const Region *region, GError **error);
 
-/* The drawable's new pixels, which are collected part by part, and then written all at once, as one undo step; through
- * the selection, unless the picture is final. */
-typedef struct _RegionResult RegionResult;
-
-/* like: any part of what is to be written.  rect: all of it. */
-RegionResult *region_result_new (const Region *like, const GeglRectangle *rect);
-gboolean region_result_add (RegionResult *result, const Region *part, RegionTick tick, gpointer data, GError **error);
-/* After region_check_unchanged (): what comes before may already belong to an undo step. */
-gboolean region_result_write (RegionResult *result, const Region *like, GError **error);
-void     region_result_free (RegionResult *result);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (RegionResult, region_result_free)
-
-/* Fills a buffer with the drawable's pixels as they would be without a selection.  The buffer covers rect. */
-gboolean region_write_buffer (Region *region, GeglBuffer *buffer, RegionTick tick, gpointer data, GError **error);
+/* Fills a buffer, which covers rect, with the drawable's new pixels: mixed with the old ones by the selection, or as
+ * they would be without one. */
+gboolean region_write_buffer (const Region *region, GeglBuffer *buffer, gboolean mixed, RegionTick tick, gpointer data,
+                              GError **error);
 
 /* Starts a thread that finds the conversions between pixel formats that a view of the drawable will want, the shown one
  * among them: babl measures them when it is first asked, which takes longer than a dialog may stand still.  To be
