@@ -533,6 +533,7 @@ run_compute (Run *run, GError **error)
   GTask *task = g_task_new (NULL, run->cancellable, run_done, run);
   guint  timer = g_timeout_add (PROGRESS_MS, run_show_progress, run);
 
+  g_debug ("run: computes");
   run->done = FALSE;
   g_task_set_task_data (task, run, NULL);
   g_task_run_in_thread (task, run_work);
@@ -580,6 +581,7 @@ run_layers (Run *run, const Filter *filter, GArray *layers, GError **error)
       name = n > 1 ? g_strdup_printf (C_ ("layer", "%s, seed %d"), g_dpgettext2 (NULL, "layer", filter->layer),
                                       job->settings.seed)
                    : g_strdup (g_dpgettext2 (NULL, "layer", filter->layer));
+      g_debug ("run: makes a layer");
       layer = layers_make (region, name, run_tick, run, error);
       if (layer == HOST_NONE)
         return FALSE;
@@ -594,8 +596,8 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
 {
   g_autoptr (GArray) layers = g_array_new (FALSE, FALSE, sizeof (HostLayer));
 
-  /* Nothing is in the image before all is there. */
-  if (! run_layers (run, filter, layers, error))
+  /* Nothing is in the image before all is there.  The masks are made of what is selected at that moment. */
+  if (! run_layers (run, filter, layers, error) || ! region_check_unchanged (run->job->region, error))
     {
       for (guint i = 0; i < layers->len; i++)
         layers_discard (g_array_index (layers, HostLayer, i));
@@ -679,9 +681,9 @@ estimate_for_bands (Run *run, HostDrawable drawable, DiffusionModel *model, Diff
   return success;
 }
 
-/* One band: read, computed, and put into the result, which is made with the first. */
+/* One band: read, computed, and put into the result. */
 static gboolean
-run_band (Run *run, double start, double end, Result **result, const GeglRectangle *selected, GError **error)
+run_band (Run *run, double start, double end, Result *result, GError **error)
 {
   Region *region = run->job->region;
 
@@ -695,24 +697,24 @@ run_band (Run *run, double start, double end, Result **result, const GeglRectang
     return FALSE;
   run->start = run->end;
   run->end = end;
-  if (! *result)
-    *result = result_new (region, selected);
-  return result_add (*result, region, run_tick, run, error);
+  return result_add (result, region, run_tick, run, error);
 }
 
 static gboolean
 run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const DiffusionNoise *given, int rows,
               double *noise_used, GError **error)
 {
-  GeglRectangle  selected;
   Settings       settings;
   DiffusionNoise noise;
   gboolean       success;
+  /* What is selected now, for whatever users do until the last band. */
+  g_autoptr (Region) whole = region_new_selected (drawable, 0, FALSE, error);
   g_autoptr (Result) result = NULL;
 
-  settings_read (&settings, run->filter, run->config);
-  if (! selection_find (drawable, &selected, error))
+  if (! whole)
     return FALSE;
+  result = result_new (whole, &whole->rect);
+  settings_read (&settings, run->filter, run->config);
   if (settings.noise == 0 && given)
     noise = *given;
   else if (settings.noise > 0)
@@ -720,17 +722,16 @@ run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const Diff
   else if (! estimate_for_bands (run, drawable, model, &noise, error))
     return FALSE;
 
-  for (int y = 0; y < selected.height; y += rows)
+  for (int y = 0; y < whole->rect.height; y += rows)
     {
-      const int height = MIN (rows, selected.height - y);
-      Region   *region = region_new_band (drawable, y, height, get_band_margin (&settings, model), error);
+      const int height = MIN (rows, whole->rect.height - y);
+      Region   *region = region_new_band (whole, y, height, get_band_margin (&settings, model));
 
-      if (! region)
-        return FALSE;
       run->job = job_new (run->filter, run->config, region, model, &noise);
-      success = run_band (run, READING + (1 - READING) * y / selected.height,
-                          READING + (1 - READING) * (y + height) / selected.height, &result, &selected, error)
-                && (y + height < selected.height || write_result (run, result, error));
+      success = region_check_unchanged (region, error)
+                && run_band (run, READING + (1 - READING) * y / whole->rect.height,
+                             READING + (1 - READING) * (y + height) / whole->rect.height, result, error)
+                && (y + height < whole->rect.height || write_result (run, result, error));
       g_clear_pointer (&run->job, job_free);
       if (! success)
         return FALSE;

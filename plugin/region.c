@@ -292,18 +292,25 @@ region_new_selected (HostDrawable drawable, int margin, gboolean weighed, GError
   return region;
 }
 
+/* What the drawable and its selection are now does not matter here: they are to be what they were for the whole. */
 Region *
-region_new_band (HostDrawable drawable, int y, int height, int margin, GError **error)
+region_new_band (const Region *whole, int y, int height, int margin)
 {
-  GeglRectangle selected, band;
-  Region       *region;
+  Region       *region = g_new0 (Region, 1);
+  GeglRectangle outer;
 
-  if (! selection_find (drawable, &selected, error))
-    return NULL;
-  band = (GeglRectangle){ selected.x, selected.y + y, selected.width, height };
-  region = region_new_around (drawable, &band, margin, error);
-  if (region)
-    region->selected = selected;
+  region->drawable = whole->drawable;
+  region->native = whole->native;
+  region->seen = whole->seen;
+  region->layer = whole->layer;
+  region->apart = 1;
+  region->selected = whole->selected;
+  region->masked = whole->masked;
+  region->selection_x = whole->selection_x;
+  region->selection_y = whole->selection_y;
+  region->rect = (GeglRectangle){ whole->rect.x, whole->rect.y + y, whole->rect.width, height };
+  outer = grow_rect (&region->rect, margin);
+  gegl_rectangle_intersect (&region->outer, &outer, &region->layer);
   return region;
 }
 

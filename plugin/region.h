@@ -66,8 +66,9 @@ Region *region_new_view (HostDrawable drawable, const GeglRectangle *view, int m
 /* For an estimate: the selection's rectangle with weights, thinned out to strips of rows if it is large.  It cannot be
  * written. */
 Region *region_new_sample (HostDrawable drawable, int margin, GError **error);
-/* Rows of the selection's rectangle, y counted from its first. */
-Region *region_new_band (HostDrawable drawable, int y, int height, int margin, GError **error);
+/* Rows of another region's rectangle, y counted from its first.  All bands of it are of one layer and selection: that
+ * they still are is seen when they are compared with the drawable. */
+Region *region_new_band (const Region *whole, int y, int height, int margin);
 /* What filling the selection may change, with what it is filled from around it, and at least so much as the margin
  * says; with a view, what holes in it need, which may be nothing.  The region has a mask; where it lies is known when
  * that was read.  Fails if nothing is selected. */

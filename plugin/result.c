@@ -89,6 +89,7 @@ result_free (Result *result)
 gboolean
 result_add (Result *result, const Region *part, RegionTick tick, gpointer data, GError **error)
 {
+  g_debug ("run: takes over rows %d to %d", part->rect.y, part->rect.y + part->rect.height);
   return region_write_buffer (part, result->pixels, result->exact && ! part->final, tick, data, error);
 }
 

@@ -1,7 +1,7 @@
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What becomes of the image while the dialog is open, in a GIMP with windows: the layer shrinks, and it is deleted; and the preview of an image with a colour
-profile.  GIMP's script waits for the dialog: what users do meanwhile, Undo does."""
+profile.  Then of one that changes while a filter runs.  GIMP's script waits for both: what users do meanwhile, Undo does."""
 import importlib
 import pathlib
 import sys
@@ -127,6 +127,50 @@ def check_profile(session, driver):
     session.result('profile')
 
 
+LARGE = 16  # times the width and height of the usual layer: 34 megapixels, which are denoised in bands
+SELECTED = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE %d %d %d %d)'
+RUN = '(stage "%s" (lambda () (denoise-to %d RUN-NONINTERACTIVE image layer 10 1 1 0 "")))'
+
+
+def script_selection(session):
+    """What Undo takes back is a selection; what was selected before is smaller."""
+    width, height = LARGE * window.WIDTH, LARGE * window.HEIGHT
+    pattern = bytes((7 * i) % 251 for i in range(251)) * (width * height // 251 + 1)
+    session.add_image('large', 'GRAY', 'u8', pattern[:width * height], SELECTED % (10, 10, width // 2, height // 3), scale=LARGE)
+    session.add(SELECTED % (5, 5, width - 10, height - 10))
+    session.add_wait('bands')
+    session.add(RUN % ('bands', 0))
+    session.add_dump('bands')
+    session.add(SELECTED % (5, 5, width // 2, height // 2))
+    session.add(RUN % ('layer', 1))
+    session.add_dump('layer')
+    session.add('(stage "layers" (lambda () (describe image)))')
+
+
+def undo_when(session, pattern, start=0):
+    """Undoes when the plug-in has logged that it has come to some point; where its log ended then."""
+    text = lambda: session.read('output.txt')[start:]
+    wait_until(lambda: pattern in text(), pause=0.01)
+    session.screen.keys(session.screen.find('– GIMP$'), 'ctrl+z')
+    return len(session.read('output.txt'))
+
+
+def check_selection(session, driver):
+    wait_until(lambda: session.screen.find('– GIMP$'))
+    session.go('bands')
+    end = undo_when(session, b'run: takes over rows')
+    result = session.result('bands') or ''
+    session.result('bands-dumped')
+    driver.say('another selection between two bands: the layer is left as it was', None if 'selection was changed' in result
+               and session.read('out-bands.raw') == session.read('in-large.raw') else result or 'other pixels')
+    undo_when(session, b'run: makes a layer', end)
+    result, layers = session.result('layer') or '', ''
+    session.result('layer-dumped')
+    layers = session.result('layers') or ''
+    driver.say('another selection before a new layer is there: there is none', None if 'selection was changed' in result and layers.count('layer') == 1
+               and 'Denoised' not in layers else '%s, %s' % (result, layers))
+
+
 def run(options, tap, model, name, make_script, check):
     fills.run_script(options, tap, model, name, lambda session: fills.Driver(session, 'denoise'), make_script, check)
 
@@ -139,6 +183,7 @@ def main():
         run(options, tap, model, 'a layer that shrinks', script_shrunk, check_shrunk)
         run(options, tap, model, 'a layer that is deleted', script_deleted, check_deleted)
         run(options, tap, model, 'a colour profile', script_profile, check_profile)
+        run(options, tap, model, 'a selection that changes', script_selection, check_selection)
     return tap.end()
 
 
