@@ -616,7 +616,7 @@ write_result (Run *run, Result *result, GError **error)
   gboolean        success;
 
   /* An undo step without a change would cost the user what can be redone. */
-  if (! region_check_unchanged (region, error))
+  if (! result_check (result, region, run_tick, run, error))
     return FALSE;
   gimp_image_undo_group_start (image);
   success = result_write (result, region, error);

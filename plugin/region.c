@@ -13,11 +13,10 @@
 
 #include "region.h"
 #include "selection.h"
+#include "strips.h"
 
 enum
 {
-  STRIP = 64, /* rows: GIMP's tiles are as high */
-
   /* Pixels around a selection in which its holes are looked for; more than the engine wants when it may choose. */
   HOLE_CONTEXT = 512,
   HOLE_GROW = 16,
@@ -98,13 +97,6 @@ strip_init (Strip *strip, const Region *region, int width, GError **error)
   if (strip->native && strip->fresh && strip->seen && strip->mask && strip->before && strip->after && strip->sum)
     return TRUE;
   return fail_memory (error);
-}
-
-/* The height of the strip that starts at row y of the drawable, ending where a row of tiles ends. */
-static int
-strip_height (int y, int end)
-{
-  return MIN (STRIP - y % STRIP, end - y);
 }
 
 /* Perceptual encoding keeps noise about equally visible everywhere and is what the models were trained on; the layer's
@@ -199,12 +191,11 @@ get_layer_rect (HostDrawable drawable)
   return (GeglRectangle){ 0, 0, gimp_drawable_get_width (drawable), gimp_drawable_get_height (drawable) };
 }
 
-static gboolean
-fail_changed (GError **error)
+gboolean
+region_fail_changed (GError **error)
 {
-  g_set_error_literal (
-      error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-      C_ ("error", "The layer's size or precision was changed while the filter worked; run the filter again."));
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                       C_ ("error", "The layer was changed while the filter worked; run the filter again."));
   return FALSE;
 }
 
@@ -213,7 +204,7 @@ region_check_view (HostDrawable drawable, const GeglRectangle *view, GError **er
 {
   const GeglRectangle layer = get_layer_rect (drawable);
 
-  return gegl_rectangle_contains (&layer, view) || fail_changed (error);
+  return gegl_rectangle_contains (&layer, view) || region_fail_changed (error);
 }
 
 /* Users go on working between two strips of rows, and GIMP ends a plug-in that asks for pixels of what is no more. */
@@ -226,7 +217,7 @@ check_still_there (const Region *region, const GeglRectangle *layer, GError **er
     return region_check (region->drawable, error);
   now = get_layer_rect (region->drawable);
   return (gegl_rectangle_equal (&now, layer) && gimp_drawable_get_format (region->drawable) == region->native)
-         || fail_changed (error);
+         || region_fail_changed (error);
 }
 
 /* The image in the drawable's coordinates: nothing beyond it can be selected. */
@@ -506,6 +497,7 @@ region_free (Region *region)
   diffusion_picture_free (region->picture);
   diffusion_picture_free (region->weights);
   diffusion_picture_free (region->mask);
+  g_clear_pointer (&region->strips, g_array_unref);
   g_free (region->hole);
   g_free (region);
 }
@@ -518,6 +510,30 @@ is_meaningful (const float *pixel, int components)
     if (! isfinite (pixel[c]))
       return FALSE;
   return pixel[components - 1] > 0;
+}
+
+/* Remembers what is there before the filter, of what it will write.  (A view is only looked at, and of a sample nothing
+ * is written.) */
+static gboolean
+keep_checksum (Region *region, const GeglRectangle *rect, GError **error)
+{
+  const int          bytes = babl_format_get_bytes_per_pixel (region->native);
+  RegionStrip        strip;
+  g_autofree guchar *native = NULL;
+  gsize              n;
+
+  if (region->selected.width == 0 || region->apart > 1 || ! gegl_rectangle_intersect (&strip.rect, rect, &region->rect))
+    return TRUE;
+  n = (gsize) strip.rect.width * strip.rect.height;
+  native = g_try_malloc_n (n, bytes);
+  if (! native)
+    return fail_memory (error);
+  gegl_buffer_get (region->source, &strip.rect, 1.0, region->native, native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  strip.checksum = strip_checksum (0, native, n * bytes);
+  if (! region->strips)
+    region->strips = g_array_new (FALSE, FALSE, sizeof strip);
+  g_array_append_val (region->strips, strip);
+  return TRUE;
 }
 
 /* Pixels, how far each is selected, and which of them tell about the noise; start: where they go. */
@@ -577,7 +593,7 @@ region_read_strip (Region *region, gboolean *done, GError **error)
 
   if (region->hole)
     read_selection (region, region->selection, &rect, region->mask->data + start);
-  else if (! read_pixels (region, &rect, start, error))
+  else if (! read_pixels (region, &rect, start, error) || ! keep_checksum (region, &rect, error))
     return FALSE;
 
   region->rows += rect.height;
@@ -784,7 +800,7 @@ check_layer_unchanged (const Region *region, GError **error)
 {
   if (! region_check (region->drawable, error) || ! region_check_view (region->drawable, &region->rect, error))
     return FALSE;
-  return gimp_drawable_get_format (region->drawable) == region->native || fail_changed (error);
+  return gimp_drawable_get_format (region->drawable) == region->native || region_fail_changed (error);
 }
 
 /* Only rect has new pixels, but GIMP merges all that is selected at that moment.  A selection that was moved along with

@@ -15,6 +15,13 @@ G_BEGIN_DECLS
 
 typedef struct _RegionHole RegionHole;
 
+/* Rows of the drawable as they were when they were read. */
+typedef struct
+{
+  GeglRectangle rect;
+  guint64       checksum; /* of the pixels in the drawable's format */
+} RegionStrip;
+
 typedef struct
 {
   HostDrawable  drawable;
@@ -32,6 +39,7 @@ typedef struct
   gboolean          weighed, heeding; /* weights, or a mask, are asked for */
   RegionHole       *hole;   /* yet to be found: until then outer is where its mask is read, and there is no picture */
   int               rows;   /* read so far */
+  GArray           *strips; /* of rect, from its top, as far as it has been read; NULL: it is not to be written */
   int               apart;  /* of this many strips one is read, and the picture has only these; 1: all */
   GeglBuffer       *source; /* while reading */
   GeglBuffer       *selection;
@@ -92,8 +100,11 @@ gboolean region_read (Region *region, RegionTick tick, gpointer data, GError **e
  * was not one pixel that means something. */
 gboolean region_prepare (Region *region, gboolean *any, GError **error);
 
-/* FALSE, with a sentence, if the drawable or the selection is not what was read any more, or cannot be changed now. */
+/* FALSE, with a sentence, if the drawable's size, its format or the selection is not what it was when the region was
+ * made, or if the drawable cannot be changed now.  Pixels are looked at by what writes them: see result_check (). */
 gboolean region_check_unchanged (const Region *region, GError **error);
+/* Sets the error of a drawable that has changed; FALSE. */
+gboolean region_fail_changed (GError **error);
 
 /* Fills a buffer, which covers rect, with the drawable's new pixels: mixed with the old ones by the selection, or as
  * they would be without one. */

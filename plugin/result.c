@@ -4,6 +4,7 @@
 #include <glib/gi18n.h>
 
 #include "result.h"
+#include "strips.h"
 
 /* Whether GIMP lets all components through (the switches in the Channels dialog). */
 static gboolean
@@ -63,6 +64,7 @@ struct _Result
 {
   GeglRectangle rect;
   GeglBuffer   *pixels; /* of rect, in the drawable's format */
+  GArray       *strips; /* RegionStrip: what is there before it */
   gboolean      exact;  /* they are mixed with the old ones by the selection already, and are what is to be there */
 };
 
@@ -73,6 +75,7 @@ result_new (const Region *like, const GeglRectangle *rect)
 
   result->rect = *rect;
   result->pixels = gegl_buffer_new (rect, like->native);
+  result->strips = g_array_new (FALSE, FALSE, sizeof (RegionStrip));
   result->exact = all_components_active (like->drawable);
   return result;
 }
@@ -83,6 +86,7 @@ result_free (Result *result)
   if (! result)
     return;
   g_object_unref (result->pixels);
+  g_array_unref (result->strips);
   g_free (result);
 }
 
@@ -90,7 +94,33 @@ gboolean
 result_add (Result *result, const Region *part, RegionTick tick, gpointer data, GError **error)
 {
   g_debug ("run: takes over rows %d to %d", part->rect.y, part->rect.y + part->rect.height);
+  if (part->strips)
+    g_array_append_vals (result->strips, part->strips->data, part->strips->len);
   return region_write_buffer (part, result->pixels, result->exact && ! part->final, tick, data, error);
+}
+
+gboolean
+result_check (Result *result, const Region *like, RegionTick tick, gpointer data, GError **error)
+{
+  const gsize        pixel = babl_format_get_bytes_per_pixel (like->native);
+  g_autofree guchar *bytes = g_malloc_n (result->rect.width, STRIP * pixel);
+  g_autoptr (GeglBuffer) source = NULL;
+
+  for (guint i = 0; i < result->strips->len; i++)
+    {
+      const RegionStrip *strip = &g_array_index (result->strips, RegionStrip, i);
+      const gsize        size = pixel * strip->rect.width * strip->rect.height;
+
+      /* GIMP ends a plug-in that asks for pixels of what is no more. */
+      if (! tick (1, data, error) || ! region_check_unchanged (like, error))
+        return FALSE;
+      if (! source)
+        source = gimp_drawable_get_buffer (like->drawable);
+      gegl_buffer_get (source, &strip->rect, 1.0, like->native, bytes, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+      if (strip_checksum (0, bytes, size) != strip->checksum)
+        return region_fail_changed (error);
+    }
+  return region_check_unchanged (like, error);
 }
 
 /* Merging the shadow pushes the undo step and mixes old and new pixels through the selection.  GIMP does that in 32-bit

@@ -16,7 +16,10 @@ typedef struct _Result Result;
 /* like: any part of what is to be written.  rect: all of it. */
 Result  *result_new (const Region *like, const GeglRectangle *rect);
 gboolean result_add (Result *result, const Region *part, RegionTick tick, gpointer data, GError **error);
-/* After region_check_unchanged (): what comes before may already belong to an undo step. */
+/* FALSE, with a sentence, if the drawable or its selection is not what the result was made of, pixel by pixel: users go
+ * on painting while the engine works, and writing would paint that over. */
+gboolean result_check (Result *result, const Region *like, RegionTick tick, gpointer data, GError **error);
+/* Right after result_check (): what comes before may already belong to an undo step. */
 gboolean result_write (Result *result, const Region *like, GError **error);
 void     result_free (Result *result);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Result, result_free)

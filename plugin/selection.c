@@ -1,17 +1,14 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
-#include <string.h>
-
 #include <glib/gi18n.h>
 
 #include "engine/diffusion.h"
 #include "selection.h"
+#include "strips.h"
 
 enum
 {
-  STRIP = 64, /* rows: GIMP's tiles are as high */
-
   /* Pixels that a checksum is made of, for it is made while the dialog stands still: of a larger selection only some
    * strips are read, and a change between them goes unnoticed. */
   CHECKED = 500 * 1000
@@ -50,7 +47,7 @@ look_at_strips (HostDrawable drawable, const GeglRectangle *rect, int apart, Loo
   end = rect->y + top + rect->height;
   for (int y = rect->y + top, height; more && y < end; y += height + (apart - 1) * STRIP)
     {
-      height = MIN (STRIP - y % STRIP, end - y);
+      height = strip_height (y, end);
 
       const GeglRectangle strip = { rect->x + left, y, rect->width, height };
 
@@ -62,16 +59,9 @@ look_at_strips (HostDrawable drawable, const GeglRectangle *rect, int apart, Loo
 static gboolean
 add_to_checksum (const guchar *bytes, gsize n, gpointer data)
 {
-  guint64 *checksum = data, word;
+  guint64 *checksum = data;
 
-  /* FNV's way, with words for bytes. */
-  for (; n > 0; bytes += MIN (n, sizeof word), n -= MIN (n, sizeof word))
-    {
-      word = 0;
-      memcpy (&word, bytes, MIN (n, sizeof word));
-      *checksum = (*checksum ^ word) * G_GUINT64_CONSTANT (0x100000001b3);
-      *checksum ^= *checksum >> 32;
-    }
+  *checksum = strip_checksum (*checksum, bytes, n);
   return TRUE;
 }
 

@@ -171,6 +171,25 @@ def check_selection(session, driver):
                and 'Denoised' not in layers else '%s, %s' % (result, layers))
 
 
+def script_painted(session):
+    session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8', scale=2), '', scale=2)
+    session.add('(gimp-drawable-edit-fill layer FILL-FOREGROUND)')
+    session.add_wait('painted')
+    session.add('(stage "painted" (lambda () (denoise RUN-NONINTERACTIVE image layer 10 1 40 0 "")))')
+    session.add_dump('painted')
+
+
+def check_painted(session, driver):
+    """What was painted while the filter worked is not painted over."""
+    wait_until(lambda: session.screen.find('– GIMP$'))
+    session.go('painted')
+    undo_when(session, b'run: computes')
+    result = session.result('painted') or ''
+    session.result('painted-dumped')
+    driver.say('pixels that changed while the filter worked are left as they are', None if 'layer was changed' in result
+               and session.read('out-painted.raw') == session.read('in-colour.raw') else result or 'other pixels')
+
+
 def run(options, tap, model, name, make_script, check):
     fills.run_script(options, tap, model, name, lambda session: fills.Driver(session, 'denoise'), make_script, check)
 
@@ -184,6 +203,7 @@ def main():
         run(options, tap, model, 'a layer that is deleted', script_deleted, check_deleted)
         run(options, tap, model, 'a colour profile', script_profile, check_profile)
         run(options, tap, model, 'a selection that changes', script_selection, check_selection)
+        run(options, tap, model, 'pixels that change', script_painted, check_painted)
     return tap.end()
 
 

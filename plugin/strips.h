@@ -1,0 +1,23 @@
+/* gimp-diffusion: a diffusion model engine for photographs
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * Pixels are read and written in strips of rows, which end where GIMP's rows of tiles do.
+ */
+#pragma once
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+enum
+{
+  STRIP = 64 /* rows: GIMP's tiles are as high */
+};
+
+/* The height of the strip that starts at row y, which is not negative, of a buffer that ends before row `end`. */
+int strip_height (int y, int end);
+
+/* The checksum of bytes that come after those that another checksum, or 0, is of. */
+guint64 strip_checksum (guint64 before, gconstpointer bytes, gsize n);
+
+G_END_DECLS
