@@ -601,12 +601,7 @@ preview_adjust (gpointer data, gpointer session)
 static gboolean
 preview_blend (gpointer data, GError **error)
 {
-  Crop *crop = data;
-
-  if (! job_blend (crop->job, error))
-    return FALSE;
-  crop->seen = crop->job->region->picture;
-  return TRUE;
+  return job_blend (((Crop *) data)->job, error);
 }
 
 /* A checkpoint's crop is all that is selected, whatever is seen. */
@@ -735,6 +730,9 @@ preview_notify (gpointer crop, UiPreviewEvent event, const GError *error, gpoint
 
   if (event != UI_PREVIEW_FAILED)
     session->computing = event == UI_PREVIEW_BEGUN;
+  /* Not before: until its thread is known to have ended, what is seen is one of its steps. */
+  if (event == UI_PREVIEW_DONE)
+    ((Crop *) crop)->seen = ((Crop *) crop)->job->region->picture;
   set_trouble (session, error);
   /* A model may have been chosen meanwhile that has to be loaded yet. */
   if (event == UI_PREVIEW_DONE && ((Crop *) crop)->job->model == session->model)
