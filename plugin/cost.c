@@ -10,7 +10,12 @@ enum
 {
   WARM_EDGE = 32,
   EDGE = 256, /* pixels: as many rows as one pass keeps, so that what happens once per pass has its right share */
-  RUNS = 2
+  RUNS = 2,
+
+  /* Pixels of a band, so that memory does not grow with the layer; but at least so many margins, or most of the time
+   * would go into these. */
+  BAND = 8 * 1000 * 1000,
+  LEAST_BAND = 4
 };
 
 /* From the layer's format to the engine's and back, in doubles: seen on several machines to take between 0.2 and 0.5 us
@@ -24,6 +29,7 @@ static const double RUN_SECONDS = 0.05;
 /* The network's intermediate results go along with the rows that are worked on: values of 4 bytes for a pixel of that
  * band, whose height grows with the margin. */
 static const double BAND_ROWS = 96, BAND_BYTES = 640;
+
 static gboolean
 run_square (const DiffusionModel *model, int edge, double *seconds, GCancellable *cancellable, GError **error)
 {
@@ -68,10 +74,20 @@ pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *cancellable
   return TRUE;
 }
 
-void
-cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, double steps, int pictures)
+int
+cost_get_band (int width, int height, int margin)
 {
-  const double pixels = (double) width * height, kept = band > 0 ? (double) width * band : pixels;
+  const int rows = MAX (BAND / width, LEAST_BAND * margin);
+
+  return rows < height ? rows : 0;
+}
+
+void
+cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, int margin, double steps, int pictures)
+{
+  const int    twice = band > 0 ? (height - 1) / band * 2 * margin : 0;
+  const int    rows = band > 0 ? MIN (band + 2 * margin, height) : height;
+  const double pixels = (double) width * (height + twice), kept = (double) width * rows;
 
   cost->seconds = RUN_SECONDS + pixels * (steps * pace->pixel + pace->copy);
   cost->bytes

@@ -29,10 +29,15 @@ gboolean pace_warm_up (const DiffusionModel *model, GCancellable *cancellable, G
  * counted. */
 gboolean pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *cancellable, GError **error);
 
-/* steps: network calls for each of width x height pixels.  band: so many rows are worked on at a time; 0: all.
- * pictures: how many of these are kept in floats.  What the process has in memory now stays there, the model's prepared
- * weights included. */
-void cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, double steps, int pictures);
+/* In bands of how many rows so much is best worked on, if each has a margin above and below that is worked on twice;
+ * 0: all at once, for bands would save nothing. */
+int cost_get_band (int width, int height, int margin);
+
+/* steps: network calls for each of width x height pixels.  band: so many rows are worked on at a time, and a margin
+ * above and below; 0: all.  pictures: how many of these are kept in floats.  What the process has in memory now stays
+ * there, the model's prepared weights included. */
+void cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, int margin, double steps,
+                    int pictures);
 
 /* A checkpoint's costs come from a measurement that is made once: now, instead of when it holds up the interface. */
 void cost_warm_up (const DiffusionModel *model);

@@ -8,6 +8,7 @@
 
 #include <glib/gi18n.h>
 
+#include "cost.h"
 #include "layers.h"
 #include "process.h"
 #include "record.h"
@@ -23,9 +24,7 @@ enum
   /* Events to handle between two strips of rows: enough for any dialog, and an end even if a source is always ready. */
   MAX_EVENTS = 32,
   /* Room around what is selected for a checkpoint's fill to be grown into, at least. */
-  GROWN_LEAST = 8,
-  /* Pixels of a band, so that memory does not grow with the layer. */
-  BAND = 8 * 1000 * 1000
+  GROWN_LEAST = 8
 };
 
 static const double EIGHT_BIT = 255.0;
@@ -644,23 +643,15 @@ run_in_place (Run *run, GError **error)
 
 /* ---- large layers ----------------------------------------------------------------------------------------- */
 
-/* Rows above and below a band that its result depends on: the network looks that far in each of its calls. */
-static int
-get_band_margin (const Settings *settings, const DiffusionModel *model)
-{
-  return diffusion_model_get_margin (model) * process_get_calls (FILTER_DENOISE, settings, model);
-}
-
 int
-process_get_band (const Filter *filter, const Settings *settings, const DiffusionModel *model, int width, int height)
+process_get_band (const Filter *filter, const Settings *settings, const DiffusionModel *model, int width, int height,
+                  int *margin)
 {
-  const int rows = BAND / width;
-
-  /* Many steps would spend most of their time on the margins. */
-  return filter->kind == FILTER_DENOISE && ! makes_layers (settings) && (gint64) width * height > REGION_WHOLE_MOST
-                 && 2 * get_band_margin (settings, model) <= rows
-             ? rows
-             : 0;
+  /* What a band's result depends on: the network looks that far in each of its calls. */
+  *margin = diffusion_model_get_margin (model) * process_get_calls (FILTER_DENOISE, settings, model);
+  if (filter->kind != FILTER_DENOISE || makes_layers (settings) || (gint64) width * height <= REGION_WHOLE_MOST)
+    return 0;
+  return cost_get_band (width, height, *margin);
 }
 
 /* Sets noise, unless it is known. */
@@ -701,7 +692,7 @@ run_band (Run *run, double start, double end, Result *result, GError **error)
 }
 
 static gboolean
-run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const DiffusionNoise *given, int rows,
+run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const DiffusionNoise *given, int rows, int margin,
               double *noise_used, GError **error)
 {
   Settings       settings;
@@ -725,7 +716,7 @@ run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const Diff
   for (int y = 0; y < whole->rect.height; y += rows)
     {
       const int height = MIN (rows, whole->rect.height - y);
-      Region   *region = region_new_band (whole, y, height, get_band_margin (&settings, model));
+      Region   *region = region_new_band (whole, y, height, margin);
 
       run->job = job_new (run->filter, run->config, region, model, &noise);
       success = region_check_unchanged (region, error)
@@ -756,7 +747,7 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
   Settings      settings;
   Region       *region;
   GeglRectangle selected;
-  int           rows;
+  int           rows, margin;
 
   settings_read (&settings, filter, config);
   /* Users go on working while a dialog is open. */
@@ -766,9 +757,9 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
   if (! selection_check (drawable, filter->kind == FILTER_INPAINT, error)
       || ! selection_find (drawable, &selected, error))
     return FALSE;
-  rows = process_get_band (filter, &settings, model, selected.width, selected.height);
+  rows = process_get_band (filter, &settings, model, selected.width, selected.height, &margin);
   if (rows > 0)
-    return run_in_bands (&run, drawable, model, noise, rows, noise_used, error);
+    return run_in_bands (&run, drawable, model, noise, rows, margin, noise_used, error);
   region = process_make_region (filter, drawable, &settings, model, NULL,
                                 filter->kind == FILTER_DENOISE && settings.noise == 0 && ! noise, error);
   if (! region)

@@ -75,9 +75,9 @@ Region *process_make_region (const Filter *filter, HostDrawable drawable, const 
                              GError **error);
 
 /* A run on so much is done in bands of this many rows, each of which is read, computed and put aside before the next;
- * 0: all at once.  Bands give the same result. */
+ * 0: all at once.  Bands give the same result: each is computed with *margin rows above and below. */
 int process_get_band (const Filter *filter, const Settings *settings, const DiffusionModel *model, int width,
-                      int height);
+                      int height, int *margin);
 
 /* The noise of a region that was read with weights; on any thread. */
 gboolean process_estimate (Region *region, DiffusionNoise *noise, GError **error);

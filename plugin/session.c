@@ -93,7 +93,7 @@ get_cost (Session *session, Cost *cost)
   const Settings *settings = &session->settings;
   const int       margin = diffusion_model_get_margin (session->model);
   GeglRectangle   rect = { 0, 0, 0, 0 };
-  int             band;
+  int             band, band_margin;
   int             pictures = 1;
 
   if (diffusion_model_get_checkpoint (session->model))
@@ -124,8 +124,8 @@ get_cost (Session *session, Cost *cost)
   pictures += session->filter->kind == FILTER_REGENERATE || settings->strength < 1 || settings->detail > 0
               || settings->colour < 1;
   pictures += session->filter->kind == FILTER_DENOISE && settings->strength > 1;
-  band = process_get_band (session->filter, settings, session->model, rect.width, rect.height);
-  cost_estimate (cost, &session->pace, outer.width, outer.height, band,
+  band = process_get_band (session->filter, settings, session->model, rect.width, rect.height, &band_margin);
+  cost_estimate (cost, &session->pace, outer.width, outer.height, band, band_margin,
                  process_get_calls (session->filter->kind, settings, session->model), pictures);
   return TRUE;
 }

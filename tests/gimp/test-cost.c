@@ -3,6 +3,8 @@
  *
  * What is said of memory before a run, without GIMP.
  */
+#include <math.h>
+
 #include "plugin/cost.h"
 
 /* A region's picture of three floats, the selection's one, and what variants start from. */
@@ -19,10 +21,36 @@ test_region (void)
   g_assert_cmpfloat (cost.bytes, ==, 1000 + 100 * (12 + 16 + 28));
 }
 
+/* A panorama too is worked on in bands: of a layer of 30000 x 5000 pixels less than a quarter of it is kept at a time,
+ * and what is computed twice takes its time. */
+static void
+test_bands (void)
+{
+  const Pace pace = { .pixel = 1e-6 };
+  const int  margin = 198, band = cost_get_band (30000, 5000, margin);
+  Cost       whole, bands;
+
+  g_assert_cmpint (cost_get_band (10000, 10000, 99), ==, 800);
+  g_assert_cmpint (band, ==, 4 * margin);
+  g_assert_cmpint (cost_get_band (30000, 4 * margin, margin), ==, 0);
+
+  cost_estimate (&whole, &pace, 30000, 5000, 0, margin, 2, 3);
+  cost_estimate (&bands, &pace, 30000, 5000, band, margin, 2, 3);
+  g_assert_cmpfloat (whole.bytes - bands.bytes, >, 30000.0 * (5000 - band - 2 * margin) * 36 - 1e7);
+  g_assert_cmpfloat (whole.bytes - bands.bytes, <, 30000.0 * (5000 - band - 2 * margin) * 36 + 1e7);
+  /* Seven bands meet at six places. */
+  g_assert_cmpfloat_with_epsilon ((bands.seconds - whole.seconds) / (30000.0 * 6 * 2 * margin * 2e-6), 1, 1e-6);
+
+  cost_estimate (&bands, &pace, 100, 50, 40, 30, 2, 1);
+  cost_estimate (&whole, &pace, 100, 50, 0, 30, 2, 1);
+  g_assert_cmpfloat (fabs (bands.bytes - whole.bytes), <, 1e7);
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/cost/region", test_region);
+  g_test_add_func ("/cost/bands", test_bands);
   return g_test_run ();
 }
