@@ -41,6 +41,7 @@ typedef struct
   double         fill_seconds;            /* that the preview took to fill all holes; 0: not known */
   double         fill_bytes, fill_pixels; /* that it had, and worked on */
   Foretelling   *foretelling;             /* of a checkpoint's costs */
+  double         held;                    /* bytes of what the preview shows, which it lets go of before a run */
   double         slowness;                /* of a checkpoint's preview, against what was foretold; 0: not known */
   gboolean       previewed;               /* by a checkpoint, with the present settings */
 
@@ -101,6 +102,7 @@ get_cost (Session *session, Cost *cost)
       if (! session->foretelling || ! foretell (session->foretelling, session->model, settings, cost))
         return FALSE;
       cost->seconds *= MAX (settings->variants, 1) * (session->slowness > 0 ? session->slowness : 1);
+      cost->bytes -= session->held;
       return TRUE;
     }
 
@@ -127,6 +129,7 @@ get_cost (Session *session, Cost *cost)
   band = process_get_band (session->filter, settings, session->model, rect.width, rect.height, &band_margin);
   cost_estimate (cost, &session->pace, outer.width, outer.height, band, band_margin,
                  process_get_calls (session->filter->kind, settings, session->model), pictures);
+  cost->bytes -= session->held;
   return TRUE;
 }
 
@@ -723,6 +726,20 @@ learn_cost (Session *session, const Crop *crop)
     }
 }
 
+static double
+get_crop_bytes (const Crop *crop)
+{
+  const Job              *job = crop->job;
+  const DiffusionPicture *pictures[]
+      = { job->region->picture, job->region->mask, job->original, job->engine_made, job->canvas, crop->step };
+  double bytes = 0;
+
+  for (guint i = 0; i < G_N_ELEMENTS (pictures); i++)
+    if (pictures[i])
+      bytes += (double) pictures[i]->width * pictures[i]->height * pictures[i]->channels * sizeof (float);
+  return bytes;
+}
+
 static void
 preview_notify (gpointer crop, UiPreviewEvent event, const GError *error, gpointer session_data)
 {
@@ -730,9 +747,14 @@ preview_notify (gpointer crop, UiPreviewEvent event, const GError *error, gpoint
 
   if (event != UI_PREVIEW_FAILED)
     session->computing = event == UI_PREVIEW_BEGUN;
-  /* Not before: until its thread is known to have ended, what is seen is one of its steps. */
+  if (event == UI_PREVIEW_BEGUN)
+    session->held = 0;
   if (event == UI_PREVIEW_DONE)
-    ((Crop *) crop)->seen = ((Crop *) crop)->job->region->picture;
+    {
+      /* Not before: until its thread is known to have ended, what is seen is one of its steps. */
+      ((Crop *) crop)->seen = ((Crop *) crop)->job->region->picture;
+      session->held = get_crop_bytes (crop);
+    }
   set_trouble (session, error);
   /* A model may have been chosen meanwhile that has to be loaded yet. */
   if (event == UI_PREVIEW_DONE && ((Crop *) crop)->job->model == session->model)

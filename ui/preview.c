@@ -655,16 +655,17 @@ ui_preview_stop (UiPreview *preview)
   while (preview->phase != IDLE)
     g_main_context_iteration (NULL, TRUE);
   remove_source (&preview->painter);
+  /* What is painted stays; what it was painted from could take as much memory as the run. */
+  for (int side = 0; side < UI_VIEW_SIDES; side++)
+    stop_painting (preview, side);
+  free_crop (preview, &preview->crop);
+  free_crop (preview, &preview->shown);
 }
 
 void
 ui_preview_free (UiPreview *preview)
 {
   ui_preview_stop (preview);
-  for (int side = 0; side < UI_VIEW_SIDES; side++)
-    stop_painting (preview, side);
-  free_crop (preview, &preview->crop);
-  free_crop (preview, &preview->shown);
   ui_view_free (preview->view);
   g_object_unref (preview->widget);
   g_free (preview);

@@ -71,7 +71,8 @@ void ui_preview_invalidate (UiPreview *preview, UiPreviewWork work);
  * switches it on.  For what takes minutes. */
 void ui_preview_set_manual (UiPreview *preview, gboolean manual);
 
-/* Computes no more: cancels the work under way and waits, with the main context running, until no thread works. */
+/* Computes no more: cancels the work under way, waits, with the main context running, until no thread works, and frees
+ * all crops. */
 void ui_preview_stop (UiPreview *preview);
 
 /* Stops, and lets go of the widgets. */
