@@ -43,7 +43,7 @@ typedef struct
   Foretelling   *foretelling;             /* of a checkpoint's costs */
   double         held;                    /* bytes of what the preview shows, which it lets go of before a run */
   double         slowness;                /* of a checkpoint's preview, against what was foretold; 0: not known */
-  gboolean       previewed;               /* by a checkpoint, with the present settings */
+  gboolean       previewed;               /* with the present settings */
 
   char         *used_name;     /* that the model was loaded for */
   char         *model_name;    /* that one is being loaded for, or was, or failed to be */
@@ -152,7 +152,10 @@ describe_cost (Session *session)
   const char      *more = NULL;
   Cost             cost;
 
-  if (! get_cost (session, &cost))
+  /* A fill's time is that of the last preview, which had other settings if it is switched off now. */
+  if ((session->filter->kind == FILTER_INPAINT && ! diffusion_model_get_checkpoint (session->model)
+       && ! session->previewed)
+      || ! get_cost (session, &cost))
     return NULL;
   time = format_time (cost.seconds);
   size = g_format_size ((guint64) cost.bytes);
@@ -704,12 +707,12 @@ learn_cost (Session *session, const Crop *crop)
   const gboolean telling = g_atomic_int_get (&crop->job->permille) > 0;
   Cost           told;
 
+  session->previewed = TRUE;
   if (diffusion_model_get_checkpoint (crop->job->model))
     {
       if (telling && session->foretelling && preview_holds ((gpointer) crop, session)
           && foretell (session->foretelling, session->model, &crop->job->settings, &told) && told.seconds > 0)
         session->slowness = crop->seconds / told.seconds;
-      session->previewed = TRUE;
       return;
     }
   session->fill_bytes = crop->peak;

@@ -58,8 +58,8 @@ struct _UiPreview
   gboolean      stale;  /* long work is wanted */
   gboolean      mixed;  /* short work is wanted */
   gboolean      failed; /* and is not tried again by itself */
-  GtkWidget    *toggle; /* whether the result is to be seen */
-  gboolean      manual; /* computed only if it is */
+  GtkWidget    *toggle; /* whether the result is to be seen; else it is not computed either */
+  gboolean      manual; /* it is not to be, as soon as it would be computed anew */
 
   Painting paintings[UI_VIEW_SIDES];
   guint    reader, painter, timer, looker, watch;
@@ -409,7 +409,7 @@ start_compute (UiPreview *preview, const GdkRectangle *visible)
 static gboolean
 is_wanted (UiPreview *preview)
 {
-  return ! preview->manual || gtk_toggle_button_get_active (GTK_TOGGLE_BUTTON (preview->toggle));
+  return gtk_toggle_button_get_active (GTK_TOGGLE_BUTTON (preview->toggle));
 }
 
 /* What is shown is not what would be computed now. */
@@ -549,22 +549,26 @@ after_toggled (GtkToggleButton *button, UiPreview *preview)
   double         scale;
 
   ui_view_set_after (preview->view, active);
-  if (! preview->manual)
+  if (preview->stopped)
     return;
-  if (active && ui_view_get_visible (preview->view, &visible, &scale) && is_outdated (preview, &visible))
-    preview->stale = TRUE;
   /* Off stops the work under way, and on tries again what has failed. */
-  if (preview->failed || (! active && preview->phase != IDLE))
+  if (preview->failed || (! active && preview->phase != IDLE && preview->phase != BLENDING))
     preview->stale = TRUE;
   preview->failed = FALSE;
   if (! active)
-    cancel (preview);
-  if (! active || ! preview->stale)
-    return;
+    {
+      cancel (preview);
+      return;
+    }
+  if (preview->manual && ui_view_get_visible (preview->view, &visible, &scale) && is_outdated (preview, &visible))
+    preview->stale = TRUE;
   /* What there is from before is not what is asked for now. */
-  if (preview->phase == IDLE)
-    free_crop (preview, &preview->shown);
-  paint (preview, UI_VIEW_AFTER, NULL);
+  if (preview->manual && preview->stale)
+    {
+      if (preview->phase == IDLE)
+        free_crop (preview, &preview->shown);
+      paint (preview, UI_VIEW_AFTER, NULL);
+    }
   schedule (preview);
 }
 

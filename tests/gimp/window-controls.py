@@ -1,7 +1,7 @@
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Controls of the dialogs, by mouse and keyboard in a GIMP with windows: how far a hole grows, how it fades in, how much context it is filled from, variants;
-the seed, which is kept or drawn anew; and the noise, which is estimated again when something else is selected."""
+the seed, which is kept or drawn anew; the switch of the preview; and the noise, which is estimated again when something else is selected."""
 import importlib
 import re
 import sys
@@ -126,6 +126,30 @@ SPOT_BETWEEN = '(gimp-image-select-rectangle image CHANNEL-OP-ADD 220 60 160 200
 DENOISE = '(stage "%s" (lambda () (denoise %s image layer 0 1 1 0 "")))'
 
 
+def script_switch(session):
+    session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), '')
+    session.add(DENOISE % ('switch', 'RUN-INTERACTIVE'))
+
+
+def check_switch(session, driver):
+    """Without the preview nothing is computed: what is under way stops, and a change waits until it is on again."""
+    if not driver.open():
+        return
+    wait_until(lambda: window.results(session))
+    session.screen.enter(driver.window, 'alt+e', '500')
+    before, stopped = window.results(session), window.results(session, b'stopped')
+    wait_until(lambda: fills.count(session, rb'preview: step \d+ of 500'))
+    session.screen.keys(driver.window, 'alt+p')
+    off = wait_until(lambda: window.results(session, b'stopped') > stopped, 10)
+    session.screen.enter(driver.window, 'alt+e', '2')
+    session.screen.settle(driver.window, 2)
+    driver.say('switched off, the preview stops and computes no more', None if off and window.results(session) == before else 'it goes on')
+    session.screen.keys(driver.window, 'alt+p')
+    driver.say('switched on, it computes what is to be seen', None if wait_until(lambda: window.results(session) > before, 30) else 'it does not')
+    session.screen.keys(driver.window, 'Escape')
+    session.result('switch')
+
+
 def script_selections(session):
     """A picture that is noisier on the right."""
     quiet, loud = (pictures.synthetic(window.WIDTH, window.HEIGHT, 'RGB', sigma / 255) for sigma in (6, 40))
@@ -184,6 +208,7 @@ def main():
     with gimptest.small_model(options) as model:
         run(options, tap, model, 'inpaint', script, lambda session, driver: driver.open() and driver.check())
         run(options, tap, model, 'regenerate', script_seeds, check_seeds)
+        run(options, tap, model, 'denoise', script_switch, check_switch)
         run(options, tap, model, 'denoise', script_selections, check_selections)
     return tap.end()
 
