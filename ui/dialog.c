@@ -195,6 +195,8 @@ scale_new (UiDialog *dialog, const char *property, const UiField *field, GtkWidg
   scale = gtk_scale_new (GTK_ORIENTATION_HORIZONTAL, adjustment);
   gtk_scale_set_digits (GTK_SCALE (scale), field->digits);
   gtk_scale_set_draw_value (GTK_SCALE (scale), FALSE);
+  /* What is not drawn is not rounded, unless that is asked for: the number beside it would show another value. */
+  gtk_range_set_round_digits (GTK_RANGE (scale), field->digits);
   gtk_widget_set_size_request (scale, SLIDER_WIDTH, -1);
   name = gimp_strip_uline (g_param_spec_get_nick (pspec));
   ui_toolkit_set_name (scale, name, g_param_spec_get_blurb (pspec));
