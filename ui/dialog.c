@@ -543,7 +543,7 @@ ui_dialog_set_status (UiDialog *dialog, const char *text)
   gtk_widget_set_tooltip_text (dialog->status, text);
 }
 
-/* What GIMP 3 has beside the body could change the settings as well; Cancel stays. */
+/* The other buttons, and what GIMP 3 has beside the body, could change the settings as well; Cancel stays. */
 static void
 set_beside (GtkWidget *widget, gpointer data)
 {
@@ -551,7 +551,11 @@ set_beside (GtkWidget *widget, gpointer data)
   GtkWidget *window = gtk_widget_get_toplevel (dialog->body);
   GtkWidget *cancel = gtk_dialog_get_widget_for_response (GTK_DIALOG (window), GTK_RESPONSE_CANCEL);
 
-  if (widget != dialog->body && ! (cancel && gtk_widget_is_ancestor (cancel, widget)))
+  if (widget == dialog->body || widget == cancel)
+    return;
+  if (cancel && gtk_widget_is_ancestor (cancel, widget))
+    gtk_container_foreach (GTK_CONTAINER (widget), set_beside, dialog);
+  else
     gtk_widget_set_sensitive (widget, gtk_widget_get_sensitive (dialog->content));
 }
 
