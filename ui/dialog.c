@@ -142,6 +142,37 @@ automatic_input (GtkSpinButton *number, double *value, gpointer data)
   return TRUE;
 }
 
+/* From "automatic" up it is one step to 0, and down from there one to "automatic": all that lies between looks the
+ * same. last: the value before. */
+static void
+automatic_changed (GtkAdjustment *range, double *last)
+{
+  const double value = gtk_adjustment_get_value (range), lower = gtk_adjustment_get_lower (range), before = *last;
+
+  *last = value;
+  if (value > lower && value < 0)
+    gtk_adjustment_set_value (range, value > before ? 0 : lower);
+}
+
+static void
+free_last (gpointer last, GClosure *closure)
+{
+  g_free (last);
+}
+
+static void
+make_automatic (GtkSpinButton *number)
+{
+  GtkAdjustment *range = gtk_spin_button_get_adjustment (number);
+  double        *last = g_new (double, 1);
+
+  *last = gtk_adjustment_get_value (range);
+  g_signal_connect_data (range, "value-changed", G_CALLBACK (automatic_changed), last, free_last, 0);
+  g_signal_connect (number, "output", G_CALLBACK (automatic_output), NULL);
+  g_signal_connect (number, "input", G_CALLBACK (automatic_input), NULL);
+  gtk_spin_button_update (number);
+}
+
 /* A slider moves over whole numbers in whole steps. */
 static gboolean
 snap (GBinding *binding, const GValue *from, GValue *to, gpointer step)
@@ -186,9 +217,7 @@ scale_new (UiDialog *dialog, const char *property, const UiField *field, GtkWidg
     {
       /* One step of the slider is enough for all that is negative. */
       lower = MAX (lower, -field->page);
-      g_signal_connect (*number, "output", G_CALLBACK (automatic_output), NULL);
-      g_signal_connect (*number, "input", G_CALLBACK (automatic_input), NULL);
-      gtk_spin_button_update (GTK_SPIN_BUTTON (*number));
+      make_automatic (GTK_SPIN_BUTTON (*number));
     }
   adjustment = GTK_ADJUSTMENT (
       gtk_adjustment_new (gtk_adjustment_get_value (range), lower, field->slider_max, field->step, field->page, 0));

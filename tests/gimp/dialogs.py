@@ -1,7 +1,8 @@
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
 """dialogs.py LIST-WIDGETS LOCALE-FOLDER 2|3: the three dialogs in each language, control by control, without GIMP: each has a mnemonic that no other
-has, and an accessible name; all of it is on a small screen, and on one of twice the resolution; numbers are written as the language does."""
+has, and an accessible name; all of it is on a small screen, and on one of twice the resolution; numbers are written as the language does.  Sliders stop where the
+number beside them says, the arrows lead from "auto" and back in one step, and during a run there is no button but Cancel."""
 import os
 import subprocess
 import sys
@@ -21,18 +22,32 @@ class Dialog:
 
     def __init__(self, text):
         self.width = self.height = 0
-        self.controls, self.numbers = [], {}
+        self.controls, self.numbers, self.sliders, self.arrows, self.busy = [], {}, [], [], {}
         for line in text.splitlines():
             fields = line.split('\t')
             if fields[0] == 'window':
                 self.width, self.height = int(fields[1]), int(fields[2])
             elif fields[0] == 'number':
                 self.numbers[fields[1]] = (int(fields[2]), fields[3])
+            elif fields[0] == 'slider':
+                self.sliders.append((fields[1], int(fields[2]), float(fields[3]), float(fields[4])))
+            elif fields[0] == 'arrows':
+                self.arrows.append((fields[1], fields[2], fields[3], float(fields[4])))
+            elif fields[0] == 'busy':
+                self.busy[fields[1]] = fields[2] == '1'
             elif len(fields) == 7:
                 self.controls.append((fields[0], [int(field) for field in fields[1:5]], fields[5], fields[6]))
 
     def names(self):
         return ['a %s at %s has no name' % (kind, place) for kind, place, _, name in self.controls if not name]
+
+    def values(self):
+        """What is set is what is shown."""
+        problems = ['"%s" stops at %g for %g' % (name, value, place) for name, digits, place, value in self.sliders
+                    if abs(value - round(value, digits)) > 1e-9 or (digits and abs(value - place) > 0.6 * 10 ** -digits)]
+        problems += ['"%s" goes from auto to %s, and back to %s' % (name, up, down) for name, up, down, above in self.arrows
+                     if up.strip('0.') or down != 'auto' or above]
+        return problems + ([] if self.sliders else ['there is no slider'])
 
     def mnemonics(self):
         keys, problems = {}, []
@@ -90,6 +105,14 @@ def check_checkpoint(tap, lister, display, language, name, own):
               None if texts == [0, 2] and len(hidden) == 1 else 'texts: %s, gone: %s' % (texts, hidden))
 
 
+def check_values(tap, lister, display, name):
+    listed = [lister.list(display, 'en', name, 'expanded', *more) for more in ((), ('checkpoint',))]
+    tap.check('%s: sliders and arrows set what is shown' % name, '\n'.join(sum((dialog.values() for dialog in listed), []))
+              or (None if name == 'denoise' or any(dialog.arrows for dialog in listed) else 'no number can be automatic'))
+    tap.check('%s: only Cancel can be pressed during a run' % name, None if listed[0].busy == {'Reset': False, 'Cancel': True, 'OK': False}
+              else listed[0].busy)
+
+
 def check_languages(tap, lister, display):
     for language in ['en'] + sorted(window.LOCALES):
         if language not in lister.locales:
@@ -101,6 +124,8 @@ def check_languages(tap, lister, display):
                       '\n'.join(dialog.names() + dialog.mnemonics() + ([] if len(dialog.controls) > 20 else ['there are few controls'])))
             dialog = lister.list(display, language, name)
             tap.check('%s in %s: all is seen on a screen of 1366 x 768' % (name, language), '\n'.join(dialog.places(1366, 768)))
+            if language == 'en':
+                check_values(tap, lister, display, name)
             if name != 'denoise':
                 check_checkpoint(tap, lister, display, language, name, dialog)
                 continue

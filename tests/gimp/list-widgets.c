@@ -4,7 +4,8 @@
  * list-widgets LOCALE-FOLDER FILTER [expanded] [checkpoint]: shows the filter's dialog without GIMP, with all fields,
  * or with those of a Stable Diffusion checkpoint, and prints what a test wants to know of it: the window's size, then a
  * line for each control with its type, its place in the window, its mnemonic and its accessible name, separated by
- * tabs; then how numbers are written and read.
+ * tabs; then how numbers are written and read, where sliders stop, what the arrows of numbers do that can be
+ * "automatic", and which buttons can be pressed during a run.
  */
 #include <locale.h>
 #include <stdio.h>
@@ -25,7 +26,9 @@
 typedef struct
 {
   GtkWidget     *window;
+  UiDialog      *dialog;
   GtkSpinButton *strength; /* a number with decimals, if there is one */
+  GPtrArray     *sliders, *numbers;
 } Listing;
 
 /* ---- a preview of nothing --------------------------------------------------------------------------------- */
@@ -133,6 +136,10 @@ list (GtkWidget *widget, gpointer data)
       if (GTK_IS_SPIN_BUTTON (widget) && ! listing->strength
           && gtk_spin_button_get_digits (GTK_SPIN_BUTTON (widget)) == 2)
         listing->strength = GTK_SPIN_BUTTON (widget);
+      if (GTK_IS_SPIN_BUTTON (widget))
+        g_ptr_array_add (listing->numbers, widget);
+      else if (GTK_IS_SCALE (widget))
+        g_ptr_array_add (listing->sliders, widget);
     }
   if (GTK_IS_EXPANDER (widget) && ! gtk_expander_get_expanded (GTK_EXPANDER (widget)))
     return;
@@ -177,6 +184,46 @@ list_number (GtkSpinButton *number, const char *text)
           gtk_entry_get_text (GTK_ENTRY (number)));
 }
 
+/* Where a slider stops that is dragged to a place between its steps. */
+static void
+list_slider (GtkWidget *slider)
+{
+  const double place = gtk_adjustment_get_upper (gtk_range_get_adjustment (GTK_RANGE (slider))) * 0.70345;
+  gboolean     handled;
+
+  if (! gtk_widget_is_sensitive (slider))
+    return;
+  g_signal_emit_by_name (slider, "change-value", GTK_SCROLL_JUMP, place, &handled);
+  printf ("slider\t%s\t%d\t%.6f\t%.6f\n", get_name (slider), gtk_scale_get_digits (GTK_SCALE (slider)), place,
+          gtk_range_get_value (GTK_RANGE (slider)));
+}
+
+/* A number as it is, and its text after a press on the arrow up and one on the arrow down. */
+static void
+list_arrows (GtkSpinButton *number)
+{
+  g_autofree char *up = NULL;
+  double           lower, step;
+
+  gtk_spin_button_get_range (number, &lower, NULL);
+  gtk_spin_button_get_increments (number, &step, NULL);
+  if (lower >= 0)
+    return;
+  gtk_spin_button_set_value (number, lower);
+  gtk_spin_button_spin (number, GTK_SPIN_STEP_FORWARD, step);
+  up = g_strdup (gtk_entry_get_text (GTK_ENTRY (number)));
+  gtk_spin_button_spin (number, GTK_SPIN_STEP_BACKWARD, step);
+  printf ("arrows\t%s\t%s\t%s\t%g\n", get_name (GTK_WIDGET (number)), up, gtk_entry_get_text (GTK_ENTRY (number)),
+          gtk_spin_button_get_value (number) - lower);
+}
+
+static void
+list_button (GtkWidget *widget, gpointer data)
+{
+  if (GTK_IS_BUTTON (widget))
+    printf ("busy\t%s\t%d\n", get_name (widget), gtk_widget_is_sensitive (widget));
+}
+
 static gboolean
 finish (gpointer data)
 {
@@ -191,6 +238,12 @@ finish (gpointer data)
       list_number (listing->strength, "0.75");
       list_number (listing->strength, "0,75");
     }
+  for (guint i = 0; i < listing->sliders->len; i++)
+    list_slider (listing->sliders->pdata[i]);
+  for (guint i = 0; i < listing->numbers->len; i++)
+    list_arrows (listing->numbers->pdata[i]);
+  ui_dialog_set_busy (listing->dialog, TRUE);
+  gtk_container_foreach (GTK_CONTAINER (gtk_dialog_get_action_area (GTK_DIALOG (listing->window))), list_button, NULL);
   gtk_main_quit ();
   return G_SOURCE_REMOVE;
 }
@@ -202,7 +255,7 @@ main (int argc, char **argv)
   GdkRectangle  focus = { 0, 0, 640, 426 };
   UiPreview    *preview;
   UiDialog     *dialog;
-  Listing       listing = { NULL, NULL };
+  Listing       listing = { NULL };
   gboolean      expanded = FALSE, checkpoint = FALSE;
   g_autoptr (GObject) config = NULL;
 
@@ -227,6 +280,9 @@ main (int argc, char **argv)
   for (guint i = 0; i < filter->n_params; i++)
     ui_dialog_add_field (dialog, filter->params[i].name, &filter->params[i].field, filter->params[i].choices);
   ui_dialog_complete (dialog);
+  listing.dialog = dialog;
+  listing.sliders = g_ptr_array_new ();
+  listing.numbers = g_ptr_array_new ();
   listing.window = gtk_dialog_new_with_buttons (g_dpgettext2 (NULL, "title", filter->title), NULL, 0,
                                                 C_ ("button", "_Reset"), 1, C_ ("button", "_Cancel"),
                                                 GTK_RESPONSE_CANCEL, C_ ("button", "_OK"), GTK_RESPONSE_OK, NULL);
@@ -244,5 +300,7 @@ main (int argc, char **argv)
   ui_preview_free (preview);
   gtk_widget_destroy (listing.window);
   ui_dialog_free (dialog);
+  g_ptr_array_unref (listing.sliders);
+  g_ptr_array_unref (listing.numbers);
   return EXIT_SUCCESS;
 }
