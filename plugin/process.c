@@ -104,6 +104,19 @@ job_free (Job *job)
   g_free (job);
 }
 
+double
+job_get_bytes (const Job *job)
+{
+  const Region           *region = job->region;
+  const DiffusionPicture *pictures[] = { region->picture, region->mask, job->original, job->engine_made, job->canvas };
+  double                  bytes = 0;
+
+  for (guint i = 0; i < G_N_ELEMENTS (pictures); i++)
+    if (pictures[i])
+      bytes += (double) pictures[i]->width * pictures[i]->height * pictures[i]->channels * sizeof (float);
+  return bytes;
+}
+
 DiffusionPicture *
 job_take_step (Job *job)
 {

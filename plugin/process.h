@@ -51,6 +51,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (Job, job_free)
 gboolean job_compute (Job *job, GCancellable *cancellable, GError **error);
 gboolean job_blend (Job *job, GError **error);
 
+/* What the pictures of a job take that has been computed. */
+double job_get_bytes (const Job *job);
+
 /* The newest step since the last call: region->rect, reduced as region_get_reduction () says.  To be freed by the
  * caller; NULL: none. */
 DiffusionPicture *job_take_step (Job *job);

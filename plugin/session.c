@@ -729,20 +729,6 @@ learn_cost (Session *session, const Crop *crop)
     }
 }
 
-static double
-get_crop_bytes (const Crop *crop)
-{
-  const Job              *job = crop->job;
-  const DiffusionPicture *pictures[]
-      = { job->region->picture, job->region->mask, job->original, job->engine_made, job->canvas, crop->step };
-  double bytes = 0;
-
-  for (guint i = 0; i < G_N_ELEMENTS (pictures); i++)
-    if (pictures[i])
-      bytes += (double) pictures[i]->width * pictures[i]->height * pictures[i]->channels * sizeof (float);
-  return bytes;
-}
-
 static void
 preview_notify (gpointer crop, UiPreviewEvent event, const GError *error, gpointer session_data)
 {
@@ -756,7 +742,7 @@ preview_notify (gpointer crop, UiPreviewEvent event, const GError *error, gpoint
     {
       /* Not before: until its thread is known to have ended, what is seen is one of its steps. */
       ((Crop *) crop)->seen = ((Crop *) crop)->job->region->picture;
-      session->held = get_crop_bytes (crop);
+      session->held = job_get_bytes (((Crop *) crop)->job);
     }
   set_trouble (session, error);
   /* A model may have been chosen meanwhile that has to be loaded yet. */
