@@ -43,6 +43,8 @@ typedef struct
   Foretelling   *foretelling;             /* of a checkpoint's costs */
   double         held;                    /* bytes of what the preview shows, which it lets go of before a run */
   double         slowness;                /* of a checkpoint's preview, against what was foretold; 0: not known */
+  gboolean       prompt_cut;              /* the model does not read all of the prompts */
+  gboolean       prompt_known;            /* whether it does: of these prompts and this model */
   gboolean       previewed;               /* with the present settings */
 
   char         *used_name;     /* that the model was loaded for */
@@ -133,15 +135,20 @@ get_cost (Session *session, Cost *cost)
   return TRUE;
 }
 
-/* Whether a checkpoint's prompts are longer than what it reads of them. */
+/* Whether a checkpoint's prompts are longer than what it reads of them: for that all their words are looked up, which
+ * is too much for every change of a setting. */
 static gboolean
-is_prompt_cut (const Session *session)
+is_prompt_cut (Session *session)
 {
   g_autofree char *prompt = NULL, *negative = NULL;
 
+  if (session->prompt_known)
+    return session->prompt_cut;
   g_object_get (session->config, "prompt", &prompt, "negative-prompt", &negative, NULL);
-  return diffusion_model_count_dropped (session->model, prompt) > 0
-         || diffusion_model_count_dropped (session->model, negative) > 0;
+  session->prompt_cut = diffusion_model_count_dropped (session->model, prompt) > 0
+                        || diffusion_model_count_dropped (session->model, negative) > 0;
+  session->prompt_known = TRUE;
+  return session->prompt_cut;
 }
 
 /* What the filter will need, or NULL if that is not known. */
@@ -448,6 +455,7 @@ load_done (GObject *source, GAsyncResult *result, gpointer data)
       diffusion_model_unref (session->model);
       session->model = diffusion_model_ref (load->model);
       session->pace = load->pace;
+      session->prompt_known = FALSE;
       g_free (session->used_name);
       session->used_name = g_strdup (session->model_name);
       set_trouble (session, NULL);
@@ -768,14 +776,16 @@ static void
 config_changed (GObject *config, GParamSpec *pspec, Session *session)
 {
   const gboolean checkpoint = diffusion_model_get_checkpoint (session->model) != NULL;
+  const gboolean prompt = g_str_equal (pspec->name, "prompt") || g_str_equal (pspec->name, "negative-prompt");
   Settings       now;
   SettingsDiff   diff;
 
+  session->prompt_known = session->prompt_known && ! prompt;
   if (g_str_equal (pspec->name, "model"))
     load_start (session);
   settings_read (&now, session->filter, config);
   diff = settings_compare (session->filter->kind, &session->settings, &now);
-  if (checkpoint && (g_str_equal (pspec->name, "prompt") || g_str_equal (pspec->name, "negative-prompt")))
+  if (checkpoint && prompt)
     diff = SETTINGS_ENGINE;
   session->previewed = session->previewed && diff == SETTINGS_SAME;
   session->settings = now;
