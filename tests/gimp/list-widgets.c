@@ -23,6 +23,11 @@
 /* GDK_KEY_VoidSymbol, which GTK 2 and 3 have in different headers. */
 #define NO_MNEMONIC 0xffffff
 
+enum
+{
+  RESPONSE_RESET = 1
+};
+
 typedef struct
 {
   GtkWidget     *window;
@@ -218,10 +223,11 @@ list_arrows (GtkSpinButton *number)
 }
 
 static void
-list_button (GtkWidget *widget, gpointer data)
+list_button (GtkWidget *window, int response)
 {
-  if (GTK_IS_BUTTON (widget))
-    printf ("busy\t%s\t%d\n", get_name (widget), gtk_widget_is_sensitive (widget));
+  GtkWidget *button = gtk_dialog_get_widget_for_response (GTK_DIALOG (window), response);
+
+  printf ("busy\t%s\t%d\n", get_name (button), gtk_widget_is_sensitive (button));
 }
 
 static gboolean
@@ -243,7 +249,9 @@ finish (gpointer data)
   for (guint i = 0; i < listing->numbers->len; i++)
     list_arrows (listing->numbers->pdata[i]);
   ui_dialog_set_busy (listing->dialog, TRUE);
-  gtk_container_foreach (GTK_CONTAINER (gtk_dialog_get_action_area (GTK_DIALOG (listing->window))), list_button, NULL);
+  list_button (listing->window, RESPONSE_RESET);
+  list_button (listing->window, GTK_RESPONSE_CANCEL);
+  list_button (listing->window, GTK_RESPONSE_OK);
   gtk_main_quit ();
   return G_SOURCE_REMOVE;
 }
@@ -284,7 +292,7 @@ main (int argc, char **argv)
   listing.sliders = g_ptr_array_new ();
   listing.numbers = g_ptr_array_new ();
   listing.window = gtk_dialog_new_with_buttons (g_dpgettext2 (NULL, "title", filter->title), NULL, 0,
-                                                C_ ("button", "_Reset"), 1, C_ ("button", "_Cancel"),
+                                                C_ ("button", "_Reset"), RESPONSE_RESET, C_ ("button", "_Cancel"),
                                                 GTK_RESPONSE_CANCEL, C_ ("button", "_OK"), GTK_RESPONSE_OK, NULL);
   gtk_box_pack_start (GTK_BOX (gtk_dialog_get_content_area (GTK_DIALOG (listing.window))), ui_dialog_get_body (dialog),
                       TRUE, TRUE, 0);

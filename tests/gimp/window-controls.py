@@ -1,7 +1,7 @@
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Controls of the dialogs, by mouse and keyboard in a GIMP with windows: how far a hole grows, how it fades in, how much context it is filled from, variants;
-the seed, which is kept or drawn anew; the switch of the preview; and the noise, which is estimated again when something else is selected."""
+the seed, which is kept or drawn anew; the switch of the preview, and its memory; and the noise, which is estimated again when something else is selected."""
 import importlib
 import re
 import sys
@@ -150,6 +150,31 @@ def check_switch(session, driver):
     session.result('switch')
 
 
+FIT = 8  # times the width and height of the usual layer
+MOST_MEMORY = 450  # MB: such a run takes 290 by itself, and the preview of all of the layer 320
+
+
+def script_fit(session):
+    size = 3 * FIT * window.WIDTH * FIT * window.HEIGHT
+    session.add_image('large', 'RGB', 'u8', (bytes((7 * i) % 251 for i in range(251)) * (size // 251 + 1))[:size], '', scale=FIT)
+    session.add(DENOISE % ('fit', 'RUN-INTERACTIVE'))
+
+
+def check_fit(session, driver):
+    """What the preview was painted from is not in memory during the run."""
+    if not driver.open():
+        return
+    wait_until(lambda: window.results(session))
+    session.screen.keys(driver.window, 'alt+f')
+    wait_until(lambda: window.results(session) > 1)
+    session.screen.settle(driver.window)
+    session.screen.keys(driver.window, 'alt+o')
+    result = session.result('fit')
+    took = re.findall(r'run: took [\d.]+ s, ([\d.]+) MB', session.read('output.txt').decode(errors='replace'))
+    print('# after a preview of all of a large layer, the run took %s MB' % took)
+    driver.say('the preview lets go of its memory before the run', None if took and float(took[0]) < MOST_MEMORY else '%s, %s MB' % (result, took))
+
+
 def script_selections(session):
     """A picture that is noisier on the right."""
     quiet, loud = (pictures.synthetic(window.WIDTH, window.HEIGHT, 'RGB', sigma / 255) for sigma in (6, 40))
@@ -209,6 +234,7 @@ def main():
         run(options, tap, model, 'inpaint', script, lambda session, driver: driver.open() and driver.check())
         run(options, tap, model, 'regenerate', script_seeds, check_seeds)
         run(options, tap, model, 'denoise', script_switch, check_switch)
+        run(options, tap, model, 'denoise', script_fit, check_fit)
         run(options, tap, model, 'denoise', script_selections, check_selections)
     return tap.end()
 
