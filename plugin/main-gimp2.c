@@ -225,8 +225,6 @@ run (const gchar *name, gint n_params, const GimpParam *params, gint *n_return_v
     load_last_values (filter, config);
 
   success = success && session_run (filter, mode, params[2].data.d_drawable, config, NULL, &noise_used, &error);
-  if (success && mode == GIMP_RUN_INTERACTIVE)
-    save_last_values (filter, config);
   if (mode != GIMP_RUN_NONINTERACTIVE)
     gimp_displays_flush ();
 
@@ -250,6 +248,8 @@ run (const gchar *name, gint n_params, const GimpParam *params, gint *n_return_v
 
 /* ---- the dialog window ------------------------------------------------------------------------------------ */
 
+static const char FILTER_KEY[] = "filter";
+
 void
 host_ui_init (void)
 {
@@ -265,6 +265,7 @@ host_dialog_new (const Filter *filter, HostDialogContext *context, GObject *conf
 
   gtk_dialog_set_alternative_button_order (GTK_DIALOG (window), GTK_RESPONSE_OK, RESPONSE_RESET, GTK_RESPONSE_CANCEL,
                                            -1);
+  g_object_set_data (G_OBJECT (window), FILTER_KEY, (gpointer) filter);
   gimp_window_set_transient (GTK_WINDOW (window));
   gtk_box_pack_start (GTK_BOX (gtk_dialog_get_content_area (GTK_DIALOG (window))), body, TRUE, TRUE, 0);
   return window;
@@ -277,7 +278,11 @@ host_dialog_run (GtkWidget *dialog, GObject *config)
 
   while ((response = gimp_dialog_run (GIMP_DIALOG (dialog))) == RESPONSE_RESET)
     config_reset (config);
-  return response == GTK_RESPONSE_OK;
+  if (response != GTK_RESPONSE_OK)
+    return FALSE;
+  /* Now, for the run may be cancelled, or fail: what was typed and set must not be lost with it. */
+  save_last_values (g_object_get_data (G_OBJECT (dialog), FILTER_KEY), config);
+  return TRUE;
 }
 
 /* ---- colours ---------------------------------------------------------------------------------------------- */

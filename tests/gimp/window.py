@@ -167,6 +167,8 @@ def script_english(session):
         session.add_dump(name)
     session.add_run('escape', 'RUN-INTERACTIVE')
     session.add_run('stop', 'RUN-INTERACTIVE')
+    session.add_run('kept', 'RUN-INTERACTIVE')
+    session.add('(pixels layer %s "" "")' % scheme_string(session.file('in-colour.raw')))
     session.add_run('last', 'RUN-WITH-LAST-VALS')
     session.add_image('float', 'RGB', 'float', noisy('RGB', 'float'), SELECTION)
     session.add_run('float', 'RUN-WITH-LAST-VALS')
@@ -443,6 +445,19 @@ def check_cancel(session):
     tap.check('Cancel acts at once', None if seconds < 1 else 'after %.2f s' % seconds)
 
 
+def check_kept(session):
+    """The settings of the run that was cancelled; then those of the one before for all that follows."""
+    dialog = session.dialog()
+    start = len(session.read('output.txt'))
+    kept = wait_until(lambda: b' of 1000, reduced' in session.read('output.txt')[start:], 30)
+    if session.gimp.major == '2':
+        session.tap.check('the settings of a run that was cancelled come up again', None if kept else 'they are others')
+    session.screen.enter(dialog, 'alt+e', '1')
+    session.screen.settle(dialog)
+    session.screen.keys(dialog, 'alt+o')
+    session.result('kept-dumped')
+
+
 def check_english(session):
     tap = session.tap
     if not check_dialog(session):
@@ -460,6 +475,7 @@ def check_english(session):
                 ('redone', 'ctrl+y', after, 'redo brings it back'),
                 ('undone-again', 'ctrl+z', before, 'undo again')])
     check_cancel(session)
+    check_kept(session)
     session.result('last-dumped')
     problem = pictures.compare(session.read('out-last.raw'), after)
     tap.check('last values are remembered', problem and 'not what the dialog had done: %s (%s)' % (problem, session.result('last')))
