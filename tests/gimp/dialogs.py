@@ -30,9 +30,9 @@ class Dialog:
             elif fields[0] == 'number':
                 self.numbers[fields[1]] = (int(fields[2]), fields[3])
             elif fields[0] == 'slider':
-                self.sliders.append((fields[1], int(fields[2]), float(fields[3]), float(fields[4])))
+                self.sliders.append((fields[1], int(fields[2]), int(fields[3]) / 1e6, int(fields[4]) / 1e6))
             elif fields[0] == 'arrows':
-                self.arrows.append((fields[1], fields[2], fields[3], float(fields[4])))
+                self.arrows.append((fields[1], fields[2], fields[3], int(fields[4])))
             elif fields[0] == 'busy':
                 self.busy[fields[1]] = fields[2] == '1'
             elif len(fields) == 7:

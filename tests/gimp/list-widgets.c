@@ -28,6 +28,9 @@ enum
   RESPONSE_RESET = 1
 };
 
+/* Values are printed in millionths: each language has a point of its own. */
+static const double MILLION = 1e6;
+
 typedef struct
 {
   GtkWidget     *window;
@@ -199,8 +202,8 @@ list_slider (GtkWidget *slider)
   if (! gtk_widget_is_sensitive (slider))
     return;
   g_signal_emit_by_name (slider, "change-value", GTK_SCROLL_JUMP, place, &handled);
-  printf ("slider\t%s\t%d\t%.6f\t%.6f\n", get_name (slider), gtk_scale_get_digits (GTK_SCALE (slider)), place,
-          gtk_range_get_value (GTK_RANGE (slider)));
+  printf ("slider\t%s\t%d\t%.0f\t%.0f\n", get_name (slider), gtk_scale_get_digits (GTK_SCALE (slider)), place * MILLION,
+          gtk_range_get_value (GTK_RANGE (slider)) * MILLION);
 }
 
 /* A number as it is, and its text after a press on the arrow up and one on the arrow down. */
@@ -218,8 +221,8 @@ list_arrows (GtkSpinButton *number)
   gtk_spin_button_spin (number, GTK_SPIN_STEP_FORWARD, step);
   up = g_strdup (gtk_entry_get_text (GTK_ENTRY (number)));
   gtk_spin_button_spin (number, GTK_SPIN_STEP_BACKWARD, step);
-  printf ("arrows\t%s\t%s\t%s\t%g\n", get_name (GTK_WIDGET (number)), up, gtk_entry_get_text (GTK_ENTRY (number)),
-          gtk_spin_button_get_value (number) - lower);
+  printf ("arrows\t%s\t%s\t%s\t%.0f\n", get_name (GTK_WIDGET (number)), up, gtk_entry_get_text (GTK_ENTRY (number)),
+          (gtk_spin_button_get_value (number) - lower) * MILLION);
 }
 
 static void
