@@ -124,7 +124,7 @@ assert_refused (const char *path, const char *word)
   g_clear_error (&error);
 }
 
-/* Files that have one tensor, whose name says what they are. */
+/* Files that have one tensor, whose name says what they are; also with the metadata that PyTorch's programs write. */
 static void
 test_kinds (void)
 {
@@ -150,17 +150,19 @@ test_kinds (void)
     { "model.diffusion_model.input_blocks.0.0.weight", "token_embedding.weight is missing" },
   };
   g_autofree char *path = g_build_filename (g_get_tmp_dir (), "kind.safetensors", NULL);
-  float            value = 1;
-  int              one = 1;
-  GError          *error = NULL;
+  g_autoptr (GHashTable) metadata = g_hash_table_new (g_str_hash, g_str_equal);
+  float   value = 1;
+  int     one = 1;
+  GError *error = NULL;
 
-  for (gsize i = 0; i < G_N_ELEMENTS (kinds); i++)
+  g_hash_table_insert (metadata, (gpointer) "format", (gpointer) "pt");
+  for (gsize i = 0; i < 2 * G_N_ELEMENTS (kinds); i++)
     {
-      TensorEntry entry = { kinds[i].tensor, &one, 1, 1, &value, TENSOR_F16 };
+      TensorEntry entry = { kinds[i / 2].tensor, &one, 1, 1, &value, TENSOR_F16 };
 
-      tensors_write (path, &entry, 1, NULL, &error);
+      tensors_write (path, &entry, 1, i % 2 ? metadata : NULL, &error);
       g_assert_no_error (error);
-      assert_refused (path, kinds[i].word);
+      assert_refused (path, kinds[i / 2].word);
     }
   g_file_set_contents (path, "PK\3\4 a zip archive with a pickle in it", -1, NULL);
   assert_refused (path, "pickle");

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define FORMAT "gimp-diffusion 1"
+#define FORMAT_NAME "gimp-diffusion"
+#define FORMAT      FORMAT_NAME " 1"
 
 struct _DiffusionModel
 {
@@ -195,12 +196,20 @@ diffusion_model_load (const char *path, GError **error)
   return diffusion_model_load_cancellable (path, NULL, error);
 }
 
+/* Of any version; other programs' files have a format, too ("pt"). */
+static gboolean
+is_own (const TensorFile *file)
+{
+  const char *format = g_hash_table_lookup (tensor_file_get_metadata ((TensorFile *) file), "format");
+
+  return format && g_str_has_prefix (format, FORMAT_NAME)
+         && ! tensor_file_has (file, "model.diffusion_model.input_blocks.0.0.weight");
+}
+
 DiffusionModel *
 diffusion_model_load_cancellable (const char *path, GCancellable *cancellable, GError **error)
 {
-  TensorFile *file = sd_family_check_format (path, error) ? tensor_file_open (path, error) : NULL;
-  gboolean    own = file && g_hash_table_contains (tensor_file_get_metadata (file), "format")
-                 && ! tensor_file_has (file, "model.diffusion_model.input_blocks.0.0.weight");
+  TensorFile     *file = sd_family_check_format (path, error) ? tensor_file_open (path, error) : NULL;
   DiffusionModel *model;
 
   if (! file)
@@ -210,7 +219,7 @@ diffusion_model_load_cancellable (const char *path, GCancellable *cancellable, G
       tensor_file_free (file);
       return NULL;
     }
-  if (! own)
+  if (! is_own (file))
     return load_checkpoint (file, cancellable, error);
   model = load_own (file, error);
   tensor_file_free (file);
