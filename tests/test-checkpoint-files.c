@@ -566,11 +566,117 @@ test_names (void)
       g_assert_cmpint (checkpoint.few_steps, ==, names[i].few);
       g_assert_cmpint (checkpoint.steps, ==, names[i].few ? 4 : 20);
     }
-  g_assert_cmpint (look_at ("v2-1_768-v-ema.safetensors", TOKENS2, NULL, NULL).prediction, ==, DIFFUSION_PREDICTION_V);
   g_assert_cmpint (look_at ("v2-1_768-v-ema.safetensors", TOKENS2, NULL, NULL).native_size, ==, 768);
-  g_assert_cmpint (look_at ("a.safetensors", TOKENS1, "modelspec.tags", "v-pred").prediction, ==,
-                   DIFFUSION_PREDICTION_V);
-  g_assert_cmpint (look_at ("v2.safetensors", TOKENS2, NULL, NULL).prediction, ==, DIFFUSION_PREDICTION_AUTO);
+}
+
+/* Only metadata that are made for it say for sure what a network predicts; a name that speaks of v makes the network be
+ * asked, and what a description speaks of is nothing. */
+static void
+test_hints (void)
+{
+  static const struct
+  {
+    const char         *name, *tokens, *key, *value;
+    DiffusionPrediction prediction;
+  } names[] = {
+    { "landscape", TOKENS1, NULL, NULL, DIFFUSION_PREDICTION_EPSILON },
+    { "landscape_768-v2", TOKENS1, NULL, NULL, DIFFUSION_PREDICTION_AUTO },
+    { "landscape_768-v2", TOKENS2, NULL, NULL, DIFFUSION_PREDICTION_AUTO },
+    { "v2-1_768-v-ema", TOKENS2, NULL, NULL, DIFFUSION_PREDICTION_AUTO },
+    { "v2", TOKENS2, NULL, NULL, DIFFUSION_PREDICTION_AUTO },
+    { "a", TOKENS1, "modelspec.tags", "v-pred", DIFFUSION_PREDICTION_AUTO },
+    { "a", TOKENS1, "modelspec.description", "For v-pred, see the other file.", DIFFUSION_PREDICTION_EPSILON },
+    { "a", TOKENS1, "modelspec.prediction_type", "v", DIFFUSION_PREDICTION_V },
+    { "v-pred", TOKENS2, "modelspec.prediction_type", "epsilon", DIFFUSION_PREDICTION_EPSILON },
+    { "turbo", TOKENS2, NULL, NULL, DIFFUSION_PREDICTION_EPSILON },
+    { "turbo_vpred", TOKENS2, NULL, NULL, DIFFUSION_PREDICTION_AUTO },
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+      g_autofree char *name = g_strconcat (names[i].name, ".safetensors", NULL);
+
+      g_assert_cmpint (look_at (name, names[i].tokens, names[i].key, names[i].value).prediction, ==,
+                       names[i].prediction);
+    }
+}
+
+/* Makes of the tiny networks ones that answer with `share` of what they are shown: this goes around all blocks, through
+ * the last one's shortcut, as x and as -x, for silu (x) - silu (-x) = x. */
+static void
+write_answering (const TensorFile *file, const char *path, float share, GHashTable *metadata)
+{
+  g_autofree float *zeros = g_new0 (float, 64 * 64 * 9), *ones = g_new (float, 32), *in = g_new0 (float, 32 * 4 * 9);
+  g_autofree float *skip = g_new0 (float, 32 * 64), *out = g_new0 (float, 4 * 32 * 9);
+  TensorEntry       changes[] = {
+          { UNET "input_blocks.0.0.weight", (int[]){ 32, 4, 3, 3 }, 4, 32 * 4 * 9, in, TENSOR_F16 },
+          { UNET "input_blocks.0.0.bias", (int[]){ 32 }, 1, 32, zeros, TENSOR_F16 },
+          { UNET "output_blocks.11.0.skip_connection.weight", (int[]){ 32, 64, 1, 1 }, 4, 32 * 64, skip, TENSOR_F16 },
+          { UNET "output_blocks.11.0.skip_connection.bias", (int[]){ 32 }, 1, 32, zeros, TENSOR_F16 },
+          { UNET "output_blocks.11.0.out_layers.3.weight", (int[]){ 32, 32, 3, 3 }, 4, 32 * 32 * 9, zeros, TENSOR_F16 },
+          { UNET "output_blocks.11.0.out_layers.3.bias", (int[]){ 32 }, 1, 32, zeros, TENSOR_F16 },
+          { UNET "output_blocks.11.1.proj_out.weight", NULL, 0, 32 * 32, zeros, TENSOR_F16 },
+          { UNET "output_blocks.11.1.proj_out.bias", (int[]){ 32 }, 1, 32, zeros, TENSOR_F16 },
+          { UNET "out.0.weight", (int[]){ 32 }, 1, 32, ones, TENSOR_F16 },
+          { UNET "out.0.bias", (int[]){ 32 }, 1, 32, zeros, TENSOR_F16 },
+          { UNET "out.2.weight", (int[]){ 4, 32, 3, 3 }, 4, 4 * 32 * 9, out, TENSOR_F16 },
+          { UNET "out.2.bias", (int[]){ 4 }, 1, 4, zeros, TENSOR_F16 },
+  };
+  TensorView view;
+
+  /* The one is a matrix in SD 2, and a convolution of 1x1 in SD 1. */
+  g_assert_true (tensor_file_view (file, changes[6].name, &view));
+  changes[6].dims = view.dims;
+  changes[6].n_dims = view.n_dims;
+  for (int c = 0; c < 32; c++)
+    {
+      ones[c] = 1;
+      skip[c * 64 + 32 + c] = 1;
+      if (c < 8)
+        {
+          in[(c * 4 + c % 4) * 9 + 4] = c < 4 ? 1 : -1;
+          out[(c % 4 * 32 + c) * 9 + 4] = c < 4 ? share : -share;
+        }
+    }
+  references_write_changes (file, path, TENSOR_F16, changes, G_N_ELEMENTS (changes), metadata);
+}
+
+/* The network has the last word where a name hints at v. */
+static void
+test_asked (void)
+{
+  static const struct
+  {
+    const char         *family, *name;
+    float               share;
+    DiffusionPrediction prediction;
+  } cases[] = {
+    { "sd1", "landscape_768-v2", 1, DIFFUSION_PREDICTION_EPSILON },
+    { "sd1", "landscape_vpred", 0, DIFFUSION_PREDICTION_V },
+    { "sd1", "landscape", 0, DIFFUSION_PREDICTION_EPSILON },
+    { "sd2", "landscape_768-v2", 1, DIFFUSION_PREDICTION_EPSILON },
+    { "sd2", "v2-1_768-v-ema", 0, DIFFUSION_PREDICTION_V },
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      g_autofree char *name = g_strconcat (cases[i].name, ".safetensors", NULL);
+      g_autofree char *path = g_build_filename (g_get_tmp_dir (), name, NULL);
+      g_autoptr (GHashTable) metadata = g_hash_table_new (g_str_hash, g_str_equal);
+      g_autoptr (DiffusionModel) model = NULL;
+      References r;
+      GError    *error = NULL;
+
+      if (! references_open (&r, cases[i].family, "blas"))
+        return;
+      g_hash_table_insert (metadata, (gpointer) "num_head_channels", (gpointer) "16");
+      write_answering (r.checkpoint, path, cases[i].share, metadata);
+      model = diffusion_model_load (path, &error);
+      g_assert_no_error (error);
+      g_assert_cmpint (diffusion_model_get_checkpoint (model)->prediction, ==, cases[i].prediction);
+      g_unlink (path);
+      references_close (&r);
+    }
 }
 
 /* A network whose answer to pure noise is nothing does not predict the noise.  Who loads it knows so, and at what size
@@ -705,7 +811,9 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-files/families", test_families);
   g_test_add_func ("/checkpoint-files/turbo", test_turbo);
   g_test_add_func ("/checkpoint-files/names", test_names);
+  g_test_add_func ("/checkpoint-files/hints", test_hints);
   g_test_add_func ("/checkpoint-files/prediction", test_prediction);
+  g_test_add_func ("/checkpoint-files/asked", test_asked);
   g_test_add_func ("/checkpoint-files/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint-files/places", test_places);
   return g_test_run ();

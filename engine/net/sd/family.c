@@ -168,16 +168,23 @@ check_kind (const TensorFile *file, GError **error)
 
 /* ---- what is known of a checkpoint ---- */
 
-/* What a file is called: by its own name, and by its metadata.  whole: and what else these say of it. */
-static char *
-get_description (const TensorFile *file, gboolean whole)
+/* How much of what there is to read about a file: each includes the one before. */
+typedef enum
 {
-  static const char *const keys[] = { "modelspec.title", "name", "title", "modelspec.description", "modelspec.tags" };
+  CALLED = 3, /* its own name and its titles */
+  TAGGED,
+  DESCRIBED
+} Reading;
+
+static char *
+get_description (const TensorFile *file, Reading reading)
+{
+  static const char *const keys[] = { "modelspec.title", "name", "title", "modelspec.tags", "modelspec.description" };
   g_autofree char         *base = g_path_get_basename (tensor_file_get_path (file));
   g_autoptr (GString) text = g_string_new (base);
   GHashTable *metadata = tensor_file_get_metadata ((TensorFile *) file);
 
-  for (gsize i = 0; i < (whole ? G_N_ELEMENTS (keys) : 3); i++)
+  for (gsize i = 0; i < (gsize) reading; i++)
     if (g_hash_table_lookup (metadata, keys[i]))
       g_string_append_printf (text, " %s", (const char *) g_hash_table_lookup (metadata, keys[i]));
   return g_string_free (g_steal_pointer (&text), FALSE);
@@ -203,19 +210,32 @@ mentions (const char *description, const char *const *words)
   return FALSE;
 }
 
-static DiffusionPrediction
-find_prediction (const TensorFile *file, DiffusionFamily family, const char *description)
+/* A name that speaks of v is no more than a hint ("landscape_768-v2" is the second of its kind): the network is asked
+ * when it is loaded, as all of Stable Diffusion 2 are. */
+static gboolean
+hints_at_v (const TensorFile *file)
 {
   static const char *const v_names[] = { "768-v", "768v", "v-pred", "vpred", "v_pred", NULL };
+  g_autofree char         *description = get_description (file, TAGGED);
+
+  return mentions (description, v_names);
+}
+
+static DiffusionPrediction
+find_prediction (const TensorFile *file, DiffusionFamily family, gboolean is_turbo)
+{
   const char *given = g_hash_table_lookup (tensor_file_get_metadata ((TensorFile *) file), "modelspec.prediction_type");
 
   if (given && g_ascii_strncasecmp (given, "v", 1) == 0)
     return DIFFUSION_PREDICTION_V;
   if (given && g_ascii_strncasecmp (given, "eps", 3) == 0)
     return DIFFUSION_PREDICTION_EPSILON;
-  if (tensor_file_has (file, "v_pred") || mentions (description, v_names))
+  if (tensor_file_has (file, "v_pred"))
     return DIFFUSION_PREDICTION_V;
-  return family == DIFFUSION_FAMILY_SD1 ? DIFFUSION_PREDICTION_EPSILON : DIFFUSION_PREDICTION_AUTO;
+  if (hints_at_v (file))
+    return DIFFUSION_PREDICTION_AUTO;
+  /* Turbo and its like were made from models that predict the noise. */
+  return family == DIFFUSION_FAMILY_SD1 || is_turbo ? DIFFUSION_PREDICTION_EPSILON : DIFFUSION_PREDICTION_AUTO;
 }
 
 /* Some models' metadata tell the resolution, as "768x768". */
@@ -223,14 +243,15 @@ int
 sd_family_find_size (const TensorFile *file, const DiffusionCheckpoint *checkpoint)
 {
   static const char *const large[] = { "768", NULL };
-  g_autofree char         *description = get_description (file, TRUE);
+  g_autofree char         *description = get_description (file, DESCRIBED);
   const char *given = g_hash_table_lookup (tensor_file_get_metadata ((TensorFile *) file), "modelspec.resolution");
   gint64      size = given ? g_ascii_strtoll (given, NULL, 10) : 0;
 
   if (size >= 256 && size <= 1024)
     return (int) size / 64 * 64;
   if (checkpoint->family == DIFFUSION_FAMILY_SD2 && ! checkpoint->few_steps
-      && (checkpoint->prediction == DIFFUSION_PREDICTION_V || mentions (description, large)))
+      && (checkpoint->prediction == DIFFUSION_PREDICTION_V || mentions (description, large)
+          || (checkpoint->prediction == DIFFUSION_PREDICTION_AUTO && hints_at_v (file))))
     return 768;
   return 512;
 }
@@ -240,7 +261,7 @@ sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError 
 {
   static const char *const lcm[] = { "lcm", "latent consistency", NULL };
   static const char *const turbo[] = { "turbo", "hyper-sd", "hypersd", "lightning", NULL };
-  g_autofree char         *description = get_description (file, TRUE), *title = get_description (file, FALSE);
+  g_autofree char         *title = get_description (file, CALLED);
   /* Descriptions and tags also speak of what goes well with a model, or of lightning. */
   gboolean is_lcm = mentions (title, lcm), is_turbo = mentions (title, turbo), openclip = FALSE;
 
@@ -259,15 +280,12 @@ sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError 
   checkpoint->family = openclip ? DIFFUSION_FAMILY_SD2 : DIFFUSION_FAMILY_SD1;
   checkpoint->inpainting = sd_get_dim (file, FIRST_TENSOR, 1) == 9;
   checkpoint->few_steps = is_lcm || is_turbo;
-  checkpoint->prediction = find_prediction (file, checkpoint->family, description);
+  checkpoint->prediction = find_prediction (file, checkpoint->family, is_turbo);
   if (checkpoint->few_steps)
     {
       checkpoint->steps = 4;
       checkpoint->guidance = 1;
       checkpoint->sampler = is_lcm ? DIFFUSION_SAMPLER_LCM : DIFFUSION_SAMPLER_EULER_ANCESTRAL;
-      /* Turbo and its like were made from models that predict the noise. */
-      if (checkpoint->prediction == DIFFUSION_PREDICTION_AUTO && is_turbo)
-        checkpoint->prediction = DIFFUSION_PREDICTION_EPSILON;
     }
   checkpoint->native_size = sd_family_find_size (file, checkpoint);
   return TRUE;
