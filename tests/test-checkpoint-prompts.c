@@ -96,6 +96,10 @@ test_weights (void)
   prompt_parse (tokenizer, "(a (red:1.3) boat:2", PROMPT_END, &weighted);
   g_assert_cmpfloat_with_epsilon (weighted.weights[2], 1.43f, 1e-6f);
   g_assert_cmpfloat_with_epsilon (weighted.weights[3], 1.1f, 1e-6f);
+  prompt_parse (tokenizer, "(((a:1e300):1e300):0) (b:1.2) ((c:-1e300):1e300)", PROMPT_END, &weighted);
+  g_assert_cmpfloat (weighted.weights[1], ==, 0);
+  g_assert_cmpfloat_with_epsilon (weighted.weights[2], 1.2f, 1e-6f);
+  g_assert_cmpfloat (weighted.weights[3], ==, -10);
   prompt_parse (tokenizer, "a red boat \\(wooden\\)", PROMPT_END, &weighted);
   g_assert_false (weighted.weighted);
   g_assert_cmpint (weighted.ids[4], !=, PROMPT_END);

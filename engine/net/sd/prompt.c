@@ -9,6 +9,8 @@
 /* Beyond these nothing sensible comes out. */
 #define WEIGHT_MAX 10.0
 #define DEPTH_MAX  64
+/* Of a bracket among others: an infinite weight times 0 is no number. */
+#define WEIGHT_HUGE 1e30
 
 typedef struct
 {
@@ -67,7 +69,11 @@ close_bracket (GArray *pieces, const Open *open, gboolean closed)
   if (closed && open->close == ')' && pieces->len > open->first)
     take_number (g_array_index (pieces, Piece, pieces->len - 1).text, &factor);
   for (guint i = open->first; i < pieces->len; i++)
-    g_array_index (pieces, Piece, i).weight *= factor;
+    {
+      double *weight = &g_array_index (pieces, Piece, i).weight;
+
+      *weight = CLAMP (*weight * factor, -WEIGHT_HUGE, WEIGHT_HUGE);
+    }
 }
 
 static GArray *
