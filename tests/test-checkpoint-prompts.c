@@ -112,6 +112,38 @@ test_weights (void)
   g_assert_cmpint (plain.ids[2], ==, 0);
 }
 
+#define LENGTH 20000
+
+/* Encoding takes no time that anybody notices, whatever is pasted, and gives as many tokens as CLIP's own does. */
+static void
+test_pace (void)
+{
+  static const int tokens[] = { 11103, 10000 };
+  g_autoptr (Tokenizer) tokenizer = references_open_tokenizer ();
+  g_autofree char *text = g_malloc0 (LENGTH + 1);
+  guint32          state = 1;
+  double           seconds[2];
+
+  for (int words = 0; words < 2; words++)
+    {
+      Prompt prompt;
+      gint64 start;
+
+      for (int i = 0; i < LENGTH; i++)
+        {
+          state = state * 1664525 + 1013904223;
+          text[i] = words && i % 8 == 7 ? ' ' : (char) ('a' + (state >> 16) % 26);
+        }
+      start = g_get_monotonic_time ();
+      prompt_parse (tokenizer, text, PROMPT_END, &prompt);
+      seconds[words] = (double) (g_get_monotonic_time () - start) * 1e-6;
+      g_assert_cmpint (prompt.dropped, ==, tokens[words] - (PROMPT_LENGTH - 2));
+    }
+  g_test_message ("%d letters: %.3f s as one word, %.3f s as many", LENGTH, seconds[0], seconds[1]);
+  g_assert_cmpfloat (seconds[0], <, 1);
+  g_assert_cmpfloat (seconds[1], <, 1);
+}
+
 /* Who uses a checkpoint can know that a prompt does not fit. */
 static void
 test_dropped (void)
@@ -142,6 +174,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-prompts/case", test_case);
   g_test_add_func ("/checkpoint-prompts/signs", test_signs);
   g_test_add_func ("/checkpoint-prompts/weights", test_weights);
+  g_test_add_func ("/checkpoint-prompts/pace", test_pace);
   g_test_add_func ("/checkpoint-prompts/dropped", test_dropped);
   return g_test_run ();
 }

@@ -24,6 +24,25 @@ make_pair (int first, int second)
   return (gint64) first << 32 | (gint64) second;
 }
 
+/* g_int64_hash () takes the second number alone, of which thousands of pairs may have the same.  Both are of 16 bits.
+ */
+static guint
+hash_pair (gconstpointer key)
+{
+  gint64 pair = *(const gint64 *) key;
+
+  return (guint) (pair >> 32) << 16 ^ (guint) pair;
+}
+
+/* Its rank + 1; 0: they are not merged. */
+static int
+get_rank (const Tokenizer *tokenizer, int first, int second)
+{
+  gint64 pair = make_pair (first, second);
+
+  return GPOINTER_TO_INT (g_hash_table_lookup (tokenizer->merges, &pair));
+}
+
 /* The vocabulary's alphabet: bytes that print stand for themselves (as Latin-1), the others for U+0100 and up. */
 static void
 make_alphabet (Tokenizer *tokenizer, GHashTable *numbers)
@@ -96,7 +115,7 @@ tokenizer_new (const char *path, GError **error)
 
   if (! text)
     return NULL;
-  tokenizer->merges = g_hash_table_new (g_int64_hash, g_int64_equal);
+  tokenizer->merges = g_hash_table_new (hash_pair, g_int64_equal);
   tokenizer->pairs = g_new (gint64, MERGES);
   make_alphabet (tokenizer, numbers);
   while (line && rank < MERGES)
@@ -137,13 +156,15 @@ tokenizer_free (Tokenizer *tokenizer)
 static void
 encode_word (const Tokenizer *tokenizer, const char *word, gsize length, GArray *ids)
 {
-  guint first = ids->len, count = (guint) length;
+  guint           first = ids->len, count = (guint) length;
+  g_autofree int *ranks = g_new (int, length); /* of each with the next one; -1: not known yet */
 
   for (gsize i = 0; i < length; i++)
     {
       int id = tokenizer->byte_ids[(guint8) word[i]] + (i + 1 == length ? BYTES : 0);
 
       g_array_append_val (ids, id);
+      ranks[i] = -1;
     }
   for (;;)
     {
@@ -152,22 +173,27 @@ encode_word (const Tokenizer *tokenizer, const char *word, gsize length, GArray 
 
       for (guint i = 0; i + 1 < count; i++)
         {
-          gint64 pair = make_pair (id[i], id[i + 1]);
-          int    rank = GPOINTER_TO_INT (g_hash_table_lookup (tokenizer->merges, &pair));
-
-          if (rank && (! best || rank < best))
-            best = rank;
+          if (ranks[i] < 0)
+            ranks[i] = get_rank (tokenizer, id[i], id[i + 1]);
+          if (ranks[i] && (! best || ranks[i] < best))
+            best = ranks[i];
         }
       if (! best)
         break;
       for (guint i = 0; i < count; to++)
-        if (i + 1 < count && make_pair (id[i], id[i + 1]) == tokenizer->pairs[best - 1])
+        if (i + 1 < count && ranks[i] == best)
           {
             id[to] = 2 * BYTES + best - 1;
+            ranks[to] = -1;
+            if (to > 0)
+              ranks[to - 1] = -1;
             i += 2;
           }
         else
-          id[to] = id[i++];
+          {
+            ranks[to] = ranks[i];
+            id[to] = id[i++];
+          }
       count = to;
     }
   g_array_set_size (ids, first + count);
