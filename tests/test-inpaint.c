@@ -1,5 +1,6 @@
 /* Tests of inpainting and regenerating.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "diffusion.h"
+#include "task/exemplar.h"
 #include "task/region.h"
 
 #include <math.h>
@@ -604,11 +605,51 @@ test_distance (void)
     g_assert_cmpfloat (picture->data[i], ==, (float) (i - 5003) * (float) (i - 5003));
 }
 
+static int
+compare_floats (gconstpointer a, gconstpointer b)
+{
+  float one = *(const float *) a, other = *(const float *) b;
+
+  return (one > other) - (one < other);
+}
+
+/* The same, bit for bit, as sorting finds: few values and many, the same ones again, tiny and huge ones. */
+static void
+test_quantile (void)
+{
+  enum
+  {
+    MOST = 5000
+  };
+  g_autoptr (GRand) random = g_rand_new_with_seed (3);
+  float  values[MOST], sorted[MOST];
+  guint8 counted[MOST];
+
+  for (int n = 1; n <= MOST; n = n < 40 ? n + 1 : n * 3 / 2)
+    for (int kind = 0; kind < 4; kind++)
+      {
+        gsize count = 0;
+
+        for (int i = 0; i < n; i++)
+          {
+            double u = g_rand_double (random);
+
+            values[i] = (float) (kind == 0 ? u : kind == 1 ? floor (u * 3) : exp (170 * u - 85));
+            counted[i] = i == n / 2 || kind == 3 || g_rand_boolean (random);
+            if (counted[i])
+              sorted[count++] = values[i];
+          }
+        qsort (sorted, count, sizeof (float), compare_floats);
+        g_assert_cmpfloat (exemplar_find_quantile (values, counted, (gsize) n, 3, 4), ==, sorted[count * 3 / 4]);
+      }
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/inpaint/distance", test_distance);
+  g_test_add_func ("/inpaint/quantile", test_quantile);
   g_test_add_func ("/inpaint/widen", test_widen);
   g_test_add_func ("/inpaint/holes", test_holes);
   g_test_add_func ("/inpaint/regions", test_regions);

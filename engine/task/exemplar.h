@@ -40,6 +40,10 @@ gboolean exemplar_join (Exemplar *exemplar, double sharpness, Pool *pool, GError
  * "Fourier analysis of the 2D screened Poisson equation for gradient domain problems"). */
 void exemplar_blend (Exemplar *exemplar, Pool *pool);
 
+/* Of n values, none below 0, those that count: the one that would be at this share of them if they were in order.  In a
+ * time that grows with n, without memory of its own. */
+float exemplar_find_quantile (const float *values, const guint8 *counted, gsize n, gsize numerator, gsize denominator);
+
 /* Writes the hole's pixels into a picture of the same size. */
 void exemplar_get (const Exemplar *exemplar, DiffusionPicture *picture);
 /* Another first guess, for the same hole: for another fill by the same exemplar. */
