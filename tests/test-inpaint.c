@@ -594,15 +594,54 @@ test_distance (void)
 
   for (int i = EDGE; i < 3 * EDGE; i++)
     picture->data[i] = INFINITY;
-  g_assert_true (region_distance (picture->data, EDGE, 3, NULL));
+  g_assert_true (region_distance (picture->data, EDGE, 3, NULL, NULL));
   for (int i = 0; i < 3 * EDGE; i++)
     g_assert_cmpfloat (picture->data[i], ==, (float) (i / EDGE * (i / EDGE)));
 
   for (int i = 0; i < EDGE; i++)
     picture->data[i] = i == 5003 ? 0 : INFINITY;
-  g_assert_true (region_distance (picture->data, EDGE, 1, NULL));
+  g_assert_true (region_distance (picture->data, EDGE, 1, NULL, NULL));
   for (int i = 0; i < EDGE; i++)
     g_assert_cmpfloat (picture->data[i], ==, (float) (i - 5003) * (float) (i - 5003));
+}
+
+/* Seconds that it takes to find the regions of diagonal lines, which are so far from each other. */
+static double
+time_hatch (int step, GCancellable *cancellable)
+{
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (2000, 1500, 1, NULL);
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  Regions                 regions = { .count = 0 };
+  GError                 *error = NULL;
+  gboolean                found;
+  gint64                  start;
+
+  for (int y = 0; y < mask->height; y++)
+    for (int x = 0; x < mask->width; x++)
+      mask->data[y * mask->width + x] = (x + y) % step < 3;
+  start = g_get_monotonic_time ();
+  found = regions_find (mask, &inpaint, &regions, cancellable, &error);
+  regions_clear (&regions);
+  if (g_cancellable_is_cancelled (cancellable))
+    g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  else
+    g_assert_no_error (error);
+  g_assert_true (found == ! error);
+  g_clear_error (&error);
+  return (double) (g_get_monotonic_time () - start) * 1e-6;
+}
+
+/* Many lines across a large picture take little longer to be found than few, and it can be cancelled. */
+static void
+test_hatch (void)
+{
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  double few = time_hatch (1700, NULL), many = time_hatch (20, NULL);
+
+  g_test_message ("few: %.3f s, many: %.3f s", few, many);
+  g_assert_cmpfloat (many, <, 8 * few);
+  g_cancellable_cancel (cancellable);
+  time_hatch (20, cancellable);
 }
 
 static int
@@ -651,6 +690,7 @@ main (int argc, char **argv)
   g_test_add_func ("/inpaint/distance", test_distance);
   g_test_add_func ("/inpaint/quantile", test_quantile);
   g_test_add_func ("/inpaint/widen", test_widen);
+  g_test_add_func ("/inpaint/hatch", test_hatch);
   g_test_add_func ("/inpaint/holes", test_holes);
   g_test_add_func ("/inpaint/regions", test_regions);
   g_test_add_func ("/inpaint/soft", test_soft);

@@ -241,6 +241,7 @@ diffusion_model_estimate_cost (const DiffusionModel *model, int width, int heigh
   g_autoptr (GArray) known = g_array_new (FALSE, FALSE, sizeof (Known));
   Count        count = { checkpoint, compute_get_default (NULL), options, fill, width, height, 0, known, 0, 0 };
   DiffusionBox all;
+  double       holes;
 
   *bytes = *seconds = 0;
   if (! checkpoint || ! count.backend || n_regions < 1)
@@ -258,7 +259,8 @@ diffusion_model_estimate_cost (const DiffusionModel *model, int width, int heigh
     }
   for (int i = 0; i < n_regions; i++)
     count_region (&count, views[i]);
-  /* Where the holes are: a number for each pixel. */
-  *bytes = count.bytes + (fill ? (double) sizeof (guint32) * all.width * all.height : 0);
+  /* Where the holes are: a number for each pixel; while they are looked for, a distance too. */
+  holes = fill ? (double) sizeof (guint32) * all.width * all.height : 0;
+  *bytes = MAX (count.bytes, holes) + holes;
   *seconds = count.flops / MAX (USE * get_speed (count.backend, options->threads), 1);
 }

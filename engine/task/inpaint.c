@@ -132,7 +132,8 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
   core_autofree gboolean *filled = NULL;
   guint                   labels = 0;
   DiffusionNoise          noise;
-  gboolean success = check_arguments (picture, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error);
+  gboolean                success
+      = check_arguments (picture, mask, inpaint, error) && regions_find (mask, inpaint, &regions, cancellable, error);
 
   if (success && model_get_checkpoint (model))
     {
@@ -159,7 +160,8 @@ diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpain
                              const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen, GError **error)
 {
   Regions  regions = { .count = 0 };
-  gboolean success = check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error);
+  gboolean success
+      = check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, NULL, error);
 
   *changed = *seen = (DiffusionBox){ 0, 0, 0, 0 };
   for (int i = 0; success && i < regions.count; i++)
@@ -184,7 +186,7 @@ diffusion_inpaint_get_holes (const DiffusionPicture *mask, const DiffusionInpain
   DiffusionBox *boxes = NULL;
 
   *count = 0;
-  if (check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, error))
+  if (check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, NULL, error))
     {
       *count = regions.count;
       boxes = g_new (DiffusionBox, (gsize) regions.count);

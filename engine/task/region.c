@@ -59,18 +59,17 @@ distance_line (float *values, int n, int stride, float *work)
 }
 
 gboolean
-region_distance (float *values, int width, int height, GError **error)
+region_distance (float *values, int width, int height, GCancellable *cancellable, GError **error)
 {
-  float *work = core_alloc ((gsize) MAX (width, height), 3 * sizeof (float), error);
+  core_autofree float *work = core_alloc ((gsize) MAX (width, height), 3 * sizeof (float), error);
 
   if (! work)
     return FALSE;
-  for (int x = 0; x < width; x++)
+  for (int x = 0; x < width && ! g_cancellable_is_cancelled (cancellable); x++)
     distance_line (values + x, height, width, work);
-  for (int y = 0; y < height; y++)
+  for (int y = 0; y < height && ! g_cancellable_is_cancelled (cancellable); y++)
     distance_line (values + (gsize) y * (gsize) width, width, 1, work);
-  core_free (work);
-  return TRUE;
+  return ! g_cancellable_set_error_if_cancelled (cancellable, error);
 }
 
 /* ---- finding ---- */
@@ -156,39 +155,59 @@ flood (const DiffusionPicture *mask, Regions *regions, int x, int y, Region *reg
   return TRUE;
 }
 
-/* How far a region's innermost pixel is from the nearest known one; beyond the picture's edge nothing is known. */
-static gboolean
-measure_radius (const DiffusionPicture *mask, const Regions *regions, Region *region, GError **error)
+/* What a region covers of its box and the pixels around it, where those beyond the picture count as its own. */
+static double
+count_covered (const DiffusionPicture *mask, const Region *region)
 {
   DiffusionBox box = region->box;
-  int          width = box.width + 2, height = box.height + 2;
-  gsize        count = (gsize) width * (gsize) height;
-  float       *distance = core_alloc (count, sizeof (float), error), most = 0;
-  gsize        area = 0;
-  gboolean     success;
+
+  return region->area + (box.width + 2.0) * (box.height + 2.0) - box_area (region_grow_box (box, 1, mask));
+}
+
+/* How far each region's innermost pixel is from the nearest known one; beyond the picture's edge nothing is known, and
+ * the pixels there are part of the region that they touch.  One map does for all regions: these do not touch, so on the
+ * way to another one there is a known pixel that is nearer. */
+static gboolean
+measure_radii (const DiffusionPicture *mask, Regions *regions, GCancellable *cancellable, GError **error)
+{
+  DiffusionBox         box = regions->box;
+  int                  width = box.width + 2, height = box.height + 2;
+  core_autofree float *distance = core_alloc ((gsize) width * (gsize) height, sizeof (float), error);
+  float               *at = distance;
 
   if (! distance)
     return FALSE;
-  for (int y = 0; y < height; y++)
-    for (int x = 0; x < width; x++)
+  for (int y = box.y - 1; y <= box.y + box.height; y++)
+    for (int x = box.x - 1; x <= box.x + box.width; x++)
+      *at++ = x < 0 || y < 0 || x >= mask->width || y >= mask->height || regions_label (regions, x, y) ? INFINITY : 0;
+  if (! region_distance (distance, width, height, cancellable, error))
+    return FALSE;
+  at = distance;
+  for (int y = box.y - 1; y <= box.y + box.height; y++)
+    for (int x = box.x - 1; x <= box.x + box.width; x++, at++)
       {
-        int      u = box.x + x - 1, v = box.y + y - 1;
-        gboolean beyond = u < 0 || v < 0 || u >= mask->width || v >= mask->height;
+        int     u = CLAMP (x, 0, mask->width - 1), v = CLAMP (y, 0, mask->height - 1);
+        guint32 label = regions_label (regions, u, v);
 
-        distance[(gsize) y * (gsize) width + (gsize) x]
-            = beyond || regions_label (regions, u, v) == region->group ? INFINITY : 0;
+        if (label)
+          {
+            Region *region = &regions->regions[label - 1];
+
+            region->radius = MAX (region->radius, (double) *at);
+            region->area += x == u && y == v;
+          }
       }
-  success = region_distance (distance, width, height, error);
-  for (gsize i = 0; success && i < count; i++)
+  for (int i = 0; i < regions->count; i++)
     {
-      most = MAX (most, distance[i]);
-      area += distance[i] > 0;
+      Region *region = &regions->regions[i];
+      double  square = region->radius;
+
+      region->radius = isinf (square) ? MAX (region->box.width, region->box.height) + 2 : sqrt (square);
+      region->thin = region->radius < SMALL_RADIUS
+                     || (region->radius < THIN_RADIUS
+                         && count_covered (mask, region) > STROKE * region->radius * region->radius);
     }
-  region->radius = isinf (most) ? MAX (width, height) : sqrt ((double) most);
-  region->thin = region->radius < SMALL_RADIUS
-                 || (region->radius < THIN_RADIUS && (double) area > STROKE * region->radius * region->radius);
-  core_free (distance);
-  return success;
+  return TRUE;
 }
 
 static void
@@ -234,6 +253,7 @@ merge_regions (const DiffusionPicture *mask, Regions *regions, GError **error)
               continue;
             a->box = region_join_boxes (a->box, b->box);
             a->radius = MAX (a->radius, b->radius);
+            a->area += b->area;
             a->thin = a->thin && b->thin;
             a->context = MAX (a->context, b->context);
             a->crop = region_grow_box (a->box, a->grow + a->context, mask);
@@ -265,7 +285,8 @@ compare_regions (gconstpointer a, gconstpointer b)
 }
 
 gboolean
-regions_find (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, Regions *regions, GError **error)
+regions_find (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, Regions *regions,
+              GCancellable *cancellable, GError **error)
 {
   CoreArray    list = { 0 }, todo = { 0 };
   DiffusionBox box = find_box (mask);
@@ -292,11 +313,9 @@ regions_find (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpai
   core_array_clear (&todo);
   regions->count = (int) list.count;
   regions->regions = list.data;
+  success = success && measure_radii (mask, regions, cancellable, error);
   for (int i = 0; i < regions->count && success; i++)
-    {
-      success = measure_radius (mask, regions, &regions->regions[i], error);
-      choose_crop (mask, inpaint, &regions->regions[i]);
-    }
+    choose_crop (mask, inpaint, &regions->regions[i]);
   if (! success || ! merge_regions (mask, regions, error))
     return FALSE;
   qsort (regions->regions, (gsize) regions->count, sizeof (Region), compare_regions);
@@ -377,8 +396,8 @@ region_make_cover (const Region *region, const Regions *regions, const Diffusion
         outside->data[i] = ours ? 0 : INFINITY;
         inside->data[i] = ours ? INFINITY : 0;
       }
-  if (! region_distance (outside->data, crop.width, crop.height, error)
-      || ! region_distance (inside->data, crop.width, crop.height, error)
+  if (! region_distance (outside->data, crop.width, crop.height, NULL, error)
+      || ! region_distance (inside->data, crop.width, crop.height, NULL, error)
       || ! diffusion_mask_widen (cover, region->soften, error))
     return NULL;
   for (i = 0; i < (gsize) crop.width * (gsize) crop.height; i++)

@@ -8,6 +8,7 @@
 typedef struct
 {
   DiffusionBox box;     /* around the mask's pixels above 0 */
+  double       area;    /* of the mask, pixels */
   double       radius;  /* of the largest disc that fits into it, pixels */
   gboolean     thin;    /* a stroke rather than a spot */
   int          grow;    /* how far the hole reaches beyond the mask, pixels */
@@ -29,7 +30,7 @@ typedef struct
 
 /* The regions of a mask (1 channel, > 0 is hole), 8-connected; such whose crops mostly overlap are made one. */
 gboolean regions_find (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, Regions *regions,
-                       GError **error);
+                       GCancellable *cancellable, GError **error);
 void     regions_clear (Regions *regions);
 
 static inline guint32
@@ -48,7 +49,7 @@ DiffusionPicture *region_make_cover (const Region *region, const Regions *region
 
 /* Squared Euclidean distance of each pixel to the nearest one that is set, in place: values are 0 where set, and
  * INFINITY elsewhere, before (Felzenszwalb and Huttenlocher 2012, "Distance transforms of sampled functions"). */
-gboolean region_distance (float *values, int width, int height, GError **error);
+gboolean region_distance (float *values, int width, int height, GCancellable *cancellable, GError **error);
 
 /* The box around a region's hole: beyond it nothing is covered. */
 DiffusionBox region_get_hole (const Region *region, const DiffusionPicture *within);
