@@ -585,6 +585,59 @@ test_progress (void)
   g_assert_cmpfloat (bar.widest, <, 0.05);
 }
 
+/* What is known when the large one of several holes is first seen: it is the leftmost. */
+typedef struct
+{
+  Bar    bar;
+  double fraction;
+  gint64 time;
+} Large;
+
+static void
+watch_large (const DiffusionStep *step, gpointer data)
+{
+  Large *large = data;
+
+  if (large->time || step->x >= 200)
+    return;
+  large->time = g_get_monotonic_time ();
+  large->fraction = large->bar.last;
+}
+
+/* The bar goes by the work: two spots, each of them seen alone, are a small part of it beside a hole that is filled
+ * reduced, and then worked over in tiles. */
+static void
+test_shares (void)
+{
+  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
+  DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) picture = new_picture (700, 160), mask = diffusion_picture_new (700, 160, 1, NULL);
+  Large   large = { { 0, 0, NULL }, 1, 0 };
+  GError *error = NULL;
+  gint64  start;
+
+  if (! references_find ())
+    return;
+  model = load_tiny ("sd1");
+  options = get_tiny_options (2);
+  options.progress = move_bar;
+  options.progress_data = &large.bar;
+  options.on_step = watch_large;
+  options.step_data = &large;
+  for (int i = 0; i < 700 * 160; i++)
+    mask->data[i] = i % 700 >= 10 && i % 700 < 170 && i / 700 >= 10 && i / 700 < 150;
+  for (int i = 0; i < 200; i++)
+    mask->data[(70 + i % 100 / 10) * 700 + (i < 100 ? 400 : 600) + i % 10] = 1;
+  start = g_get_monotonic_time ();
+  diffusion_inpaint (model, picture, mask, &inpaint, &options, NULL, &error);
+  g_assert_no_error (error);
+  g_test_message ("%.2f of the progress after %.2f of the time", large.fraction,
+                  (double) (large.time - start) / (double) (g_get_monotonic_time () - start));
+  g_assert_cmpfloat (large.fraction, <, 0.4);
+  g_assert_cmpfloat_with_epsilon (large.bar.last, 1, 1e-6);
+}
+
 /* Behind the networks, too, a run that is cancelled ends without a pixel changed. */
 static void
 test_cancelled (void)
@@ -880,6 +933,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/holes", test_holes);
   g_test_add_func ("/checkpoint/soft-hole", test_soft_hole);
   g_test_add_func ("/checkpoint/progress", test_progress);
+  g_test_add_func ("/checkpoint/shares", test_shares);
   g_test_add_func ("/checkpoint/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint/cost-of-holes", test_cost_of_holes);
   g_test_add_func ("/checkpoint/padding", test_padding);

@@ -395,6 +395,54 @@ test_progress (void)
     }
 }
 
+/* What is known when the large one of several holes is first seen. */
+typedef struct
+{
+  Watch  progress;
+  double fraction;
+  gint64 time;
+} Large;
+
+static void
+watch_large (const DiffusionStep *step, gpointer data)
+{
+  Large *large = data;
+
+  if (large->time || step->prediction->width * step->reduction < 200)
+    return;
+  large->time = g_get_monotonic_time ();
+  large->fraction = large->progress.last;
+}
+
+/* It goes by the work: three spots are a small part of it beside a large hole. */
+static void
+test_shares (void)
+{
+  g_autoptr (DiffusionModel) model = make_model ();
+  g_autoptr (DiffusionPicture) picture = diffusion_picture_new (700, 300, 3, NULL);
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (700, 300, 1, NULL);
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (2, 1);
+  Large                   large = { { 0, 0, 0 }, 1, 0 };
+  gint64                  start = g_get_monotonic_time ();
+
+  for (int i = 0; i < 700 * 300 * 3; i++)
+    picture->data[i] = 0.5f + 0.2f * sinf ((float) (i / 3 % 700) * 0.3f) * cosf ((float) (i / 2100) * 0.2f);
+  set_box (mask, 40, 50, 250, 200, 1);
+  for (int i = 0; i < 3; i++)
+    set_box (mask, 600, 30 + 110 * i, 16, 16, 1);
+  inpaint.noise = 0;
+  options.progress = watch_progress;
+  options.progress_data = &large.progress;
+  options.on_step = watch_large;
+  options.step_data = &large;
+  g_assert_true (diffusion_inpaint (model, picture, mask, &inpaint, &options, NULL, NULL));
+  g_test_message ("%.2f of the progress after %.2f of the time", large.fraction,
+                  (double) (large.time - start) / (double) (g_get_monotonic_time () - start));
+  g_assert_cmpfloat (large.fraction, <, 0.35);
+  g_assert_cmpfloat (large.progress.last, >, 0.75);
+}
+
 static double
 regenerate (double strength, double structure, const DiffusionPicture *mask, int threads)
 {
@@ -702,6 +750,7 @@ main (int argc, char **argv)
   g_test_add_func ("/inpaint/errors", test_errors);
   g_test_add_func ("/inpaint/cancel", test_cancel);
   g_test_add_func ("/inpaint/progress", test_progress);
+  g_test_add_func ("/inpaint/shares", test_shares);
   g_test_add_func ("/regenerate", test_regenerate);
   return g_test_run ();
 }

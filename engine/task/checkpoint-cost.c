@@ -181,7 +181,7 @@ typedef struct
   int                     width, height; /* of the picture */
   int                     size;          /* edge of what the network sees at once */
   GArray                 *known;         /* Known: many views are of one size */
-  double                  bytes, flops;
+  double                  bytes;         /* the most of all */
 } Count;
 
 typedef struct
@@ -210,25 +210,37 @@ find_work (Count *count, int width, int height)
   return known.work;
 }
 
-/* A region, or the holes of a view. */
-static void
+/* The operations for a region, or for the holes of a view. */
+static double
 count_region (Count *count, DiffusionBox region)
 {
   const DiffusionCheckpoint *info = sd_checkpoint_get_info (count->checkpoint);
   DiffusionBox               box = checkpoint_choose_box (count->width, count->height, region, count->size);
   int                        widths[2], heights[2];
-  int runs = checkpoint_plan_work (count->width, count->height, region, count->size, count->fill, widths, heights);
+  int    runs = checkpoint_plan_work (count->width, count->height, region, count->size, count->fill, widths, heights);
+  double flops = 0;
 
   for (int i = 0; i < runs; i++)
     {
       CheckpointWork work = find_work (count, widths[i], heights[i]);
 
       /* A file for inpainting also wants a latent of what is known. */
-      count->flops
-          += work.call * count->options->steps * work.tiles + work.encode * (info->inpainting ? 2 : 1) + work.decode;
+      flops += work.call * count->options->steps * work.tiles + work.encode * (info->inpainting ? 2 : 1) + work.decode;
       count->bytes
           = MAX (count->bytes, count_bytes (info, box, widths[i], heights[i], count->fill, (double) work.bytes));
     }
+  return flops;
+}
+
+void
+checkpoint_count_views (const SdCheckpoint *checkpoint, const DiffusionOptions *options, int width, int height,
+                        int size, const DiffusionBox *views, int n_views, double *flops)
+{
+  g_autoptr (GArray) known = g_array_new (FALSE, FALSE, sizeof (Known));
+  Count count = { checkpoint, compute_get_default (NULL), options, TRUE, width, height, size, known, 0 };
+
+  for (int i = 0; i < n_views; i++)
+    flops[i] = count_region (&count, views[i]);
 }
 
 void
@@ -239,9 +251,9 @@ diffusion_model_estimate_cost (const DiffusionModel *model, int width, int heigh
   SdCheckpoint            *checkpoint = model_get_checkpoint (model);
   g_autofree DiffusionBox *views = g_memdup2 (regions, (gsize) n_regions * sizeof *regions);
   g_autoptr (GArray) known = g_array_new (FALSE, FALSE, sizeof (Known));
-  Count        count = { checkpoint, compute_get_default (NULL), options, fill, width, height, 0, known, 0, 0 };
+  Count        count = { checkpoint, compute_get_default (NULL), options, fill, width, height, 0, known, 0 };
   DiffusionBox all;
-  double       holes;
+  double       holes, flops = 0;
 
   *bytes = *seconds = 0;
   if (! checkpoint || ! count.backend || n_regions < 1)
@@ -258,9 +270,9 @@ diffusion_model_estimate_cost (const DiffusionModel *model, int width, int heigh
       n_regions = 1;
     }
   for (int i = 0; i < n_regions; i++)
-    count_region (&count, views[i]);
+    flops += count_region (&count, views[i]);
   /* Where the holes are: a number for each pixel; while they are looked for, a distance too. */
   holes = fill ? (double) sizeof (guint32) * all.width * all.height : 0;
   *bytes = MAX (count.bytes, holes) + holes;
-  *seconds = count.flops / MAX (USE * get_speed (count.backend, options->threads), 1);
+  *seconds = flops / MAX (USE * get_speed (count.backend, options->threads), 1);
 }

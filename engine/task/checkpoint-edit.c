@@ -424,6 +424,7 @@ typedef struct
 {
   DiffusionBox *boxes; /* of the views, around their regions' holes */
   int          *of;    /* each region's view; views are worked on in this order */
+  double       *from;  /* where each one's share of the progress begins, and where the last one's ends */
   int           count;
 } Views;
 
@@ -454,15 +455,32 @@ checkpoint_join_holes (int width, int height, int size, DiffusionBox *boxes, int
 }
 
 static gboolean
-find_views (const DiffusionPicture *mask, int size, const Regions *regions, Views *views, GError **error)
+find_views (const CheckpointSession *session, const DiffusionPicture *mask, const Regions *regions, Views *views,
+            GError **error)
 {
+  double done = 0;
+
   views->boxes = core_alloc ((gsize) regions->count, sizeof (DiffusionBox), error);
   views->of = views->boxes ? core_alloc ((gsize) regions->count, sizeof (int), error) : NULL;
-  if (! views->of)
+  views->from = views->of ? core_alloc ((gsize) regions->count + 1, sizeof (double), error) : NULL;
+  if (! views->from)
     return FALSE;
   for (int i = 0; i < regions->count; i++)
     views->boxes[i] = region_get_hole (&regions->regions[i], mask);
-  views->count = checkpoint_join_holes (mask->width, mask->height, size, views->boxes, regions->count, views->of);
+  views->count
+      = checkpoint_join_holes (mask->width, mask->height, session->size, views->boxes, regions->count, views->of);
+  checkpoint_count_views (session->checkpoint, session->options, mask->width, mask->height, session->size, views->boxes,
+                          views->count, views->from);
+  for (int i = 0; i < views->count; i++)
+    {
+      double work = views->from[i];
+
+      views->from[i] = done;
+      done += work;
+    }
+  views->from[views->count] = done;
+  for (int i = 0; i <= views->count; i++)
+    views->from[i] /= done;
   return TRUE;
 }
 
@@ -471,6 +489,7 @@ clear_views (Views *views)
 {
   core_free (views->boxes);
   core_free (views->of);
+  core_free (views->from);
 }
 
 /* Adds what a region covers of a box. */
@@ -527,8 +546,8 @@ fill_view (CheckpointSession *session, DiffusionPicture *picture, const Diffusio
     return FALSE;
   edit.cover = cover;
   edit.others = others;
-  session->from = (double) view / views->count;
-  session->share = 1.0 / views->count;
+  session->from = views->from[view];
+  session->share = views->from[view + 1] - views->from[view];
   return edit_in_views (session, picture, &edit, box, ONE_VIEW, error);
 }
 
@@ -537,9 +556,9 @@ checkpoint_inpaint (SdCheckpoint *checkpoint, DiffusionPicture *picture, const D
                     const Regions *regions, const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
   CheckpointSession session;
-  Views             views = { NULL, NULL, 0 };
+  Views             views = { NULL, NULL, NULL, 0 };
   gboolean          success = checkpoint_session_open (&session, checkpoint, options, cancellable, error)
-                     && find_views (mask, session.size, regions, &views, error);
+                     && find_views (&session, mask, regions, &views, error);
 
   for (int i = 0; i < views.count && success; i++)
     success = fill_view (&session, picture, mask, regions, &views, i, error);

@@ -76,6 +76,10 @@ int checkpoint_join_holes (int width, int height, int size, DiffusionBox *boxes,
 int checkpoint_plan_work (int width, int height, DiffusionBox region, int size, gboolean fill, int widths[2],
                           int heights[2]);
 
+/* The operations that each of a fill's views needs; views: the boxes around their holes. */
+void checkpoint_count_views (const SdCheckpoint *checkpoint, const DiffusionOptions *options, int width, int height,
+                             int size, const DiffusionBox *views, int n_views, double *flops);
+
 /* ---- tasks ---- */
 
 /* What diffusion_generate (), _inpaint () and _regenerate () do with a checkpoint. */
