@@ -585,6 +585,35 @@ test_progress (void)
   g_assert_cmpfloat (bar.widest, <, 0.05);
 }
 
+/* What is a quarter larger than the network's size is seen at once: it is what comes out at that size, enlarged, and
+ * costs as much; with one pixel more there are four tiles. */
+static void
+test_one_tile (void)
+{
+  const DiffusionBox boxes[] = { { 0, 0, 64, 64 }, { 0, 0, 80, 80 }, { 0, 0, 81, 81 } };
+  DiffusionOptions   options = DIFFUSION_OPTIONS_INIT;
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) small = new_picture (64, 64), large = new_picture (80, 80), enlarged = NULL;
+  double  bytes, seconds[3];
+  GError *error = NULL;
+
+  if (! references_find ())
+    return;
+  model = load_tiny ("sd1");
+  options = get_tiny_options (2);
+  diffusion_generate (model, small, &options, NULL, &error);
+  g_assert_no_error (error);
+  diffusion_generate (model, large, &options, NULL, &error);
+  g_assert_no_error (error);
+  enlarged = process_resize (small, 80, 80, NULL, NULL);
+  g_assert_cmpmem (large->data, 80 * 80 * 12, enlarged->data, 80 * 80 * 12);
+  for (int i = 0; i < 3; i++)
+    diffusion_model_estimate_cost (model, boxes[i].width, boxes[i].height, &boxes[i], 1, FALSE, &options, &bytes,
+                                   &seconds[i]);
+  g_assert_cmpfloat (seconds[1], ==, seconds[0]);
+  g_assert_cmpfloat (seconds[2], >, 3 * seconds[0]);
+}
+
 /* What is known when the large one of several holes is first seen: it is the leftmost. */
 typedef struct
 {
@@ -934,6 +963,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/soft-hole", test_soft_hole);
   g_test_add_func ("/checkpoint/progress", test_progress);
   g_test_add_func ("/checkpoint/shares", test_shares);
+  g_test_add_func ("/checkpoint/one-tile", test_one_tile);
   g_test_add_func ("/checkpoint/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint/cost-of-holes", test_cost_of_holes);
   g_test_add_func ("/checkpoint/padding", test_padding);

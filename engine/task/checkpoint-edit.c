@@ -9,7 +9,10 @@
 #define CONTEXT_LEAST 32
 /* Small regions are enlarged at most so much: then there are more surroundings instead. */
 #define ENLARGE_MOST 2.0
-/* Large ones are worked on in tiles; beyond so many times the network's size they are reduced before. */
+/* Those up to so many times the network's size are reduced to it: four tiles that nearly coincide would take four times
+ * as long, and none of them would see all. */
+#define ONE_TILE_MOST 1.25
+/* Larger ones are worked on in tiles; beyond so many times the network's size they are reduced before. */
 #define TILES_MOST 4.0
 /* A hole up to so many times the network's size is filled in one view; larger ones are filled reduced, and then worked
  * over in tiles from this strength. */
@@ -67,13 +70,13 @@ longer_side (DiffusionBox box)
   return MAX (box.width, box.height);
 }
 
-/* Enlarged to the network's size where it is smaller, else as large as it is, within reason. */
+/* To the network's size where it is smaller or not much larger, else as large as it is, within reason. */
 static double
 scale_for_tiles (DiffusionBox box, int size)
 {
   double longer = longer_side (box);
 
-  return longer < size ? size / longer : MIN (1, TILES_MOST * size / longer);
+  return longer <= ONE_TILE_MOST * size ? size / longer : MIN (1, TILES_MOST * size / longer);
 }
 
 int
