@@ -52,6 +52,7 @@ def main():
     tap.check('the plug-in has a folder of its own name', None if program else 'there is no %s/%s' % (NAME, NAME))
     folder = os.path.dirname(program or root)
     tap.check('its catalogs are inside', None if find(folder, 'locale', 'de', 'LC_MESSAGES', NAME + '.mo') else 'they are not')
+    tap.check('the licences are installed', None if find(root, NAME, 'LICENSE') and find(root, 'models', 'clip-vocabulary.LICENSE') else 'they are not')
     check_metainfo(tap, root)
     check_gimp(tap, gimp, folder)
     tap.check('no leaks, crashes or warnings', gimp.complaints())

@@ -137,6 +137,20 @@ class Session(Live):
         wait_until(lambda: begun() > before)
         time.sleep(0.3)
 
+    def cancel_run(self, dialog, stage):
+        """Escape after begin_run(), for a letter could still reach GIMP's own menus: the dialog is gone at once.  (Whether the run had ended before,
+        what is wrong if it did not stop within half a second.)"""
+        stops = lambda: [int(ms) for ms in re.findall(rb'run: stopped (\d+) ms', self.read('output.txt'))]
+        before, early = len(stops()), os.path.exists(self.file('stage-' + stage))
+        start = time.monotonic()
+        self.screen.keys(dialog, 'Escape')
+        self.result(stage)
+        seconds = time.monotonic() - start
+        # The plug-in's own clock; xdotool, GIMP and what else the machine does take the rest.
+        stopped = stops()[before:]
+        print('# %s: stopped within %s ms, and %.2f s after the key the script went on' % (stage, stopped, seconds))
+        return early, None if stopped and max(stopped) < 500 and seconds < 5 else 'after %s ms, %.2f s' % (stopped, seconds)
+
     def screenshot(self, name, window=None):
         if self.options.output:
             self.screen.save(os.path.join(self.options.output, name + '.png'), window)
@@ -432,17 +446,13 @@ def check_cancel(session):
     screen.enter(dialog, 'alt+e', '1000')
     session.begin_run(dialog)
     session.screenshot('running', dialog)
-    still = os.path.exists(session.file('stage-stop'))
-    start = time.monotonic()
-    screen.keys(dialog, 'Escape')  # as in window-fills.py
+    early, slow = session.cancel_run(dialog, 'stop')
     result = session.result('stop')
-    seconds = time.monotonic() - start
     session.result('stop-dumped')
     tap.check('Cancel in mid-run leaves the layer untouched',
-              'the run had ended before' if still else None if session.read('out-stop.raw') == before
+              'the run had ended before' if early else None if session.read('out-stop.raw') == before
               else 'the layer was changed: %s' % result)
-    # Half a second for the engine, the rest for the plug-in to end and for xdotool.
-    tap.check('Cancel acts at once', None if seconds < 1 else 'after %.2f s' % seconds)
+    tap.check('Cancel acts within half a second', slow)
 
 
 def check_kept(session):
