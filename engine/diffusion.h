@@ -304,13 +304,14 @@ typedef struct
   double sigma;                       /* overall, picture units; what a dialog shows, times 255 */
   double luma, chroma;                /* of Y' = (R' + G' + B') / 3, and the mean of the two colour differences' own */
   double curve[DIFFUSION_NOISE_BINS]; /* level at brightness (i + 0.5) / DIFFUSION_NOISE_BINS */
+  int    spots;                       /* of 8 x 8 pixels that were measured; 0: none were there, or a user's number */
 } DiffusionNoise;
 
 /* White noise of one level: for a user's number. */
 void diffusion_noise_set_uniform (DiffusionNoise *noise, double sigma);
 
 /* Estimates the noise that a photograph already has, robust to its texture.  mask: 1 channel, only pixels above 0.5
- * count; NULL: all. */
+ * count; NULL: all.  A mask can be too small or too ragged for a single spot: then all levels are 0. */
 gboolean diffusion_estimate_noise (const DiffusionPicture *picture, const DiffusionPicture *mask, DiffusionNoise *noise,
                                    GError **error);
 

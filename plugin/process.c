@@ -234,7 +234,7 @@ measure_noise (const Region *region, DiffusionNoise *noise, GError **error)
 {
   if (! diffusion_estimate_noise (region->picture, region->weights, noise, error))
     return FALSE;
-  return noise->sigma > 0 || diffusion_estimate_noise (region->picture, NULL, noise, error);
+  return noise->spots > 0 || diffusion_estimate_noise (region->picture, NULL, noise, error);
 }
 
 static gboolean

@@ -513,6 +513,13 @@ test_small_mask (void)
     for (int x = 702; x < 763; x++)
       *get_pixel (mask, x, y) = 1;
   assert_near (estimate (picture, mask).sigma, 10 * UNIT, 0.1);
+  g_assert_cmpint (estimate (picture, mask).spots, >, 0);
+  /* 7 pixels high: nowhere a spot. */
+  for (int y = 1203 + 7; y < 1264; y++)
+    for (int x = 702; x < 763; x++)
+      *get_pixel (mask, x, y) = 0;
+  assert_silent (picture, mask);
+  g_assert_cmpint (estimate (picture, mask).spots, ==, 0);
 }
 
 static void

@@ -28,12 +28,14 @@ parse_noise (const char *text, double *level, GError **error)
   return FALSE;
 }
 
+/* What is measured is what the mask selects, or all where that has no spot that tells: as in GIMP. */
 static gboolean
-choose_noise (double level, const Photo *photo, DiffusionNoise *noise, GError **error)
+choose_noise (double level, const Photo *photo, const DiffusionPicture *mask, DiffusionNoise *noise, GError **error)
 {
   if (level >= 0)
     diffusion_noise_set_uniform (noise, level / LEVELS);
-  else if (! diffusion_estimate_noise (photo->picture, NULL, noise, error))
+  else if (! diffusion_estimate_noise (photo->picture, mask, noise, error)
+           || (noise->spots == 0 && ! diffusion_estimate_noise (photo->picture, NULL, noise, error)))
     return FALSE;
   printf ("noise: %.1f (%s)\n", noise->sigma * LEVELS, level >= 0 ? "given" : "estimated");
   return TRUE;
@@ -87,7 +89,7 @@ command_denoise (const Command *self, char **argv, GError **error)
       || ! (model = run_options_apply (&run, &options, error)) || ! (photo = photo_read (files[0], error))
       || ! raster_check_target (files[1], photo->raster, error)
       || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error)))
-      || ! choose_noise (level, photo, &noise, error))
+      || ! choose_noise (level, photo, mask, &noise, error))
     return FALSE;
   start = g_get_monotonic_time ();
   return run_finish (denoise (model, photo->picture, mask, &noise, &shares, &options, error), start, photo, files[1],

@@ -772,6 +772,7 @@ estimate (const Survey *survey, DiffusionNoise *noise)
   noise->sigma = sqrt ((sums[0] + 2 * sums[1]) / 3);
   noise->luma = sqrt (sums[0] / 3);
   noise->chroma = sqrt (sums[1]);
+  noise->spots = (int) survey->luma->len;
 }
 
 void
@@ -781,6 +782,7 @@ diffusion_noise_set_uniform (DiffusionNoise *noise, double sigma)
   noise->luma = sigma / sqrt (3);
   for (int i = 0; i < DIFFUSION_NOISE_BINS; i++)
     noise->curve[i] = sigma;
+  noise->spots = 0;
 }
 
 double
