@@ -212,6 +212,15 @@ remove_all (const char *path)
   g_remove (path);
 }
 
+double
+get_value (const char *text, const char *key)
+{
+  const char *at = strstr (text, key);
+
+  g_assert_nonnull (at);
+  return g_ascii_strtod (at + strlen (key), NULL);
+}
+
 int
 cli_main (int argc, char **argv, const CliTest *tests, gsize count)
 {

@@ -36,6 +36,8 @@ void refused (const char *word, const char *const *arguments);
 
 /* A path in the test's own folder. */
 char *in_folder (const char *name);
+/* The number behind the key's first place in what a command printed. */
+double get_value (const char *text, const char *key);
 /* How many files a folder has, for temporary ones must not be left behind. */
 int count_entries (const char *path);
 

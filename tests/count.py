@@ -6,6 +6,7 @@ count.py TESTLOG.JSON STATUS: prints what failed and what the tests measured, th
 nothing failed."""
 import collections
 import json
+import os
 import re
 import sys
 
@@ -45,7 +46,8 @@ def main():
         failed += bad
     if not tests or (int(sys.argv[2]) != 0 and failed == 0):
         failed += 1
-        print('FAILED: the run itself; its log is build/check.log')
+        build = os.path.dirname(os.path.dirname(sys.argv[1]))
+        print('FAILED: the run itself; its log is ' + os.path.join(build, 'check.log'))
     print('cases: ' + ', '.join(f'{suite} {count}' for suite, count in sorted(suites.items())))
     print(f'{passed} passed, {failed} failed' + (f', {skipped} skipped' if skipped else ''))
     return failed != 0

@@ -109,6 +109,44 @@ test_webp (void)
 #endif
 }
 
+/* A WebP file on its side comes out upright, whether its EXIF data are as they should be or have JPEG's marker. */
+static void
+test_webp_orientation (void)
+{
+#ifdef HAVE_WEBP
+  /* A size of 12 x 5, one entry: orientation 6 (the right edge is the top). */
+  static const guint8 extended[] = { 'V', 'P', '8', 'X', 10, 0, 0, 0, 8, 0, 0, 0, 11, 0, 0, 4, 0, 0 };
+  static const guint8 exif[]
+      = { 'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0 };
+  static const char marker[] = "Exif\0"; /* and its end */
+  g_autofree char  *in = in_folder ("turned.webp"), *out = in_folder ("turned-out.png");
+
+  for (int marked = 0; marked < 2; marked++)
+    {
+      g_autoptr (GByteArray) file = g_byte_array_new ();
+      g_autoptr (Image) image = NULL;
+      guint8 size = (guint8) (sizeof exif + (marked ? sizeof marker : 0)),
+             chunk[] = { 'E', 'X', 'I', 'F', size, 0, 0, 0 };
+
+      g_byte_array_append (file, webp, 12);
+      g_byte_array_append (file, extended, sizeof extended);
+      g_byte_array_append (file, webp + 12, sizeof webp - 12);
+      g_byte_array_append (file, chunk, sizeof chunk);
+      if (marked)
+        g_byte_array_append (file, (const guint8 *) marker, sizeof marker);
+      g_byte_array_append (file, exif, sizeof exif);
+      file->data[4] = (guint8) (file->len - 8);
+      file_store (in, file->data, file->len);
+      FINE ("denoise", in, out, "--noise", "0", "--model", get_model ());
+      image = image_read_png (out);
+      g_assert_cmpint (image->width, ==, 5);
+      g_assert_cmpint (image->height, ==, 12);
+    }
+#else
+  g_test_skip ("the program was built without libwebp");
+#endif
+}
+
 /* What a format cannot hold is refused before the work, not after it. */
 static void
 test_too_wide (void)
@@ -124,6 +162,7 @@ main (int argc, char **argv)
   static const CliTest tests[] = {
     { "formats/float-tiff", test_float_tiff },
     { "formats/webp", test_webp },
+    { "formats/webp-orientation", test_webp_orientation },
     { "formats/too-wide", test_too_wide },
   };
 

@@ -126,14 +126,24 @@ apply_architecture (const TrainTexts *texts, DiffusionTrainOptions *options, GEr
 static gboolean
 apply_style (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
 {
+  /* The models of this program: its next installation would take the place of one that is called so. */
+  static const char *const ours[] = { DIFFUSION_MODEL_DENOISE, DIFFUSION_MODEL_FILL, "painting", "drawing", NULL };
+
   g_autofree char *folder = g_build_filename (g_get_user_data_dir (), "gimp-diffusion", "models", NULL);
   g_autofree char *name = NULL;
 
-  if (! *texts->style || strchr (texts->style, '/') || *texts->style == '.'
-      || strcmp (texts->style, DIFFUSION_MODEL_DENOISE) == 0 || strcmp (texts->style, DIFFUSION_MODEL_FILL) == 0)
+  if (! *texts->style || strchr (texts->style, '/') || *texts->style == '.')
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
                    "--style takes a name for the style, such as watercolour, not \"%s\"", texts->style);
+      return FALSE;
+    }
+  if (! texts->out && g_strv_contains (ours, texts->style))
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                   "--style takes a name that is not taken: this program has a model \"%s\"; --out can put another one "
+                   "elsewhere",
+                   texts->style);
       return FALSE;
     }
   if (! texts->out)
@@ -147,7 +157,7 @@ apply_style (TrainTexts *texts, DiffusionTrainOptions *options, GError **error)
       name = g_strconcat (texts->style, ".safetensors", NULL);
       texts->out = g_build_filename (folder, name, NULL);
     }
-  if (! texts->from && ! texts->widths && ! texts->blocks)
+  if (! texts->from && ! texts->widths)
     texts->from = g_strdup (STYLE_FROM);
   if (! texts->mix)
     texts->mix = g_strdup ("style");

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define HASH_DIGITS 16
+#define CORPUS      ".corpus"
 #define FEW         20 /* pictures: fewer are soon known by heart */
 
 /* ---- finding ----------------------------------------------------------------------------------------------------- */
@@ -222,17 +223,36 @@ pack_folder (const char *folder, const char *out, int crop, GCancellable *cancel
 
 /* ---- the cache --------------------------------------------------------------------------------------------------- */
 
-/* BASENAME-HASH.corpus: the hash covers the files' names, sizes and times, so that a changed folder is packed anew. */
 static char *
-get_cache_name (const char *folder, const GPtrArray *paths, int crop)
+take_hash (GChecksum *checksum)
 {
-  g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
+  char *hash = g_strndup (g_checksum_get_string (checksum), HASH_DIGITS);
+
+  g_checksum_free (checksum);
+  return hash;
+}
+
+/* BASENAME-HASH-, of the folder's path and the least size of its pictures. */
+static char *
+get_cache_prefix (const char *folder, int crop)
+{
+  GChecksum       *checksum = g_checksum_new (G_CHECKSUM_SHA256);
   char            *real = realpath (folder, NULL);
-  g_autofree char *base = g_path_get_basename (real ? real : folder), *head = NULL;
-  g_autofree char *start = g_strdup_printf ("%s %d", real ? real : folder, crop);
+  g_autofree char *base = g_path_get_basename (real ? real : folder), *hash = NULL;
+  g_autofree char *text = g_strdup_printf ("%s %d", real ? real : folder, crop);
 
   free (real);
-  g_checksum_update (checksum, (const guchar *) start, -1);
+  g_checksum_update (checksum, (const guchar *) text, -1);
+  hash = take_hash (checksum);
+  return g_strdup_printf ("%s-%s-", g_strdelimit (base, "/", '_'), hash);
+}
+
+/* Of the files' names, sizes and times, so that a changed folder is packed anew. */
+static char *
+get_state_hash (const GPtrArray *paths)
+{
+  GChecksum *checksum = g_checksum_new (G_CHECKSUM_SHA256);
+
   for (guint i = 0; i < paths->len; i++)
     {
       const char      *path = g_ptr_array_index (paths, i);
@@ -244,21 +264,38 @@ get_cache_name (const char *folder, const GPtrArray *paths, int crop)
                               (long long) status.st_mtim.tv_sec, (long) status.st_mtim.tv_nsec);
       g_checksum_update (checksum, (const guchar *) line, -1);
     }
-  head = g_strndup (g_checksum_get_string (checksum), HASH_DIGITS);
-  return g_strdup_printf ("%s-%s.corpus", g_strdelimit (base, "/", '_'), head);
+  return take_hash (checksum);
+}
+
+/* What the folder was packed to before it changed: nobody would ask for that again. */
+static void
+remove_older (const char *cache, const char *prefix, const char *kept)
+{
+  g_autoptr (GDir) dir = g_dir_open (cache, 0, NULL);
+  const char *name;
+
+  while (dir && (name = g_dir_read_name (dir)))
+    if (g_str_has_prefix (name, prefix) && g_str_has_suffix (name, CORPUS) && strcmp (name, kept) != 0)
+      {
+        g_autofree char *path = g_build_filename (cache, name, NULL);
+
+        g_unlink (path);
+      }
 }
 
 char *
 pack_folder_cached (const char *folder, int crop, GCancellable *cancellable, GError **error)
 {
   g_autoptr (GPtrArray) paths = NULL;
-  g_autofree char *cache = g_build_filename (g_get_user_cache_dir (), "gimp-diffusion", NULL), *name = NULL,
-                  *path = NULL;
+  g_autofree char *cache = g_build_filename (g_get_user_cache_dir (), "gimp-diffusion", NULL), *prefix = NULL,
+                  *state = NULL, *name = NULL, *path = NULL;
 
   if (! check_folder (folder, error))
     return NULL;
   paths = find_pictures (folder);
-  name = get_cache_name (folder, paths, crop);
+  prefix = get_cache_prefix (folder, crop);
+  state = get_state_hash (paths);
+  name = g_strconcat (prefix, state, CORPUS, NULL);
   path = g_build_filename (cache, name, NULL);
   if (g_file_test (path, G_FILE_TEST_EXISTS))
     return g_steal_pointer (&path);
@@ -268,5 +305,8 @@ pack_folder_cached (const char *folder, int crop, GCancellable *cancellable, GEr
                    g_strerror (errno));
       return NULL;
     }
-  return pack_pictures (folder, paths, path, crop, cancellable, error) ? g_steal_pointer (&path) : NULL;
+  if (! pack_pictures (folder, paths, path, crop, cancellable, error))
+    return NULL;
+  remove_older (cache, prefix, name);
+  return g_steal_pointer (&path);
 }

@@ -11,7 +11,8 @@ G_BEGIN_DECLS
  */
 gboolean pack_folder (const char *folder, const char *out, int crop, GCancellable *cancellable, GError **error);
 
-/* The same into the user's cache, unless the same files were packed before.  Returns the corpus file's path. */
+/* The same into the user's cache, unless the same files were packed before; what the folder was packed to before it
+ * changed is removed.  Returns the corpus file's path. */
 char *pack_folder_cached (const char *folder, int crop, GCancellable *cancellable, GError **error);
 
 /* The path of the first picture below the folder that can be read; NULL when there is none. */

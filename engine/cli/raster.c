@@ -187,6 +187,8 @@ get_u32 (const guint8 *data, gboolean little)
 static int
 exif_take_orientation (GBytes **exif)
 {
+  static const guint8 marker[] = { 'E', 'x', 'i', 'f', 0, 0 };
+
   gsize    size, at;
   guint8  *data;
   gboolean little;
@@ -196,6 +198,12 @@ exif_take_orientation (GBytes **exif)
   if (! *exif || g_bytes_get_size (*exif) < 14)
     return 1;
   data = g_bytes_unref_to_data (g_steal_pointer (exif), &size);
+  /* Some programs write JPEG's marker before it where it does not belong, into WebP files above all. */
+  if (size >= sizeof marker + 14 && memcmp (data, marker, sizeof marker) == 0)
+    {
+      size -= sizeof marker;
+      memmove (data, data + sizeof marker, size);
+    }
   little = data[0] == 'I';
   at = get_u32 (data + 4, little);
   count = at <= size - 2 ? get_u16 (data + at, little) : 0;
