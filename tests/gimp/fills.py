@@ -126,7 +126,7 @@ def main():
         session = Fills(options, tap, model)
         try:
             script(session)
-            session.start(LANGUAGE='en')
+            session.start(LANGUAGE='en', G_MESSAGES_DEBUG='diffusion')
             if all(check_filter(session, name, title) for name, title, _, _ in FILTERS):
                 check_variants(session)
         except (OSError, TypeError) as error:
