@@ -140,6 +140,47 @@ test_vae (gconstpointer variant)
   networks_close (&networks);
 }
 
+/* The most memory that the tensors of a decoding, or of the denoising of a latent of that size, took at a time. */
+static gsize
+get_peak (SdRun *run, const Networks *networks, gboolean decode)
+{
+  SdTensor x = sd_tensor_new (run, 1, 48, 40, 4), context, y;
+
+  context = sd_tensor_new (run, 1, 1, 77, sd_text_get_width (networks->text));
+  if (! run->dry)
+    {
+      memset (x.data, 0, sd_tensor_count (&x) * sizeof (float));
+      memset (context.data, 0, sd_tensor_count (&context) * sizeof (float));
+    }
+  y = decode ? sd_vae_decode (run, networks->vae, &x) : sd_unet_forward (run, networks->unet, &x, 500, &context);
+  g_assert_no_error (run->error);
+  sd_tensor_free (run, &x);
+  sd_tensor_free (run, &context);
+  sd_tensor_free (run, &y);
+  return run->peak;
+}
+
+/* What is foretold is what is taken, with what lies idle until it is used again. */
+static void
+test_memory (gconstpointer variant)
+{
+  const ComputeBackend *backend = compute_get (((const Variant *) variant)->backend, NULL);
+  Networks              networks;
+
+  if (! networks_open (&networks, variant))
+    return;
+  for (int decode = 0; decode < 2; decode++)
+    {
+      GError *error = NULL;
+      g_autoptr (SdRun) dry = sd_run_new_dry (backend), run = sd_run_new (0, backend, NULL, &error);
+
+      g_assert_no_error (error);
+      g_assert_cmpuint (get_peak (dry, &networks, decode), ==, get_peak (run, &networks, decode));
+      g_assert_cmpuint (run->peak, >, 48 * 40 * 4 * sizeof (float));
+    }
+  networks_close (&networks);
+}
+
 static SdUnet *
 open_inpainting_unet (Networks *networks)
 {
@@ -935,9 +976,14 @@ add_variant (const Variant *variant, const char *name)
   {
     const char *name;
     void (*test) (gconstpointer variant);
-  } tests[]
-      = { { "text", test_text },   { "unet", test_unet },   { "vae", test_vae },    { "inpainting", test_inpainting },
-          { "chain", test_chain }, { "turbo", test_turbo }, { "tasks", test_tasks } };
+  } tests[] = { { "text", test_text },
+                { "unet", test_unet },
+                { "vae", test_vae },
+                { "memory", test_memory },
+                { "inpainting", test_inpainting },
+                { "chain", test_chain },
+                { "turbo", test_turbo },
+                { "tasks", test_tasks } };
 
   for (gsize i = 0; i < G_N_ELEMENTS (tests); i++)
     {

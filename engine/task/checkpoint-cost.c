@@ -132,7 +132,7 @@ count_autoencoder (SdRun *run, const SdCheckpoint *checkpoint, int width, int he
 static gsize
 get_bytes (const SdRun *run)
 {
-  return run->dry_peak + run->dry_shared + run->dry_kept;
+  return run->peak + run->dry_shared + run->dry_kept;
 }
 
 /* The most that is alive at a time, beside what the networks need while they run. */

@@ -6,6 +6,8 @@
 
 /* Of a sample, at most. */
 #define SUM_PIECES 64
+/* Bytes of buffers that wait for the next layers of their size. */
+#define KEEP ((gsize) 640 << 20)
 
 /* ---- the run and its memory ---- */
 
@@ -24,7 +26,7 @@ sd_run_new (int threads, const ComputeBackend *backend, GCancellable *cancellabl
   run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
   if (! backend && ! (backend = compute_get_default (error)))
     return NULL;
-  run->keep = (gsize) 640 << 20;
+  run->keep = KEEP;
   /* OpenBLAS is to use the calling thread alone. */
   if (! compute_get ("blas", error) || ! (run->pool = pool_new (threads, error)))
     return NULL;
@@ -44,12 +46,32 @@ sd_run_new_dry (const ComputeBackend *backend)
 
   run->filters = sd_filters_new (backend);
   run->dry = TRUE;
+  run->keep = KEEP;
   run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
   run->threads = 1;
   run->scratch = g_new0 (Scratch, 1);
   run->errors = g_new0 (GError *, 1);
   run->raw = g_new0 (Scratch, 1);
   return run;
+}
+
+/* In a dry run a buffer is a number that nobody looks behind. */
+static gpointer
+alloc_buffer (SdRun *run, gsize size, GError **error)
+{
+  gpointer memory = run->dry ? GSIZE_TO_POINTER (++run->dry_buffers) : core_alloc (size, 1, error);
+
+  run->bytes += memory ? size : 0;
+  run->peak = MAX (run->peak, run->bytes);
+  return memory;
+}
+
+static void
+free_buffer (SdRun *run, Buffer *buffer)
+{
+  run->bytes -= buffer->size;
+  if (! run->dry)
+    core_free (buffer->memory);
 }
 
 void
@@ -64,7 +86,7 @@ sd_run_free (SdRun *run)
       g_clear_error (&run->errors[i]);
     }
   for (guint i = 0; i < run->buffers->len; i++)
-    core_free (g_array_index (run->buffers, Buffer, i).memory);
+    free_buffer (run, &g_array_index (run->buffers, Buffer, i));
   scratch_clear (&run->shared);
   sd_filters_free (run->filters);
   g_array_unref (run->buffers);
@@ -101,7 +123,7 @@ trim (SdRun *run, gsize keep)
       if (buffer->used)
         continue;
       idle -= buffer->size;
-      core_free (buffer->memory);
+      free_buffer (run, buffer);
       g_array_remove_index_fast (run->buffers, i - 1);
     }
 }
@@ -138,13 +160,6 @@ sd_tensor_new (SdRun *run, int n, int h, int w, int c)
 
   if (run->error)
     return x;
-  if (run->dry)
-    {
-      run->dry_bytes += size;
-      run->dry_peak = MAX (run->dry_peak, run->dry_bytes);
-      x.data = (float *) run; /* never looked at */
-      return x;
-    }
   for (guint i = 0; i < run->buffers->len; i++)
     {
       Buffer *buffer = &g_array_index (run->buffers, Buffer, i);
@@ -156,9 +171,9 @@ sd_tensor_new (SdRun *run, int n, int h, int w, int c)
   if (! best)
     {
       trim (run, run->keep > size ? run->keep - size : 0);
-      fresh = (Buffer){ core_alloc (size, 1, &run->error), size, FALSE };
+      fresh = (Buffer){ alloc_buffer (run, size, &run->error), size, FALSE };
       if (! fresh.memory && sd_run_make_room (run))
-        fresh.memory = core_alloc (size, 1, &run->error);
+        fresh.memory = alloc_buffer (run, size, &run->error);
       if (! fresh.memory)
         return x;
       g_array_append_val (run->buffers, fresh);
@@ -172,8 +187,6 @@ sd_tensor_new (SdRun *run, int n, int h, int w, int c)
 void
 sd_tensor_free (SdRun *run, SdTensor *x)
 {
-  if (run->dry && x->data)
-    run->dry_bytes -= sd_tensor_count (x) * sizeof (float);
   for (guint i = 0; x->data && i < run->buffers->len; i++)
     if (g_array_index (run->buffers, Buffer, i).memory == x->data)
       g_array_index (run->buffers, Buffer, i).used = FALSE;

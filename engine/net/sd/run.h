@@ -101,12 +101,14 @@ typedef struct
   SdFilters    *filters; /* products run through these; NULL: in f32, on OpenBLAS */
   GArray       *buffers; /* memory of tensors, kept for the next of their size */
   gsize         keep;    /* bytes of it that may lie idle */
+  gsize         bytes;   /* of it, idle or not; and the most of them so far */
+  gsize         peak;
   GCancellable *cancellable;
   GError       *error;
   double        flops; /* counted so far: two for each multiplication of products, direct convolutions, attention */
-  /* Nothing is computed, only counted: flops, and the most bytes of tensors and of converted weights at a time. */
+  /* Nothing is computed, only counted: flops, the peak, and the bytes of converted weights at a time and kept. */
   gboolean dry;
-  gsize    dry_bytes, dry_peak, dry_shared, dry_kept;
+  gsize    dry_buffers, dry_shared, dry_kept;
   /* Called after each layer; may be NULL. */
   void (*after_layer) (gpointer user_data);
   gpointer after_layer_data;
