@@ -626,16 +626,14 @@ test_progress (void)
   g_assert_cmpfloat (bar.widest, <, 0.05);
 }
 
-/* What is a quarter larger than the network's size is seen at once: it is what comes out at that size, enlarged, and
- * costs as much; with one pixel more there are four tiles. */
+/* What is generated a quarter larger than the network's size is seen at once: it is what comes out at that size,
+ * enlarged. */
 static void
 test_one_tile (void)
 {
-  const DiffusionBox boxes[] = { { 0, 0, 64, 64 }, { 0, 0, 80, 80 }, { 0, 0, 81, 81 } };
-  DiffusionOptions   options = DIFFUSION_OPTIONS_INIT;
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   g_autoptr (DiffusionModel) model = NULL;
   g_autoptr (DiffusionPicture) small = new_picture (64, 64), large = new_picture (80, 80), enlarged = NULL;
-  double  bytes, seconds[3];
   GError *error = NULL;
 
   if (! references_find ())
@@ -648,11 +646,6 @@ test_one_tile (void)
   g_assert_no_error (error);
   enlarged = process_resize (small, 80, 80, NULL, NULL);
   g_assert_cmpmem (large->data, 80 * 80 * 12, enlarged->data, 80 * 80 * 12);
-  for (int i = 0; i < 3; i++)
-    diffusion_model_estimate_cost (model, boxes[i].width, boxes[i].height, &boxes[i], 1, FALSE, &options, &bytes,
-                                   &seconds[i]);
-  g_assert_cmpfloat (seconds[1], ==, seconds[0]);
-  g_assert_cmpfloat (seconds[2], >, 3 * seconds[0]);
 }
 
 /* What is known when the large one of several holes is first seen: it is the leftmost. */

@@ -9,10 +9,10 @@
 #define CONTEXT_LEAST 32
 /* Small regions are enlarged at most so much: then there are more surroundings instead. */
 #define ENLARGE_MOST 2.0
-/* Those up to so many times the network's size are reduced to it: four tiles that nearly coincide would take four times
- * as long, and none of them would see all. */
+/* What is generated up to so many times the network's size is made at that size: of four tiles that nearly coincide
+ * none would see all.  What is regenerated keeps its own pixels' detail instead. */
 #define ONE_TILE_MOST 1.25
-/* Larger ones are worked on in tiles; beyond so many times the network's size they are reduced before. */
+/* Large ones are worked on in tiles; beyond so many times the network's size they are reduced before. */
 #define TILES_MOST 4.0
 /* A hole up to so many times the network's size is filled in one view; larger ones are filled reduced, and then worked
  * over in tiles from this strength. */
@@ -70,13 +70,13 @@ longer_side (DiffusionBox box)
   return MAX (box.width, box.height);
 }
 
-/* To the network's size where it is smaller or not much larger, else as large as it is, within reason. */
+/* Enlarged to the network's size where it is smaller, else as large as it is, within reason. */
 static double
 scale_for_tiles (DiffusionBox box, int size)
 {
   double longer = longer_side (box);
 
-  return longer <= ONE_TILE_MOST * size ? size / longer : MIN (1, TILES_MOST * size / longer);
+  return longer < size ? size / longer : MIN (1, TILES_MOST * size / longer);
 }
 
 int
@@ -351,7 +351,8 @@ edit_in_views (CheckpointSession *session, DiffusionPicture *picture, const Edit
   Edit   refine = { edit->cover, edit->others, REFINE_STRENGTH, FALSE, FALSE };
 
   if (longer <= one_view * session->size)
-    return edit_box (session, picture, edit, box, edit->fresh ? fine : whole, error);
+    return edit_box (session, picture, edit, box, edit->fresh && longer > ONE_TILE_MOST * session->size ? fine : whole,
+                     error);
   tiles = count_tiles (session, box, fine);
   session->share = share / (1 + tiles);
   if (! edit_box (session, picture, edit, box, whole, error))
