@@ -43,6 +43,38 @@ references_get_path (const char *name)
   return g_build_filename (references_find (), name, NULL);
 }
 
+DiffusionPicture *
+references_new_picture (int width, int height)
+{
+  DiffusionPicture *picture = diffusion_picture_new (width, height, 3, NULL);
+
+  for (int i = 0; i < width * height * 3; i++)
+    picture->data[i] = 0.5f + 0.4f * sinf (0.05f * (float) (i % 97) + 0.003f * (float) i);
+  return picture;
+}
+
+DiffusionModel *
+references_load_model (const char *family)
+{
+  g_autofree char *name = g_strdup_printf ("tiny-%s.safetensors", family), *path = references_get_path (name);
+  GError          *error = NULL;
+  DiffusionModel  *model = diffusion_model_load (path, &error);
+
+  g_assert_no_error (error);
+  return model;
+}
+
+DiffusionOptions
+references_get_options (int steps)
+{
+  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
+
+  options.prediction = DIFFUSION_PREDICTION_EPSILON;
+  options.steps = steps;
+  options.size = 64;
+  return options;
+}
+
 static TensorFile *
 map (const char *kind, const char *family)
 {

@@ -9,6 +9,12 @@
 const char *references_find (void);
 char       *references_get_path (const char *name);
 
+/* What tasks work on: any picture, a family's tiny checkpoint, and options with its own size, which is a few latents.
+ */
+DiffusionPicture *references_new_picture (int width, int height);
+DiffusionModel   *references_load_model (const char *family);
+DiffusionOptions  references_get_options (int steps);
+
 /* That of $DIFFUSION_MODELS: no references are needed. */
 Tokenizer *references_open_tokenizer (void);
 

@@ -352,39 +352,6 @@ test_turbo (gconstpointer variant)
 #define W 90
 #define H 70
 
-static DiffusionPicture *
-new_picture (int width, int height)
-{
-  DiffusionPicture *picture = diffusion_picture_new (width, height, 3, NULL);
-
-  for (int i = 0; i < width * height * 3; i++)
-    picture->data[i] = 0.5f + 0.4f * sinf (0.05f * (float) (i % 97) + 0.003f * (float) i);
-  return picture;
-}
-
-static DiffusionModel *
-load_tiny (const char *family)
-{
-  g_autofree char *name = g_strdup_printf ("tiny-%s.safetensors", family), *path = references_get_path (name);
-  GError          *error = NULL;
-  DiffusionModel  *model = diffusion_model_load (path, &error);
-
-  g_assert_no_error (error);
-  return model;
-}
-
-/* Its own size: a few latents. */
-static DiffusionOptions
-get_tiny_options (int steps)
-{
-  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
-
-  options.prediction = DIFFUSION_PREDICTION_EPSILON;
-  options.steps = steps;
-  options.size = 64;
-  return options;
-}
-
 static gboolean
 is_same (const DiffusionPicture *a, const DiffusionPicture *b, int x, int y)
 {
@@ -427,15 +394,15 @@ test_tasks (gconstpointer variant)
   DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
   DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) original = new_picture (W, H), mask = diffusion_picture_new (W, H, 1, NULL);
+  g_autoptr (DiffusionPicture) original = references_new_picture (W, H), mask = diffusion_picture_new (W, H, 1, NULL);
   int     looks = 0;
   GError *error = NULL;
 
   if (! has_what_it_takes (own))
     return;
   g_setenv ("DIFFUSION_COMPUTE", own->backend, TRUE);
-  model = load_tiny (own->family);
-  options = get_tiny_options (2);
+  model = references_load_model (own->family);
+  options = references_get_options (2);
   options.prompt = "a (wooden:1.2) boat";
   options.negative = "blurry";
   for (int y = 30; y < 50; y++)
@@ -478,14 +445,14 @@ test_padding (void)
 {
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) plain = new_picture (W, H), masked = new_picture (W, H);
+  g_autoptr (DiffusionPicture) plain = references_new_picture (W, H), masked = references_new_picture (W, H);
   g_autoptr (DiffusionPicture) mask = diffusion_picture_new (W, H, 1, NULL);
   GError *error = NULL;
 
   if (! references_find ())
     return;
-  model = load_tiny ("sd1");
-  options = get_tiny_options (2);
+  model = references_load_model ("sd1");
+  options = references_get_options (2);
   for (int i = 0; i < W * H; i++)
     mask->data[i] = 1;
   g_assert_true (diffusion_regenerate (model, plain, NULL, 0.6, 0, &options, NULL, &error));
@@ -518,7 +485,7 @@ test_holes (void)
   DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
   DiffusionInpaintOptions inpaint = { 2, 0, 0, -1, -1 };
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) picture = new_picture (W, H), original = new_picture (W, H);
+  g_autoptr (DiffusionPicture) picture = references_new_picture (W, H), original = references_new_picture (W, H);
   g_autoptr (DiffusionPicture) mask = diffusion_picture_new (W, H, 1, NULL), between = NULL;
   Halfway halfway = { picture, NULL, 0 };
   GError *error = NULL;
@@ -526,8 +493,8 @@ test_holes (void)
 
   if (! references_find ())
     return;
-  model = load_tiny ("sd1");
-  options = get_tiny_options (1);
+  model = references_load_model ("sd1");
+  options = references_get_options (1);
   options.on_step = look_halfway;
   options.step_data = &halfway;
   for (int y = 30; y < 42; y++)
@@ -558,15 +525,16 @@ test_soft_hole (void)
   DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
   DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) hard = new_picture (W, H), soft = new_picture (W, H), original = new_picture (W, H);
+  g_autoptr (DiffusionPicture) hard = references_new_picture (W, H), soft = references_new_picture (W, H),
+                               original = references_new_picture (W, H);
   g_autoptr (DiffusionPicture) mask = diffusion_picture_new (W, H, 1, NULL);
   GError *error = NULL;
   gsize   changed = 0;
 
   if (! references_find ())
     return;
-  model = load_tiny ("sd1");
-  options = get_tiny_options (2);
+  model = references_load_model ("sd1");
+  options = references_get_options (2);
   for (int i = 0; i < 2; i++)
     {
       for (int y = 30; y < 50; y++)
@@ -581,155 +549,6 @@ test_soft_hole (void)
       g_assert_cmpfloat_with_epsilon (soft->data[i], 0.5f * (original->data[i] + hard->data[i]), 1e-5f);
     }
   g_assert_cmpuint (changed, >, 20 * 40 * 2);
-}
-
-/* What a progress bar does. */
-typedef struct
-{
-  double        last, widest; /* the widest stretch that it skips */
-  GCancellable *cancellable;  /* cancelled at its end; NULL: it is not */
-} Bar;
-
-static void
-move_bar (double fraction, gpointer data)
-{
-  Bar *bar = data;
-
-  g_assert_cmpfloat (fraction, >, bar->last);
-  bar->widest = MAX (bar->widest, fraction - bar->last);
-  bar->last = fraction;
-  if (bar->cancellable && fraction >= 1)
-    g_cancellable_cancel (bar->cancellable);
-}
-
-/* Three pieces for the autoencoder, and one step: the bar goes on while they are encoded and decoded. */
-static void
-test_progress (void)
-{
-  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
-  g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) picture = new_picture (1024, 64);
-  Bar     bar = { 0, 0, NULL };
-  GError *error = NULL;
-
-  if (! references_find ())
-    return;
-  model = load_tiny ("sd1");
-  options = get_tiny_options (1);
-  options.size = 256;
-  options.progress = move_bar;
-  options.progress_data = &bar;
-  diffusion_regenerate (model, picture, NULL, 0.6, 0, &options, NULL, &error);
-  g_assert_no_error (error);
-  g_test_message ("the widest of its steps: %.3f", bar.widest);
-  g_assert_cmpfloat_with_epsilon (bar.last, 1, 1e-6);
-  g_assert_cmpfloat (bar.widest, <, 0.05);
-}
-
-/* What is generated a quarter larger than the network's size is seen at once: it is what comes out at that size,
- * enlarged. */
-static void
-test_one_tile (void)
-{
-  DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
-  g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) small = new_picture (64, 64), large = new_picture (80, 80), enlarged = NULL;
-  GError *error = NULL;
-
-  if (! references_find ())
-    return;
-  model = load_tiny ("sd1");
-  options = get_tiny_options (2);
-  diffusion_generate (model, small, &options, NULL, &error);
-  g_assert_no_error (error);
-  diffusion_generate (model, large, &options, NULL, &error);
-  g_assert_no_error (error);
-  enlarged = process_resize (small, 80, 80, NULL, NULL);
-  g_assert_cmpmem (large->data, 80 * 80 * 12, enlarged->data, 80 * 80 * 12);
-}
-
-/* What is known when the large one of several holes is first seen: it is the leftmost. */
-typedef struct
-{
-  Bar    bar;
-  double fraction;
-  gint64 time;
-} Large;
-
-static void
-watch_large (const DiffusionStep *step, gpointer data)
-{
-  Large *large = data;
-
-  if (large->time || step->x >= 200)
-    return;
-  large->time = g_get_monotonic_time ();
-  large->fraction = large->bar.last;
-}
-
-/* The bar goes by the work: two spots, each of them seen alone, are a small part of it beside a hole that is filled
- * reduced, and then worked over in tiles. */
-static void
-test_shares (void)
-{
-  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
-  DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
-  g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) picture = new_picture (700, 160), mask = diffusion_picture_new (700, 160, 1, NULL);
-  Large   large = { { 0, 0, NULL }, 1, 0 };
-  GError *error = NULL;
-  gint64  start;
-
-  if (! references_find ())
-    return;
-  model = load_tiny ("sd1");
-  options = get_tiny_options (2);
-  options.progress = move_bar;
-  options.progress_data = &large.bar;
-  options.on_step = watch_large;
-  options.step_data = &large;
-  for (int i = 0; i < 700 * 160; i++)
-    mask->data[i] = i % 700 >= 10 && i % 700 < 170 && i / 700 >= 10 && i / 700 < 150;
-  for (int i = 0; i < 200; i++)
-    mask->data[(70 + i % 100 / 10) * 700 + (i < 100 ? 400 : 600) + i % 10] = 1;
-  start = g_get_monotonic_time ();
-  diffusion_inpaint (model, picture, mask, &inpaint, &options, NULL, &error);
-  g_assert_no_error (error);
-  g_test_message ("%.2f of the progress after %.2f of the time", large.fraction,
-                  (double) (large.time - start) / (double) (g_get_monotonic_time () - start));
-  g_assert_cmpfloat (large.fraction, <, 0.4);
-  g_assert_cmpfloat_with_epsilon (large.bar.last, 1, 1e-6);
-}
-
-/* Behind the networks, too, a run that is cancelled ends without a pixel changed. */
-static void
-test_cancelled (void)
-{
-  DiffusionOptions        options = DIFFUSION_OPTIONS_INIT;
-  DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
-  g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) picture = new_picture (W, H), original = new_picture (W, H);
-  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (W, H, 1, NULL);
-  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
-  Bar     bar = { 0, 0, cancellable };
-  GError *error = NULL;
-
-  if (! references_find ())
-    return;
-  model = load_tiny ("sd1");
-  options = get_tiny_options (1);
-  options.progress = move_bar;
-  options.progress_data = &bar;
-  for (int i = 0; i < 20; i++)
-    mask->data[30 * W + 20 + i] = 1;
-  g_assert_false (diffusion_inpaint (model, picture, mask, &inpaint, &options, cancellable, &error));
-  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
-  g_clear_error (&error);
-  g_assert_cmpfloat (bar.last, >=, 1);
-  g_assert_cmpmem (picture->data, W * H * 12, original->data, W * H * 12);
-  g_assert_null (process_resize (picture, 2 * W, 2 * H, cancellable, &error));
-  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
-  g_clear_error (&error);
 }
 
 /* A pixel costs as much as what the network sees at once; twice the steps nearly twice as much; a large layer more; a
@@ -785,8 +604,8 @@ test_cost_of_holes (void)
 
   if (! references_find ())
     return;
-  model = load_tiny ("sd1");
-  options = get_tiny_options (4);
+  model = references_load_model ("sd1");
+  options = references_get_options (4);
   options.size = 128;
   for (gsize i = 0; i < G_N_ELEMENTS (places); i++)
     for (int y = 0; y < places[i].height; y++)
@@ -817,15 +636,15 @@ test_picture (gconstpointer variant)
   const char      *backends[] = { "blas", own->backend };
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) a = new_picture (256, 64), b = new_picture (256, 64);
+  g_autoptr (DiffusionPicture) a = references_new_picture (256, 64), b = references_new_picture (256, 64);
   DiffusionPicture *pictures[] = { a, b };
   GError           *error = NULL;
   double            square = 0;
 
   if (! has_what_it_takes (own))
     return;
-  model = load_tiny (own->family);
-  options = get_tiny_options (4); /* two tiles and more */
+  model = references_load_model (own->family);
+  options = references_get_options (4); /* two tiles and more */
   options.seed = 7;
   options.prompt = "a wooden boat";
   for (int i = 0; i < 2; i++)
@@ -851,14 +670,14 @@ test_corners (void)
   DiffusionNoise          noise;
   g_autoptr (GCancellable) cancelled = g_cancellable_new ();
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) picture = new_picture (W, H), mask = diffusion_picture_new (W, H, 1, NULL);
-  g_autoptr (DiffusionPicture) dot = new_picture (1, 1);
+  g_autoptr (DiffusionPicture) picture = references_new_picture (W, H), mask = diffusion_picture_new (W, H, 1, NULL);
+  g_autoptr (DiffusionPicture) dot = references_new_picture (1, 1);
   g_autoptr (DiffusionPicture) original = diffusion_picture_copy (picture, NULL);
   GError *error = NULL;
 
   if (! references_find ())
     return;
-  model = load_tiny ("sd1");
+  model = references_load_model ("sd1");
   options.steps = 1;
   options.size = 64;
   g_cancellable_cancel (cancelled);
@@ -1000,10 +819,6 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint/corners", test_corners);
   g_test_add_func ("/checkpoint/holes", test_holes);
   g_test_add_func ("/checkpoint/soft-hole", test_soft_hole);
-  g_test_add_func ("/checkpoint/progress", test_progress);
-  g_test_add_func ("/checkpoint/shares", test_shares);
-  g_test_add_func ("/checkpoint/one-tile", test_one_tile);
-  g_test_add_func ("/checkpoint/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint/cost-of-holes", test_cost_of_holes);
   g_test_add_func ("/checkpoint/padding", test_padding);
   g_test_add_func ("/checkpoint/levels", test_levels);
