@@ -135,7 +135,7 @@ class Driver:
         screen.enter(self.window, 'alt+e', '1000')
         screen.enter(self.window, 'alt+d', '1')
         session.begin_run(self.window)
-        early, slow = session.cancel_run(self.window, stage)
+        early, slow = session.cancel_run(self.window, stage, 5)
         session.result(stage + '-dumped')
         self.say('Cancel in mid-run leaves the layer untouched', 'the run had ended before' if early
                  else None if session.read('out-%s.raw' % stage) == session.read('in-colour.raw') else 'the layer was changed')
