@@ -7,6 +7,7 @@
 #include "compute/onednn-describe.h"
 #endif
 
+#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
@@ -390,6 +391,55 @@ test_work_seconds (void)
   g_assert_cmpfloat (worked, >=, 0.2);
 }
 
+#if defined(__x86_64__) && defined(__linux__)
+/* Whether the system says so of the processor. */
+static gboolean
+cpu_says (const char *word)
+{
+  g_autofree char *text = NULL, *pattern = g_strdup_printf ("\\b%s\\b", word);
+
+  return g_file_get_contents ("/proc/cpuinfo", &text, NULL, NULL) && g_regex_match_simple (pattern, text, 0, 0);
+}
+
+/* OpenBLAS knows the processors of its own time: also on younger ones it works with the vectors that they have. */
+static void
+test_blas_kernels (void)
+{
+  if (g_getenv ("OPENBLAS_CORETYPE") || ! cpu_says ("avx2") || ! cpu_says ("fma"))
+    {
+      g_test_skip ("OPENBLAS_CORETYPE is set, or the processor has no AVX2");
+      return;
+    }
+  g_test_message ("OpenBLAS's kernels: %s", openblas_get_corename ());
+  g_assert_cmpstr (openblas_get_corename (), !=, "Prescott");
+}
+
+/* bf16 where it is the faster one: Intel's processors without matrix units have f32 for that. */
+static void
+test_default (void)
+{
+  g_autoptr (GError) error = NULL;
+  const ComputeBackend *backend;
+
+  if (g_getenv ("DIFFUSION_COMPUTE"))
+    {
+      g_test_skip ("DIFFUSION_COMPUTE is set");
+      return;
+    }
+  backend = compute_get_default (&error);
+  g_assert_no_error (error);
+  g_test_message ("runs on %s", backend->name);
+#ifdef HAVE_ONEDNN
+  if (cpu_says ("amx_bf16") || (cpu_says ("avx512_bf16") && cpu_says ("AuthenticAMD")))
+    {
+      g_assert_cmpstr (backend->name, ==, "onednn");
+      return;
+    }
+#endif
+  g_assert_cmpstr (backend->name, ==, "blas");
+}
+#endif
+
 #ifdef HAVE_ONEDNN
 /* Processors that multiply bf16, and such as do not, whatever oneDNN's numbers for them are. */
 static void
@@ -428,6 +478,10 @@ main (int argc, char **argv)
   g_test_add_func ("/compute/silu", test_silu);
   g_test_add_func ("/compute/bf16", test_bf16);
   g_test_add_func ("/compute/work-seconds", test_work_seconds);
+#if defined(__x86_64__) && defined(__linux__)
+  g_test_add_func ("/compute/blas/kernels", test_blas_kernels);
+  g_test_add_func ("/compute/default", test_default);
+#endif
 #ifdef HAVE_ONEDNN
   g_test_add_func ("/compute/onednn/isa", test_isa);
 #endif

@@ -436,6 +436,7 @@ blas_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const void
 const ComputeBackend compute_blas = { "blas",
                                       ELEMENT_F32,
                                       blas_is_available,
+                                      NULL,
                                       blas_conv_new,
                                       blas_conv_set_weights,
                                       blas_conv_free,

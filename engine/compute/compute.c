@@ -1,6 +1,7 @@
 /* Which back ends there are, and which one runs.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "compute.h"
 
+#include <cblas.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -19,6 +20,37 @@ static const ComputeBackend *const backends[] = {
 /* OpenBLAS's own, where it shows them: memory for one call, and its return, after which OpenBLAS keeps it. */
 extern void *blas_memory_alloc (int unused) __attribute__ ((weak));
 extern void  blas_memory_free (void *memory) __attribute__ ((weak));
+
+extern void gotoblas_dynamic_quit (void) __attribute__ ((weak));
+extern void gotoblas_dynamic_init (void) __attribute__ ((weak));
+
+#if defined(__x86_64__)
+/* On processors that are younger than it, OpenBLAS takes its kernels for the Prescott, of 2004: version 0.3.21 does so
+ * on an Emerald Rapids, and multiplies at a fifth of the speed.  What it shall take can only be said in the
+ * environment, which is safe to change before there are threads that could look into it. */
+static void choose_blas_kernels (void) __attribute__ ((constructor));
+
+static void
+choose_blas_kernels (void)
+{
+  static const char VARIABLE[] = "OPENBLAS_CORETYPE";
+  const char       *kernels = NULL;
+
+  __builtin_cpu_init ();
+  if (__builtin_cpu_supports ("avx512f") && __builtin_cpu_supports ("avx512cd") && __builtin_cpu_supports ("avx512bw")
+      && __builtin_cpu_supports ("avx512dq") && __builtin_cpu_supports ("avx512vl"))
+    kernels = "SkylakeX";
+  else if (__builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma"))
+    kernels = "Haswell";
+  if (! kernels || ! gotoblas_dynamic_quit || ! gotoblas_dynamic_init || g_getenv (VARIABLE)
+      || strcmp (openblas_get_corename (), "Prescott") != 0)
+    return;
+  g_setenv (VARIABLE, kernels, TRUE);
+  gotoblas_dynamic_quit ();
+  gotoblas_dynamic_init ();
+  g_unsetenv (VARIABLE);
+}
+#endif
 
 /* Has OpenBLAS take what `threads` calls at a time need while it is there: later, others may have taken it. */
 static void
@@ -68,7 +100,7 @@ compute_get (const char *name, GError **error)
     {
       if (! backends[i]->is_available ())
         continue;
-      if (! name || strcmp (name, backends[i]->name) == 0)
+      if (name ? strcmp (name, backends[i]->name) == 0 : ! backends[i]->is_preferred || backends[i]->is_preferred ())
         return backends[i];
       g_string_append_printf (names, "%s%s", names->len ? ", " : "", backends[i]->name);
     }

@@ -134,6 +134,8 @@ struct _ComputeBackend
   const char *name;
   Element     element;
   gboolean (*is_available) (void);
+  /* Faster here than the back ends behind it: else it runs only if it is named.  NULL: always. */
+  gboolean (*is_preferred) (void);
 
   Conv *(*conv_new) (const ConvShape *shape, gboolean training, GError **error);
   /* Lays the weights out as the back end likes them.  They and the bias must stay until the next call. */
@@ -168,7 +170,7 @@ struct _ComputeBackend
 extern const ComputeBackend compute_reference; /* plain loops: what the others are held against */
 extern const ComputeBackend compute_blas;      /* f32 on OpenBLAS, Winograd for 3x3 */
 #ifdef HAVE_ONEDNN
-extern const ComputeBackend compute_onednn; /* bf16 on AMX or AVX512-BF16 */
+extern const ComputeBackend compute_onednn; /* bf16 on AMX or AVX512-BF16; the default where that is faster than f32 */
 #endif
 
 /* The fastest back end of this machine, or the one that $DIFFUSION_COMPUTE names. */

@@ -180,6 +180,7 @@ reference_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const
 const ComputeBackend compute_reference = { "reference",
                                            ELEMENT_F32,
                                            reference_is_available,
+                                           NULL,
                                            reference_conv_new,
                                            reference_conv_set_weights,
                                            reference_conv_free,
