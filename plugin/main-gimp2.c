@@ -26,7 +26,7 @@ static char     *return_message;
 static void query (void);
 static void run (const gchar *name, gint n_params, const GimpParam *params, gint *n_return_values, GimpParam **values);
 
-const GimpPlugInInfo PLUG_IN_INFO = { NULL, NULL, query, run };
+const GimpPlugInInfo PLUG_IN_INFO = { NULL, region_exit, query, run };
 
 MAIN ()
 
@@ -243,7 +243,6 @@ run (const gchar *name, gint n_params, const GimpParam *params, gint *n_return_v
   *n_return_values = return_values[0].data.d_status == GIMP_PDB_CANCEL ? 1 : 2;
   if (success && filter->kind != FILTER_DENOISE)
     *n_return_values = 1;
-  gegl_exit ();
 }
 
 /* ---- the dialog window ------------------------------------------------------------------------------------ */

@@ -28,9 +28,6 @@ G_DEFINE_TYPE (DiffusionPlugIn, diffusion_plug_in, GIMP_TYPE_PLUG_IN)
 
 GIMP_MAIN (DIFFUSION_TYPE_PLUG_IN)
 
-/* A query does without it. */
-static gboolean gegl_started;
-
 static GList *
 query_procedures (GimpPlugIn *plug_in)
 {
@@ -89,7 +86,6 @@ run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable 
   GimpValueArray *values;
 
   region_init ();
-  gegl_started = TRUE;
   if (gimp_core_object_array_get_length ((GObject **) drawables) != 1)
     {
       g_set_error_literal (&error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
@@ -148,12 +144,10 @@ set_i18n (GimpPlugIn *plug_in, const gchar *procedure, gchar **domain, gchar **c
   return g_file_test (catalogs, G_FILE_TEST_IS_DIR);
 }
 
-/* Lets GEGL report buffers that were forgotten, which GIMP 3's library leaves to the plug-in. */
 static void
 quit (GimpPlugIn *plug_in)
 {
-  if (gegl_started)
-    gegl_exit ();
+  region_exit ();
 }
 
 static void

@@ -141,14 +141,24 @@ get_shown_format (const Babl *native, const Babl *space)
   return babl_format_with_space (name, space);
 }
 
+static gboolean gegl_started;
+
 void
 region_init (void)
 {
   guint64 bytes;
 
   gegl_init (NULL, NULL);
+  gegl_started = TRUE;
   g_object_get (gegl_config (), "tile-cache-size", &bytes, NULL);
   g_object_set (gegl_config (), "tile-cache-size", MIN (bytes, TILE_CACHE), NULL);
+}
+
+void
+region_exit (void)
+{
+  if (gegl_started)
+    gegl_exit ();
 }
 
 /* A lock of a group is one of all that is in it, and a layer's is its mask's. */

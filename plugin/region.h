@@ -58,6 +58,9 @@ typedef gboolean (*RegionTick) (double fraction, gpointer data, GError **error);
 
 /* Starts GEGL, whose buffers everything here works with; once, before all else. */
 void region_init (void);
+/* When the procedure has returned: ends GEGL if it was started (a query does without it), which reports buffers that
+ * were forgotten. */
+void region_exit (void);
 
 /* FALSE, with a sentence that names the remedy, if no filter can change this drawable. */
 gboolean region_check (HostDrawable drawable, GError **error);

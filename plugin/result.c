@@ -134,6 +134,7 @@ result_write (Result *result, const Region *like, GError **error)
   const GeglRectangle *rect = &result->rect;
   GeglBuffer          *buffer;
 
+  g_debug ("run: hands its result over");
   buffer = gimp_drawable_get_shadow_buffer (like->drawable);
   gegl_buffer_copy (result->pixels, rect, GEGL_ABYSS_NONE, buffer, rect);
   /* Letting go of the shadow sends its pixels to GIMP, which has to come before the merge. */

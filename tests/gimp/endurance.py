@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a plug-in has to stand in a real GIMP, by parts:
 
-    kills    the plug-in is killed at random moments of a run: the image is unchanged, GIMP lives, the next run works
+    kills    the plug-in is killed at random moments of a run: the image is unchanged, GIMP lives, the next run works; and while it hands its result
+             over, some of which GIMP has done by then: GIMP lives, the next run works
     orphans  GIMP itself is killed at random moments of a run: the plug-in ends by itself, and not by a crash
     cancels  the dialog's Cancel is pressed at random moments, from its opening to the end of the run: how long until the procedure has returned
     runs     many runs in one GIMP: it does not grow
@@ -35,6 +36,8 @@ LONGEST_WAIT = 0.5  # seconds
 MOST_MEMORY = 1e9
 MOST_GROWTH = 8e6  # bytes: what malloc keeps of one run or another
 KILLS_LATE = 0.3   # the share of kills that aim at the end of a run, where the layer is written
+HANDING = b'run: hands its result over'  # as the plug-in logs it
+LONGEST_HANDING = 0.02  # seconds, about
 LONGEST_ORPHAN = 5  # seconds
 LOST = 8           # seconds after which a press is taken for lost
 PRESSES_EARLY = 0.25  # the share of cancels that come before OK
@@ -131,9 +134,10 @@ def put_script(live, text):
 KILL_SIZE = (1600, 1200)
 
 
-def script_kills(live, count):
+def script_kills(live, count, handing):
     width, height = KILL_SIZE
-    define_image(live, width, height, 'RGBA', SELECTION % (width // 4, height // 4, 200, 150))
+    define = lambda: define_image(live, width, height, 'RGBA', SELECTION % (width // 4, height // 4, 200, 150))
+    define()
     dump(live, 'start')
     live.add('(stage "start" (lambda () (describe image)))')
     for i in range(count):
@@ -143,6 +147,9 @@ def script_kills(live, count):
         live.add('(stage "kill-%d" (lambda () %s))' % (i, call % ('RUN-NONINTERACTIVE', 'layer')))
         dump(live, 'kill-%d' % i)
         live.add('(stage "left-%d" (lambda () (list (describe image) (count-channels image))))' % i)
+        if handing:
+            live.add('(gimp-image-delete image)')
+            define()
         live.add('(let* ((original image) (image (car (gimp-image-duplicate original))) (layer (car (layers image))))')
         live.add('(stage "again-%d" (lambda () %s))' % (i, call % ('RUN-NONINTERACTIVE', 'layer')))
         dump(live, 'again-%d' % i)
@@ -160,12 +167,27 @@ def time_of_run(live, stage):
     return time.monotonic() - start if pid else 0
 
 
-def check_kills(options, tap, model, count, rng):
+def kill_at_work(live, pid, handed):
+    """Not when it hands its result over: what GIMP has been told by then it does, whatever becomes of the plug-in.  That one goes on to its end."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: read_proc(pid, 'stat').rpartition(b')')[2].split()[:1] in ([b'T'], [b'Z'], []), pause=0.001)
+        os.kill(pid, signal.SIGKILL if live.read('output.txt').count(HANDING) == handed else signal.SIGCONT)
+
+
+def kill_when_handing(live, pid, handed, rng):
+    wait_until(lambda: live.read('output.txt').count(HANDING) > handed, pause=0.001)
+    time.sleep(rng.random() * LONGEST_HANDING)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def check_kills(options, tap, model, count, rng, handing=False):
     """The first run of each filter is not killed: it tells how long one takes."""
     live = Live(options, tap, model)
     filters = len(CALLS)
-    script_kills(live, count + filters)
-    live.start()
+    script_kills(live, count + filters, handing)
+    live.start(G_MESSAGES_DEBUG='diffusion')
     seconds, late, problems, expected = {}, 0, [], {}
     try:
         if not live.result('start'):
@@ -173,15 +195,18 @@ def check_kills(options, tap, model, count, rng):
             return
         start = read_dump(live, 'start')
         for i in range(count + filters):
+            handed = live.read('output.txt').count(HANDING)
             live.go('kill-%d' % i)
             if i < filters:
                 seconds[i] = time_of_run(live, 'kill-%d' % i)
             else:
                 share = rng.uniform(0.8, 1) if rng.random() < KILLS_LATE else rng.random()
                 pid = wait_until(lambda: find_plugin(live.gimp), pause=0.002)
-                time.sleep(seconds[i % filters] * share)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                if handing:
+                    kill_when_handing(live, pid, handed, rng)
+                else:
+                    time.sleep(seconds[i % filters] * share)
+                    kill_at_work(live, pid, handed)
             result = live.result('kill-%d' % i)
             left = live.result('left-%d' % i)
             again = live.result('done-%d' % i) and live.result('again-%d' % i)
@@ -193,13 +218,15 @@ def check_kills(options, tap, model, count, rng):
                 expected[i] = after[0]
             finished = result.startswith('(OK')
             late += finished and i >= filters
-            if finished:
+            if handing:
+                problem = None
+            elif finished:
                 problem = pictures.compare(after[0], expected[i % filters]) if i >= filters else None
             else:
                 problem = None if after == start else 'the pixels are others' if after[0] != start[0] else 'the selection is another'
-            if left != '(OK (((layer 1 0)) 0))':
+            if left != '(OK (((layer 1 0)) 0))' and not handing:
                 problem = problem or 'the image is %s' % left
-            if not again.startswith('(OK') or pictures.compare(next_run[0], expected[i % filters]) and not finished:
+            if not again.startswith('(OK') or pictures.compare(next_run[0], expected[i % filters]) and (handing or not finished):
                 problem = problem or 'the next run: %s' % again
             if problem:
                 problems.append('run %d (%s, %.3f of %.2f s): %s' % (i, result[:60], share if i >= filters else 1, seconds[i % filters], problem))
@@ -208,8 +235,9 @@ def check_kills(options, tap, model, count, rng):
         live.stop()
         live.gimp.remove()
     print('# %d kills in runs of %s s; %d came after the end' % (count, ', '.join('%.2f' % value for value in seconds.values()), late))
-    tap.check('%d kills: the image is unchanged or done, and the next run works' % count, '\n'.join(problems))
-    tap.check('GIMP lives after %d kills' % count, None if alive else 'it does not')
+    name = '%d kills%s' % (count, ' while the result is handed over' if handing else '')
+    tap.check(name + (': the next run works' if handing else ': the image is unchanged or done, and the next run works'), '\n'.join(problems))
+    tap.check('GIMP lives after ' + name, None if alive else 'it does not')
 
 
 # ---- a GIMP that is gone ---------------------------------------------------------------------------------------------
@@ -536,6 +564,7 @@ def main():
     with gimptest.test_model(options) as model, gimptest.small_model(options) as small:
         if 'kills' in parts:
             check_kills(options, tap, small, counts['kills'], rng)
+            check_kills(options, tap, small, counts['kills'], rng, handing=True)
         if 'orphans' in parts:
             check_orphans(options, tap, model, counts['orphans'], rng)
         if 'runs' in parts:
