@@ -190,7 +190,8 @@ typedef struct
   int              origin_x, origin_y; /* the picture's place in the field of random numbers: a crop of a layer that
                                           says where it lies draws the same noise as the whole layer */
   int threads;                         /* 0: all physical cores */
-  int tile; /* edge of the pieces in pixels, 0: by cache and memory.  Changes speed and memory, not the result */
+  int tile; /* edge of the pieces in pixels, 0: by cache and memory.  Changes speed and memory, the result only by
+               rounding */
   DiffusionProgress progress; /* may be NULL */
   gpointer          progress_data;
   DiffusionStepFunc on_step; /* may be NULL */
@@ -411,7 +412,8 @@ gboolean diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *pi
 /* ---- training
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* A corpus: many 8-bit R'G'B' pictures packed into one file. */
+/* A corpus: many 8-bit R'G'B' pictures packed into one file, none of them wider or higher than that. */
+#define DIFFUSION_CORPUS_EDGE_MOST 65535
 typedef struct _DiffusionCorpusWriter DiffusionCorpusWriter;
 DiffusionCorpusWriter                *diffusion_corpus_writer_new (const char *path, GError **error);
 gboolean diffusion_corpus_writer_add (DiffusionCorpusWriter *writer, int width, int height, const guint8 *rgb,

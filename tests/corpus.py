@@ -116,6 +116,34 @@ def check_digest(corpus, place):
     check('a corpus counts only if its pictures are there', states == [True, True, False] and not corpus.is_complete(place / 'nowhere'), states)
 
 
+def check_claim(corpus, place):
+    """Pictures that are not the corpus's own are not touched: a folder that holds others is refused."""
+    refused = []
+
+    def claim(out, *given):
+        try:
+            corpus.claim(out, given)
+            return True
+        except corpus.Failure as failure:
+            refused.append(str(failure))
+            return False
+
+    mine, new = place / 'mine', place / 'new'
+    for folder in (mine / 'trip', mine / 'photos', place / 'photos'):
+        folder.mkdir(parents=True)
+        (folder / 'a.ppm').touch()
+    check('a folder with other files is not taken for the corpus', not claim(mine), refused)
+    check('nor one that holds what is to be read', not claim(place / 'all', place / 'all' / 'extra') and not claim(place / 'all', place / 'all'), refused)
+    check('a new one is, also when the run that made it was cut off', claim(new, mine) and claim(new, mine), refused)
+    for folder in ('photos', 'paintings', 'trip'):
+        (new / folder).mkdir()
+        for name in ('a.ppm', 'b.ppm', 'c.png'):
+            (new / folder / name).touch()
+    corpus.remove_others(new, [('photos/a.ppm',)])
+    left = sorted(path.relative_to(new).as_posix() for path in new.glob('*/*'))
+    check('only its own pictures are removed', left == ['paintings/c.png', 'photos/a.ppm', 'photos/c.png', 'trip/a.ppm', 'trip/b.ppm', 'trip/c.png'], left)
+
+
 def main():
     tree = sys.argv[1]
     corpus = load(tree)
@@ -125,6 +153,7 @@ def main():
         check_licence(corpus, place)
         check_forbidden(corpus, place)
         check_digest(corpus, place)
+        check_claim(corpus, place / 'claim')
     done = subprocess.run([sys.executable, os.path.join(tree, 'models', 'fetch-corpus'), '--help'], capture_output=True, text=True, check=False)
     check('--help tells the options', done.returncode == 0 and '--exclude-like' in done.stdout, done.stderr)
     print('1..%d' % count)

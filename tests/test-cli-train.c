@@ -73,13 +73,16 @@ test_train_cache (void)
   }
 }
 
-/* A folder that changes is packed anew, and takes the place of what it was. */
+/* A folder that changes is packed anew, and takes the place of what it was; a training's own pictures in it are none to
+ * learn from. */
 static void
 test_train_cache_changes (void)
 {
   g_autofree char *pictures = in_folder ("changing"), *out = in_folder ("changing.safetensors"),
                   *cache = in_folder ("gimp-diffusion"), *more = g_build_filename (pictures, "more.png", NULL),
-                  *again = NULL;
+                  *inside = g_build_filename (pictures, "inside.safetensors", NULL),
+                  *curve = g_build_filename (pictures, "inside.progress", "curve.png", NULL), *again = NULL,
+                  *resumed = NULL;
   g_autoptr (Image) image = image_make (64, 64, 3, 8, 0, 9);
   int before;
 
@@ -96,6 +99,11 @@ test_train_cache_changes (void)
   again = OUTPUT ("train", "--data", pictures, "--out", out, "--samples", "8", TINY);
   g_assert_nonnull (strstr (again, "packed: 3 pictures"));
   g_assert_cmpint (count_entries (cache), ==, before);
+
+  FINE ("train", "--data", pictures, "--out", inside, "--samples", "8", TINY);
+  g_assert_true (g_file_test (curve, G_FILE_TEST_EXISTS));
+  resumed = OUTPUT ("train", "--data", pictures, "--out", inside, "--samples", "16", "--resume", TINY);
+  g_assert_null (strstr (resumed, "packed:"));
 }
 
 /* Who watches a terminal sees a bar, and how long it will take. */
@@ -128,11 +136,34 @@ count_samples (const char *model)
   return get_value (printed, "samples: ");
 }
 
+/* The samples along the training's curve, which must be ever more. */
+static int
+count_points (const char *csv)
+{
+  g_autofree char *text = NULL;
+  g_auto (GStrv) lines = NULL;
+  double before = -1;
+  int    count = 0;
+
+  g_assert_true (g_file_get_contents (csv, &text, NULL, NULL));
+  lines = g_strsplit (g_strstrip (text), "\n", -1);
+  for (; lines[count + 1]; count++)
+    {
+      const double samples = g_ascii_strtod (lines[count + 1], NULL);
+
+      g_assert_cmpfloat (samples, >, before);
+      before = samples;
+    }
+  return count;
+}
+
 static void
 test_train_resume (void)
 {
-  g_autofree char *pictures = get_pictures (), *out = in_folder ("resumed.safetensors");
-  double           first, second;
+  g_autofree char *pictures = get_pictures (), *out = in_folder ("resumed.safetensors"),
+                  *checkpoint = in_folder ("resumed.safetensors.checkpoint"),
+                  *csv = in_folder ("resumed.progress/curve.csv");
+  double first, second;
 
   FINE ("train", "--data", pictures, "--out", out, "--samples", "400", TINY, "--license", "CC0-1.0");
   first = count_samples (out);
@@ -142,6 +173,12 @@ test_train_resume (void)
   g_assert_cmpfloat (first, >=, 400);
   g_assert_cmpfloat (first, <, 1200);
   g_assert_cmpfloat (second, >=, 1200);
+  g_assert_cmpint (count_points (csv), >=, 2);
+
+  /* Without the checkpoint it begins anew, and so does its curve. */
+  g_assert_cmpint (g_remove (checkpoint), ==, 0);
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "400", "--resume", TINY);
+  g_assert_cmpint (count_points (csv), >=, 1);
 }
 
 static void

@@ -118,6 +118,25 @@ test_holes (void)
     }
 }
 
+/* What is beyond white goes on beyond white, in a scratch too. */
+static void
+test_bright (void)
+{
+  g_autoptr (DiffusionPicture) picture = make_picture (), mask = diffusion_picture_new (WIDTH, HEIGHT, 1, NULL),
+                               after = NULL;
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (2, 1);
+
+  inpaint.noise = 0;
+  for (int i = 0; i < WIDTH * HEIGHT * 3; i++)
+    picture->data[i] += 1;
+  set_box (mask, 20, 40, 90, 3, 1);
+  after = fill (picture, mask, &inpaint, &options);
+  assert_known_kept (picture, after, mask);
+  g_test_message ("error %.4f", get_error (picture, after, mask));
+  g_assert_cmpfloat (get_error (picture, after, mask), <, 0.12);
+}
+
 /* Two regions at once give what each alone gives, when they are far apart. */
 static void
 test_regions (void)
@@ -740,6 +759,7 @@ main (int argc, char **argv)
   g_test_add_func ("/inpaint/widen", test_widen);
   g_test_add_func ("/inpaint/hatch", test_hatch);
   g_test_add_func ("/inpaint/holes", test_holes);
+  g_test_add_func ("/inpaint/bright", test_bright);
   g_test_add_func ("/inpaint/regions", test_regions);
   g_test_add_func ("/inpaint/soft", test_soft);
   g_test_add_func ("/inpaint/specks", test_specks);

@@ -38,24 +38,26 @@ static gboolean
 make_variants (const DiffusionModel *model, Photo *photo, const DiffusionPicture *mask, const char *path, int variants,
                const DiffusionInpaintOptions *inpaint, DiffusionOptions *options, GError **error)
 {
-  g_autoptr (DiffusionPicture) original = diffusion_picture_copy (photo->picture, error);
+  g_autoptr (DiffusionPicture) original = variants > 1 ? diffusion_picture_copy (photo->picture, error) : NULL;
   gsize  bytes = (gsize) photo->picture->width * photo->picture->height * 3 * sizeof (float);
   gint64 start = g_get_monotonic_time ();
 
-  for (int i = 0; original && i < variants; i++, options->seed++)
+  if (variants > 1 && ! original)
+    return FALSE;
+  for (int i = 0; i < variants; i++, options->seed++)
     {
       g_autofree char *name = name_variant (path, i);
       gboolean         done;
 
-      memcpy (photo->picture->data, original->data, bytes);
+      if (i > 0)
+        memcpy (photo->picture->data, original->data, bytes);
       done = diffusion_inpaint (model, photo->picture, mask, inpaint, options, run_get_cancellable (), error);
       run_finish_progress ();
       if (! done || ! photo_write (photo, name, error))
         return FALSE;
     }
-  if (original)
-    run_print_time (g_get_monotonic_time () - start, photo->picture);
-  return original != NULL;
+  run_print_time (g_get_monotonic_time () - start, photo->picture);
+  return TRUE;
 }
 
 gboolean

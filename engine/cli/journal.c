@@ -93,7 +93,7 @@ journal_init (Journal *self, const DiffusionTrainOptions *options, DiffusionPict
   g_autofree char *stem = dot && ! strchr (dot, '/') ? g_strndup (out, dot - out) : g_strdup (out);
 
   *self = (Journal){ .watched = isatty (STDOUT_FILENO),
-                     .folder = g_strconcat (stem, ".progress", NULL),
+                     .folder = g_strconcat (stem, JOURNAL_SUFFIX, NULL),
                      .picture = picture ? canvas_reduce (picture, SAMPLE_EDGE, error) : NULL,
                      .points = g_array_new (FALSE, FALSE, sizeof (Point)),
                      .mix = options->mix,
@@ -268,8 +268,8 @@ journal_take_stock (const DiffusionModel *model, const DiffusionTrainReport *rep
   Point    point = { report->samples, report->seconds / 60, report->loss > 0 ? report->loss : NAN, report->validation };
   g_autoptr (GError) error = NULL;
 
-  /* A resumed run measures again where the last one ended. */
-  if (self->points->len && g_array_index (self->points, Point, self->points->len - 1).samples >= point.samples)
+  /* A resumed run measures again where the last one ended, or from further back if its checkpoint is gone. */
+  while (self->points->len && g_array_index (self->points, Point, self->points->len - 1).samples >= point.samples)
     g_array_set_size (self->points, self->points->len - 1);
   g_array_append_val (self->points, point);
   if (write_csv (self, &error) && draw_curve (self, &error) && self->picture)

@@ -7,6 +7,8 @@
 
 G_BEGIN_DECLS
 
+#define JOURNAL_SUFFIX ".progress"
+
 typedef struct
 {
   gboolean             watched;   /* a person looks at the terminal */

@@ -4,6 +4,7 @@
 #include "pack.h"
 
 #include "diffusion.h"
+#include "journal.h"
 #include "raster.h"
 #include "target.h"
 
@@ -54,8 +55,12 @@ collect (const char *folder, GPtrArray *paths, GHashTable *visited)
     {
       g_autofree char *path = g_build_filename (folder, name, NULL);
 
+      /* A training's own curve and samples are no pictures to learn from. */
       if (g_file_test (path, G_FILE_TEST_IS_DIR))
-        collect (path, paths, visited);
+        {
+          if (! g_str_has_suffix (name, JOURNAL_SUFFIX))
+            collect (path, paths, visited);
+        }
       else if (is_picture_name (name))
         g_ptr_array_add (paths, g_steal_pointer (&path));
     }
@@ -148,6 +153,12 @@ pack_all (DiffusionCorpusWriter *writer, const GPtrArray *paths, int crop, Count
           fprintf (stderr, "%sskipped: \"%s\" has %d x %d pixels, fewer than %d\n", watched ? "\r\033[K" : "", path,
                    raster->width, raster->height, crop);
           count->small++;
+        }
+      else if (raster->width > DIFFUSION_CORPUS_EDGE_MOST || raster->height > DIFFUSION_CORPUS_EDGE_MOST)
+        {
+          fprintf (stderr, "%sskipped: \"%s\" has %d x %d pixels, more than %d\n", watched ? "\r\033[K" : "", path,
+                   raster->width, raster->height, DIFFUSION_CORPUS_EDGE_MOST);
+          count->unreadable++;
         }
       else if (! add_raster (writer, raster, error))
         return FALSE;

@@ -27,7 +27,7 @@ extern void gotoblas_dynamic_init (void) __attribute__ ((weak));
 #if defined(__x86_64__)
 /* On processors that are younger than it, OpenBLAS takes its kernels for the Prescott, of 2004: version 0.3.21 does so
  * on an Emerald Rapids, and multiplies at a fifth of the speed.  What it shall take can only be said in the
- * environment, which is safe to change before there are threads that could look into it. */
+ * environment, which is safe to change before there are threads that could look into it (OpenBLAS's own sleep). */
 static void choose_blas_kernels (void) __attribute__ ((constructor));
 
 static void

@@ -15,6 +15,18 @@
 #define B      (-4.7750f)
 #define C      2.0315f
 
+/* x^T x, of which the half that is computed is mirrored. */
+static void
+find_gram (const float *x, int rows, int columns, float *gram)
+{
+  gsize n = (gsize) columns;
+
+  cblas_ssyrk (CblasRowMajor, CblasUpper, CblasTrans, columns, rows, 1.0f, x, columns, 0.0f, gram, columns);
+  for (gsize i = 0; i < n; i++)
+    for (gsize j = 0; j < i; j++)
+      gram[i * n + j] = gram[j * n + i];
+}
+
 /* c = a b, of n x n matrices */
 static void
 multiply (int n, const float *a, const float *b, float *c)
@@ -30,16 +42,13 @@ polar_find (const float *x, int rows, int columns, float *q, float *work)
   double trace = 0;
 
   memset (q, 0, size * sizeof (float));
-  cblas_sgemm (CblasRowMajor, CblasTrans, CblasNoTrans, columns, columns, rows, 1.0f, x, columns, x, columns, 0.0f,
-               gram, columns);
+  find_gram (x, rows, columns, gram);
   for (gsize i = 0; i < n; i++)
     trace += (double) gram[i * n + i];
   if (! (trace > 0 && trace < 1e30))
     return FALSE;
   for (gsize i = 0; i < size; i++)
     gram[i] = (float) ((double) gram[i] / trace);
-  for (gsize i = 0; i < n; i++)
-    q[i * n + i] = (float) (1 / sqrt (trace));
   for (int round = 0; round < ROUNDS; round++)
     {
       multiply (columns, gram, gram, factor);
@@ -47,8 +56,10 @@ polar_find (const float *x, int rows, int columns, float *q, float *work)
         factor[i] = B * gram[i] + C * factor[i];
       for (gsize i = 0; i < n; i++)
         factor[i * n + i] += A;
-      multiply (columns, q, factor, spare);
-      memcpy (q, spare, size * sizeof (float));
+      if (round > 0)
+        multiply (columns, q, factor, spare);
+      for (gsize i = 0; i < size; i++)
+        q[i] = round > 0 ? spare[i] : factor[i] * (float) (1 / sqrt (trace));
       if (round == ROUNDS - 1)
         break;
       multiply (columns, gram, factor, spare);

@@ -13,12 +13,19 @@ cubic (double x)
   return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
 }
 
-/* The weights of one line's pixels for each pixel of another: wider where the line gets shorter, so that nothing
- * aliases. */
+static int
+mirror (int i, int size)
+{
+  i = ((i % (2 * size)) + 2 * size) % (2 * size);
+  return i < size ? i : 2 * size - 1 - i;
+}
+
+/* Which pixels of one line each pixel of another is made of: more where the line gets shorter, so that nothing
+ * aliases.  Beyond its ends the line is mirrored. */
 typedef struct
 {
   int    taps;
-  int   *first; /* may be outside: the line is mirrored */
+  int   *sources;
   float *weights;
 } Kernel;
 
@@ -28,19 +35,20 @@ kernel_init (Kernel *kernel, int from, int to, GError **error)
   double scale = (double) from / to, width = MAX (scale, 1);
 
   kernel->taps = (int) ceil (4 * width) + 1;
-  kernel->first = core_alloc ((gsize) to, sizeof (int), error);
-  kernel->weights = kernel->first ? core_alloc ((gsize) to, (gsize) kernel->taps * sizeof (float), error) : NULL;
+  kernel->sources = core_alloc ((gsize) to, (gsize) kernel->taps * sizeof (int), error);
+  kernel->weights = kernel->sources ? core_alloc ((gsize) to, (gsize) kernel->taps * sizeof (float), error) : NULL;
   if (! kernel->weights)
     return FALSE;
   for (int i = 0; i < to; i++)
     {
-      double centre = (i + 0.5) * scale - 0.5, sum = 0;
-      float *weights = kernel->weights + (gsize) i * (gsize) kernel->taps;
+      double    centre = (i + 0.5) * scale - 0.5, sum = 0;
+      const int first = (int) ceil (centre - 2 * width);
+      float    *weights = kernel->weights + (gsize) i * (gsize) kernel->taps;
 
-      kernel->first[i] = (int) ceil (centre - 2 * width);
       for (int t = 0; t < kernel->taps; t++)
         {
-          weights[t] = (float) cubic ((kernel->first[i] + t - centre) / width);
+          kernel->sources[(gsize) i * (gsize) kernel->taps + (gsize) t] = mirror (first + t, from);
+          weights[t] = (float) cubic ((first + t - centre) / width);
           sum += (double) weights[t];
         }
       for (int t = 0; t < kernel->taps; t++)
@@ -52,34 +60,28 @@ kernel_init (Kernel *kernel, int from, int to, GError **error)
 static void
 kernel_clear (Kernel *kernel)
 {
-  core_free (kernel->first);
+  core_free (kernel->sources);
   core_free (kernel->weights);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Kernel, kernel_clear)
 
-static inline int
-mirror (int i, int size)
-{
-  i = ((i % (2 * size)) + 2 * size) % (2 * size);
-  return i < size ? i : 2 * size - 1 - i;
-}
-
-/* One line of n pixels, `stride` values apart, from one that is `from_stride` apart. */
+/* One entry of a line, `n` values, from entries that are `n` values each, too: pixels of a row, or rows of a picture.
+ */
 static void
-resize_line (const Kernel *kernel, int channels, const float *from, int size, gsize from_stride, float *to, int n,
-             gsize stride)
+resize_entry (const Kernel *kernel, int entry, const float *from, gsize n, float *restrict to)
 {
-  for (int i = 0; i < n; i++)
-    for (int c = 0; c < channels; c++)
-      {
-        const float *weights = kernel->weights + (gsize) i * (gsize) kernel->taps;
-        float        sum = 0;
+  const int   *sources = kernel->sources + (gsize) entry * (gsize) kernel->taps;
+  const float *weights = kernel->weights + (gsize) entry * (gsize) kernel->taps;
 
-        for (int t = 0; t < kernel->taps; t++)
-          if (weights[t] != 0)
-            sum += weights[t] * from[(gsize) mirror (kernel->first[i] + t, size) * from_stride + (gsize) c];
-        to[(gsize) i * stride + (gsize) c] = sum;
+  memset (to, 0, n * sizeof (float));
+  for (int t = 0; t < kernel->taps; t++)
+    if (weights[t] != 0)
+      {
+        const float *restrict source = from + (gsize) sources[t] * n;
+
+        for (gsize i = 0; i < n; i++)
+          to[i] += weights[t] * source[i];
       }
 }
 
@@ -88,7 +90,7 @@ process_resize (const DiffusionPicture *picture, int width, int height, GCancell
 {
   g_autoptr (DiffusionPicture) half = NULL, result = NULL;
   g_auto (Kernel) across = { 0 }, down = { 0 };
-  gsize channels = (gsize) picture->channels;
+  gsize channels = (gsize) picture->channels, row = (gsize) width * channels;
 
   if (width == picture->width && height == picture->height)
     return diffusion_picture_copy (picture, error);
@@ -98,10 +100,10 @@ process_resize (const DiffusionPicture *picture, int width, int height, GCancell
       || ! kernel_init (&down, picture->height, height, error))
     return NULL;
   for (gsize y = 0; y < (gsize) picture->height && ! g_cancellable_is_cancelled (cancellable); y++)
-    resize_line (&across, picture->channels, picture->data + y * (gsize) picture->width * channels, picture->width,
-                 channels, half->data + y * (gsize) width * channels, width, channels);
-  for (gsize x = 0; x < (gsize) width && ! g_cancellable_is_cancelled (cancellable); x++)
-    resize_line (&down, picture->channels, half->data + x * channels, picture->height, (gsize) width * channels,
-                 result->data + x * channels, height, (gsize) width * channels);
+    for (int x = 0; x < width; x++)
+      resize_entry (&across, x, picture->data + y * (gsize) picture->width * channels, channels,
+                    half->data + y * row + (gsize) x * channels);
+  for (int y = 0; y < height && ! g_cancellable_is_cancelled (cancellable); y++)
+    resize_entry (&down, y, half->data, row, result->data + (gsize) y * row);
   return g_cancellable_set_error_if_cancelled (cancellable, error) ? NULL : g_steal_pointer (&result);
 }

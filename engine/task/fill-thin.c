@@ -174,12 +174,15 @@ predict_patches (const Filler *filler, const DiffusionPicture *picture, const Di
     }
   for (guint64 run = 0; run < RUNS; run++)
     {
+      /* Of its own for each run of each seed: variants have seeds that follow each other. */
+      const guint64 seed = filler->options->seed * RUNS + run;
+
       if (exemplar)
         {
           exemplar_set (exemplar, predictions->of[PLATE], roughness);
-          exemplar_begin (exemplar, TRUST, filler->options->seed + run, filler->pool);
+          exemplar_begin (exemplar, TRUST, seed, filler->pool);
           for (int turn = 0; turn < TURNS; turn++)
-            exemplar_improve (exemplar, turn, SEARCHES, 0, filler->options->seed + run, filler->pool);
+            exemplar_improve (exemplar, turn, SEARCHES, 0, seed, filler->pool);
           exemplar_get (exemplar, one);
         }
       if (g_cancellable_set_error_if_cancelled (filler->cancellable, error))

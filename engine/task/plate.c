@@ -139,7 +139,7 @@ gboolean
 plate_fill (DiffusionPicture *picture, GCancellable *cancellable, GError **error)
 {
   Plate    p = { .n_hole = 0 };
-  float   *x = NULL, *work = NULL;
+  float   *x = NULL, *work = NULL, least = 0, most = 1;
   gboolean success = plate_init (&p, picture, error) && diffusion_fill_smooth (picture, error)
                      && (x = core_alloc (p.n_hole, 3 * sizeof (float), error))
                      && (work = core_alloc (p.n_hole, 9 * sizeof (float), error));
@@ -149,10 +149,16 @@ plate_fill (DiffusionPicture *picture, GCancellable *cancellable, GError **error
       memcpy (p.field, picture->data, (gsize) p.width * (gsize) p.height * 3 * sizeof (float));
       for (gsize i = 0; i < p.n_hole; i++)
         memcpy (x + i * 3, p.field + (gsize) p.hole[i] * 3, 3 * sizeof (float));
-      success = solve (&p, x, work, cancellable, error);
-      /* A plate overshoots where it leaves an edge. */
       for (gsize i = 0; i < p.n_hole * 3; i++)
-        x[i] = CLAMP (x[i], 0.0f, 1.0f);
+        {
+          least = MIN (least, x[i]);
+          most = MAX (most, x[i]);
+        }
+      success = solve (&p, x, work, cancellable, error);
+      /* A plate overshoots where it leaves an edge; the smooth fill that it began with has only values between those
+       * around the hole, some of which may be beyond white. */
+      for (gsize i = 0; i < p.n_hole * 3; i++)
+        x[i] = CLAMP (x[i], least, most);
       scatter (&p, x, picture->data);
     }
   core_free (p.field);

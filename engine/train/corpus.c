@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #define MAGIC       "DIFFCOR1"
-#define EDGE_MAX    65535
 #define HEADER_SIZE 24
 #define ENTRY_SIZE  16
 
@@ -83,7 +82,7 @@ diffusion_corpus_writer_add (DiffusionCorpusWriter *writer, int width, int heigh
 {
   Entry entry = { writer->offset, (guint32) width, (guint32) height };
 
-  if (width < 1 || height < 1 || width > EDGE_MAX || height > EDGE_MAX)
+  if (width < 1 || height < 1 || width > DIFFUSION_CORPUS_EDGE_MOST || height > DIFFUSION_CORPUS_EDGE_MOST)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_DATA, "A picture of %d x %d pixels cannot be packed.", width,
                    height);
@@ -164,8 +163,9 @@ parse_index (Corpus *corpus, guint64 index, const guint8 *data)
       memcpy (&entry.width, data + 8, 4);
       memcpy (&entry.height, data + 12, 4);
       entry = (Entry){ GUINT64_FROM_LE (entry.offset), GUINT32_FROM_LE (entry.width), GUINT32_FROM_LE (entry.height) };
-      if (entry.width < 1 || entry.height < 1 || entry.width > EDGE_MAX || entry.height > EDGE_MAX
-          || entry.offset > index || (guint64) entry.width * entry.height * 3 > index - entry.offset)
+      if (entry.width < 1 || entry.height < 1 || entry.width > DIFFUSION_CORPUS_EDGE_MOST
+          || entry.height > DIFFUSION_CORPUS_EDGE_MOST || entry.offset > index
+          || (guint64) entry.width * entry.height * 3 > index - entry.offset)
         return FALSE;
       corpus->entries[i] = entry;
       corpus->shares[i] = sum += sqrt ((double) entry.width * entry.height);

@@ -201,7 +201,7 @@ draw_crop (const Corpus *corpus, gboolean held_out, Random *random, int size, gb
 /* ---- colours ---- */
 
 /* In most photographs that one may train on, the three channels are nearly the same picture, and a network learns to
- * lean on that: strong colours (flowers, cloth, paint) then come out less clean than grey ones.  So half of the crops
+ * lean on that: strong colours (flowers, cloth, paint) then come out less clean than grey ones.  So most of the crops
  * get other colours: channels change places, each gets a curve of its own, and the distance from grey grows or shrinks.
  */
 static void
