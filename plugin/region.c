@@ -165,16 +165,6 @@ convert_pixels (const Babl *from, const Babl *to, gconstpointer pixels, gpointer
     }
 }
 
-/* The same out of a buffer. */
-static void
-get_pixels (GeglBuffer *buffer, const GeglRectangle *rect, const Babl *format, gpointer pixels, gpointer native)
-{
-  const Babl *own = gegl_buffer_get_format (buffer);
-
-  gegl_buffer_get (buffer, rect, 1.0, own, native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-  convert_pixels (own, format, native, pixels, (gsize) rect->width * rect->height);
-}
-
 /* The format as one that says which colours its numbers are, if it does not do so itself: then space does, whose tone
  * curve is that of the numbers, whatever the format's name. */
 static const Babl *
@@ -608,7 +598,8 @@ read_pixels (Region *region, const GeglRectangle *rect, gsize start, GError **er
   if (! seen || ! native)
     return fail_memory (error);
 
-  get_pixels (region->source, rect, region->seen, seen, native);
+  gegl_buffer_get (region->source, rect, 1.0, region->native, native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  convert_pixels (region->native, region->seen, native, seen, n);
   if (region->heeding)
     read_selection (region, region->selection, rect, region->mask->data + start);
   if (region->weights)
@@ -822,15 +813,14 @@ convert_rows (const Region *region, const DiffusionPicture *picture, Strip *stri
       memcpy (strip->fresh + (i + 1) * bytes - alpha_bytes, strip->native + (i + 1) * bytes - alpha_bytes, alpha_bytes);
 }
 
-/* Fills a part of target, which lies in region->rect, with the drawable's new pixels. */
+/* Fills a part of target, which lies in region->rect, with the drawable's new pixels; source: its old ones. */
 static gboolean
-write_rows (const Region *region, const DiffusionPicture *picture, const GeglRectangle *part, GeglBuffer *target,
-            gboolean blend, RegionTick tick, gpointer data, GError **error)
+write_rows (const Region *region, const DiffusionPicture *picture, const GeglRectangle *part, GeglBuffer *source,
+            GeglBuffer *target, gboolean blend, RegionTick tick, gpointer data, GError **error)
 {
   const int           end = part->y + part->height;
   const GeglRectangle layer = get_layer_rect (region->drawable);
   g_auto (Strip) strip = { NULL };
-  g_autoptr (GeglBuffer) source = gimp_drawable_get_buffer (region->drawable);
   g_autoptr (GeglBuffer) selection = NULL;
 
   if (! strip_init (&strip, region, part->width, error))
@@ -895,42 +885,73 @@ gboolean
 region_write_buffer (const Region *region, GeglBuffer *buffer, gboolean mixed, RegionTick tick, gpointer data,
                      GError **error)
 {
-  return region_check_unchanged (region, error)
-         && write_rows (region, region->picture, &region->rect, buffer, mixed && region->masked, tick, data, error);
+  g_autoptr (GeglBuffer) source = NULL;
+
+  if (! region_check_unchanged (region, error))
+    return FALSE;
+  source = gimp_drawable_get_buffer (region->drawable);
+  return write_rows (region, region->picture, &region->rect, source, buffer, mixed && region->masked, tick, data,
+                     error);
+}
+
+void
+region_screen_close (RegionScreen *screen)
+{
+  g_clear_object (&screen->pixels);
+}
+
+/* Users go on working meanwhile: GIMP ends a plug-in that asks for tiles which a layer has no more. */
+static gboolean
+screen_open (RegionScreen *screen, GError **error)
+{
+  if (! region_check (screen->drawable, error))
+    return FALSE;
+  if (screen->pixels)
+    {
+      const GeglRectangle layer
+          = { 0, 0, gimp_drawable_get_width (screen->drawable), gimp_drawable_get_height (screen->drawable) };
+
+      if (! gegl_rectangle_equal (gegl_buffer_get_extent (screen->pixels), &layer)
+          || gegl_buffer_get_format (screen->pixels) != gimp_drawable_get_format (screen->drawable))
+        region_screen_close (screen);
+    }
+  if (! screen->pixels)
+    screen->pixels = gimp_drawable_get_buffer (screen->drawable);
+  return TRUE;
+}
+
+static void
+show_pixels (const RegionScreen *screen, GeglBuffer *buffer, const GeglRectangle *part, guchar *shown)
+{
+  const Babl        *own = gegl_buffer_get_format (buffer);
+  const gsize        n = (gsize) part->width * part->height;
+  g_autofree guchar *pixels = g_malloc_n (n, babl_format_get_bytes_per_pixel (own));
+
+  gegl_buffer_get (buffer, part, 1.0, own, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  convert_pixels (get_shown_format (own, screen->space), screen->format, pixels, shown, n);
 }
 
 gboolean
-region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *space,
-               const Babl *format, guchar *pixels, GError **error)
+region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, RegionScreen *screen,
+               guchar *pixels, GError **error)
 {
   g_autoptr (GeglBuffer) target = NULL;
-  g_autofree guchar *native = NULL;
 
-  if (! check_layer_unchanged (region, error))
+  if (! check_layer_unchanged (region, error) || ! screen_open (screen, error))
     return FALSE;
-  native = g_malloc_n ((gsize) part->width * part->height, babl_format_get_bytes_per_pixel (region->native));
   target = gegl_buffer_new (part, region->native);
-  if (! write_rows (region, picture, part, target, region->masked && ! region->final, NULL, NULL, error))
+  if (! write_rows (region, picture, part, screen->pixels, target, region->masked && ! region->final, NULL, NULL,
+                    error))
     return FALSE;
-  gegl_buffer_set_format (target, get_shown_format (region->native, space));
-  get_pixels (target, part, format, pixels, native);
+  show_pixels (screen, target, part, pixels);
   return TRUE;
 }
 
 gboolean
-region_render_original (HostDrawable drawable, const GeglRectangle *part, const Babl *space, const Babl *format,
-                        guchar *pixels, GError **error)
+region_render_original (RegionScreen *screen, const GeglRectangle *part, guchar *pixels, GError **error)
 {
-  g_autoptr (GeglBuffer) source = NULL;
-  g_autofree guchar *native = NULL;
-  const Babl        *own;
-
-  if (! region_check (drawable, error))
+  if (! screen_open (screen, error))
     return FALSE;
-  source = gimp_drawable_get_buffer (drawable);
-  own = gegl_buffer_get_format (source);
-  native = g_malloc_n ((gsize) part->width * part->height, babl_format_get_bytes_per_pixel (own));
-  gegl_buffer_set_format (source, get_shown_format (own, space));
-  get_pixels (source, part, format, pixels, native);
+  show_pixels (screen, screen->pixels, part, pixels);
   return TRUE;
 }

@@ -120,12 +120,23 @@ gboolean region_write_buffer (const Region *region, GeglBuffer *buffer, gboolean
 GThread *region_warm_up (HostDrawable drawable, const Babl *shown);
 /* By how much the steps of a filter are reduced in width and height, as they are only to be looked at. */
 int region_get_reduction (const Region *region);
-/* Converts a part of rect to the format, as it will look when this picture has been written: one of outer, or a step of
- * rect.  space: as host_get_space () says. */
-gboolean region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, const Babl *space,
-                        const Babl *format, guchar *pixels, GError **error);
+/* How a drawable is shown.  Its pixels stay open while a picture of it is rendered piece by piece, since GIMP hands
+ * them out by tiles, of which a piece takes a few rows. */
+typedef struct
+{
+  HostDrawable drawable;
+  const Babl  *space;  /* of its pixels, as host_get_space () says */
+  const Babl  *format; /* of what is shown */
+  GeglBuffer  *pixels; /* NULL: not open */
+} RegionScreen;
+
+/* After a picture, for the next one to have what is in the drawable then. */
+void region_screen_close (RegionScreen *screen);
+
+/* Renders a part of rect, as it will look when this picture has been written: one of outer, or a step of rect. */
+gboolean region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part,
+                        RegionScreen *screen, guchar *pixels, GError **error);
 /* The same of the drawable as it is. */
-gboolean region_render_original (HostDrawable drawable, const GeglRectangle *part, const Babl *space,
-                                 const Babl *format, guchar *pixels, GError **error);
+gboolean region_render_original (RegionScreen *screen, const GeglRectangle *part, guchar *pixels, GError **error);
 
 G_END_DECLS

@@ -22,7 +22,7 @@ typedef struct
 {
   const Filter   *filter;
   HostDrawable    drawable;
-  const Babl     *space; /* of its pixels, as host_get_space () says */
+  RegionScreen    screen; /* on which the preview is painted */
   GObject        *config;
   DiffusionModel *model;
   GtkWidget      *window;
@@ -656,13 +656,13 @@ preview_look (gpointer data, gboolean *fresh)
 
 /* What has been computed lies within what is seen. */
 static gboolean
-render_inner (const Crop *crop, const GeglRectangle *inner, const GeglRectangle *part, const Babl *space,
-              const Babl *format, guchar *rgba, GError **error)
+render_inner (const Crop *crop, const GeglRectangle *inner, const GeglRectangle *part, RegionScreen *screen,
+              guchar *rgba, GError **error)
 {
-  const gsize        pixel = babl_format_get_bytes_per_pixel (format), row = inner->width * pixel;
+  const gsize        pixel = babl_format_get_bytes_per_pixel (screen->format), row = inner->width * pixel;
   g_autofree guchar *pixels = g_malloc (row * inner->height);
 
-  if (! region_render (crop->job->region, crop->seen, inner, space, format, pixels, error))
+  if (! region_render (crop->job->region, crop->seen, inner, screen, pixels, error))
     return FALSE;
   for (int y = 0; y < inner->height; y++)
     memcpy (rgba + ((gsize) (inner->y - part->y + y) * part->width + (inner->x - part->x)) * pixel, pixels + y * row,
@@ -674,16 +674,22 @@ static gboolean
 preview_render (gpointer data, const GdkRectangle *rows, guchar *rgba, gpointer session, GError **error)
 {
   const GeglRectangle part = { rows->x, rows->y, rows->width, rows->height };
-  const Babl         *space = ((Session *) session)->space, *format = babl_format (SHOWN_FORMAT);
+  RegionScreen       *screen = &((Session *) session)->screen;
   const Crop         *crop = data;
   GeglRectangle       inner;
 
   if (crop && crop->seen && gegl_rectangle_contains (&crop->job->region->rect, &part))
-    return region_render (crop->job->region, crop->seen, &part, space, format, rgba, error);
-  if (! region_render_original (((Session *) session)->drawable, &part, space, format, rgba, error))
+    return region_render (crop->job->region, crop->seen, &part, screen, rgba, error);
+  if (! region_render_original (screen, &part, rgba, error))
     return FALSE;
   return ! crop || ! crop->seen || ! gegl_rectangle_intersect (&inner, &part, &crop->job->region->rect)
-         || render_inner (crop, &inner, &part, space, format, rgba, error);
+         || render_inner (crop, &inner, &part, screen, rgba, error);
+}
+
+static void
+preview_rest (gpointer session)
+{
+  region_screen_close (&((Session *) session)->screen);
 }
 
 static void
@@ -769,6 +775,7 @@ static const UiPreviewFilter preview_filter = { .begin = preview_begin,
                                                 .holds = preview_holds,
                                                 .look = preview_look,
                                                 .render = preview_render,
+                                                .rest = preview_rest,
                                                 .free = preview_free,
                                                 .notify = preview_notify };
 
@@ -882,7 +889,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   GdkRectangle focus;
   gboolean     success = FALSE;
 
-  session.space = host_get_space (drawable);
+  session.screen = (RegionScreen){ drawable, host_get_space (drawable), babl_format (SHOWN_FORMAT), NULL };
   diffusion_model_ref (model);
   session.used_name = g_strdup (name);
   session.model_name = g_strdup (name);

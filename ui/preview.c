@@ -146,6 +146,7 @@ start_painting (UiPreview *preview, UiViewSide side, gpointer crop)
   GdkRectangle rect;
   double       scale;
 
+  preview->filter->rest (preview->data);
   if (ui_view_get_visible (preview->view, &rect, &scale))
     {
       painting->raster = ui_raster_new (&rect, scale);
@@ -170,6 +171,7 @@ paint_some (gpointer data)
       free_outdated (preview);
       return G_SOURCE_CONTINUE;
     }
+  preview->filter->rest (preview->data);
   preview->painter = 0;
   return G_SOURCE_REMOVE;
 }
@@ -662,6 +664,7 @@ ui_preview_stop (UiPreview *preview)
   /* What is painted stays; what it was painted from could take as much memory as the run. */
   for (int side = 0; side < UI_VIEW_SIDES; side++)
     stop_painting (preview, side);
+  preview->filter->rest (preview->data);
   free_crop (preview, &preview->crop);
   free_crop (preview, &preview->shown);
 }

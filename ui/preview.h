@@ -45,6 +45,8 @@ typedef struct
   double (*look) (gpointer crop, gboolean *fresh);
   /* Main thread, for some milliseconds: R'G'B'A of 8 bits; crop NULL: the layer as it is. */
   gboolean (*render) (gpointer crop, const GdkRectangle *rect, guchar *rgba, gpointer data, GError **error);
+  /* Main thread: a picture is complete, or another one is begun, so that nothing of the layer may be kept for it. */
+  void (*rest) (gpointer data);
   void (*free) (gpointer crop);
   /* Main thread: how the preview is doing; error: why it failed, else NULL.  crop may be NULL but for BEGUN and DONE.
    */

@@ -59,7 +59,12 @@ notify (gpointer crop, UiPreviewEvent event, const GError *error, gpointer data)
 {
 }
 
-static const UiPreviewFilter nothing = { .begin = begin, .render = render, .notify = notify };
+static void
+rest (gpointer data)
+{
+}
+
+static const UiPreviewFilter nothing = { .begin = begin, .render = render, .rest = rest, .notify = notify };
 
 /* ---- the listing ------------------------------------------------------------------------------------------ */
 
