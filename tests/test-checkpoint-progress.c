@@ -49,8 +49,8 @@ test_progress (void)
   g_assert_cmpfloat (bar.widest, <, 0.05);
 }
 
-/* What is generated a quarter larger than the network's size is seen at once: it is what comes out at that size,
- * enlarged. */
+/* What is generated a quarter larger than the network's size, but not of sides that the network can work at, is seen at
+ * once too: it is what comes out at that size, enlarged. */
 static void
 test_one_tile (void)
 {

@@ -47,11 +47,10 @@ latent_schedule_clear (LatentSchedule *schedule)
 
 /* ---- denoiser ---- */
 
-/* A tile of one granule could not overlap the next. */
-int
-latent_get_tile (const SdUnet *unet, int wanted)
+gboolean
+latent_fits_tile (int width, int height, int tile)
 {
-  return MAX (wanted, 2 * sd_unet_get_multiple (unet));
+  return 2 * MAX (width, height) <= 3 * tile && 16 * (gint64) width * height <= 25 * (gint64) tile * tile;
 }
 
 /* The places of tiles along a side: evenly spread, overlapping by a quarter at least.  The step is of whole granules,
@@ -65,20 +64,30 @@ count_along (int size, int tile, int granule)
 }
 
 static int
-place_along (int size, int tile, int index, int granule)
+place_along (int size, int tile, int count, int index, int granule)
 {
-  int count = count_along (size, tile, granule);
-
   return count == 1 ? 0 : (int) ((gint64) index * (size - tile) / (count - 1)) / granule * granule;
 }
 
-int
-latent_count_tiles (const SdUnet *unet, int width, int height, int tile)
+LatentTiles
+latent_get_tiles (const SdUnet *unet, int width, int height, int wanted)
 {
   int granule = sd_unet_get_multiple (unet);
+  /* A tile of one granule could not overlap the next. */
+  int edge = MAX (wanted, 2 * granule);
 
-  tile = latent_get_tile (unet, tile);
-  return count_along (width, tile, granule) * count_along (height, tile, granule);
+  if (latent_fits_tile (width, height, edge))
+    return (LatentTiles){ width, height, 1, 1 };
+  return (LatentTiles){ MIN (width, edge), MIN (height, edge), count_along (width, edge, granule),
+                        count_along (height, edge, granule) };
+}
+
+int
+latent_count_tiles (const SdUnet *unet, int width, int height, int wanted)
+{
+  LatentTiles tiles = latent_get_tiles (unet, width, height, wanted);
+
+  return tiles.across * tiles.down;
 }
 
 /* A tile's weight falls towards its edges, unless they are the latent's. */
@@ -96,6 +105,16 @@ typedef struct
 {
   int x, y, width, height;
 } Tile;
+
+static Tile
+place_tile (const SdUnet *unet, int width, int height, const LatentTiles *tiles, int index)
+{
+  int granule = sd_unet_get_multiple (unet);
+
+  return (Tile){ place_along (width, tiles->width, tiles->across, index % tiles->across, granule),
+                 place_along (height, tiles->height, tiles->down, index / tiles->across, granule), tiles->width,
+                 tiles->height };
+}
 
 /* The network's input for one tile, once for each prompt. */
 static void
@@ -154,16 +173,14 @@ latent_denoise (const LatentDenoiser *d, int width, int height, const float *x, 
   SdRun               *run = d->run;
   gsize                count = (gsize) width * (gsize) height;
   core_autofree float *weights = core_alloc0 (count, sizeof (float), error);
-  int                  granule = sd_unet_get_multiple (d->unet), edge = latent_get_tile (d->unet, d->tile);
-  int                  across = count_along (width, edge, granule), down = count_along (height, edge, granule);
+  LatentTiles          tiles = latent_get_tiles (d->unet, width, height, d->tile);
 
   if (! weights)
     return FALSE;
   memset (clean, 0, count * LATENT_CHANNELS * sizeof (float));
-  for (int i = 0; i < across * down && ! run->error; i++)
+  for (int i = 0; i < tiles.across * tiles.down && ! run->error; i++)
     {
-      Tile     tile = { place_along (width, edge, i % across, granule), place_along (height, edge, i / across, granule),
-                        MIN (width, edge), MIN (height, edge) };
+      Tile     tile = place_tile (d->unet, width, height, &tiles, i);
       SdTensor input = sd_tensor_new (run, d->context->n, tile.height, tile.width, sd_unet_get_channels (d->unet));
       SdTensor output;
 

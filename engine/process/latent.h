@@ -45,10 +45,20 @@ typedef struct
  * (Bar-Tal et al. 2023, "MultiDiffusion").  Fails as run does. */
 gboolean latent_denoise (const LatentDenoiser *denoiser, int width, int height, const float *x, double sigma,
                          double timestep, float *clean, GError **error);
-/* The edge of tiles that are wanted so large: as large, but never too small to overlap. */
-int latent_get_tile (const SdUnet *unet, int wanted);
-/* How often the network runs for one step on a latent of this size, in tiles that are wanted so large. */
-int latent_count_tiles (const SdUnet *unet, int width, int height, int tile);
+
+/* How a latent is cut: all tiles are of one size. */
+typedef struct
+{
+  int width, height, across, down;
+} LatentTiles;
+
+/* Whether a latent is seen at once, though it may be larger than a tile: half as long again on one side, or a quarter
+ * on both.  Networks bear that, and what sees all of a picture paints no second head. */
+gboolean latent_fits_tile (int width, int height, int tile);
+/* Tiles whose edge is wanted so large, and never too small to overlap. */
+LatentTiles latent_get_tiles (const SdUnet *unet, int width, int height, int wanted);
+/* How often the network runs for one step on a latent of this size. */
+int latent_count_tiles (const SdUnet *unet, int width, int height, int wanted);
 
 /* ---- reverse process ---- */
 

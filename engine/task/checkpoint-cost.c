@@ -156,18 +156,18 @@ checkpoint_count_work (const SdCheckpoint *checkpoint, const ComputeBackend *bac
                        int samples, CheckpointWork *work)
 {
   const SdUnet *network = sd_checkpoint_get_unet (checkpoint);
-  int           across, down, tile = latent_get_tile (network, size / LATENT_PIXELS);
+  LatentTiles   tiles = latent_get_tiles (network, width / LATENT_PIXELS, height / LATENT_PIXELS, size / LATENT_PIXELS);
+  int           across, down;
   int           piece_width = checkpoint_get_piece (width, &across);
   int           piece_height = checkpoint_get_piece (height, &down);
   g_autoptr (SdRun) unet = sd_run_new_dry (backend), encoder = sd_run_new_dry (backend);
   g_autoptr (SdRun) decoder = sd_run_new_dry (backend);
 
-  count_unet (unet, checkpoint, MIN (width / LATENT_PIXELS, tile), MIN (height / LATENT_PIXELS, tile), samples);
+  count_unet (unet, checkpoint, tiles.width, tiles.height, samples);
   count_autoencoder (encoder, checkpoint, piece_width, piece_height, TRUE);
   count_autoencoder (decoder, checkpoint, piece_width, piece_height, FALSE);
   *work = (CheckpointWork){ encoder->flops * across * down, decoder->flops * across * down, unet->flops,
-                            latent_count_tiles (network, width / LATENT_PIXELS, height / LATENT_PIXELS,
-                                                size / LATENT_PIXELS),
+                            tiles.across * tiles.down,
                             MAX (get_bytes (unet), MAX (get_bytes (encoder), get_bytes (decoder))) };
 }
 

@@ -9,17 +9,15 @@
 #define CONTEXT_LEAST 32
 /* Small regions are enlarged at most so much: then there are more surroundings instead. */
 #define ENLARGE_MOST 2.0
-/* What is generated up to so many times the network's size is made at that size: of four tiles that nearly coincide
- * none would see all.  What is regenerated keeps its own pixels' detail instead. */
-#define ONE_TILE_MOST 1.25
 /* Large ones are worked on in tiles; beyond so many times the network's size they are reduced before. */
 #define TILES_MOST 4.0
 /* A hole up to so many times the network's size is filled in one view; larger ones are filled reduced, and then worked
  * over in tiles from this strength. */
 #define ONE_VIEW        2.0
 #define REFINE_STRENGTH 0.45
-/* The same for generating. */
-#define GENERATE_ONE_VIEW 1.5
+/* The same for what is generated, unless the network can see it at once as large as it is: of tiles that begin with
+ * nothing but noise none knows of the others, and each would paint the whole prompt. */
+#define GENERATE_ONE_VIEW 1.25
 /* Where a soft mask lets through as much of the result as there is: below, the old and the new are mixed, since the
  * autoencoder alone changes pixels a little. */
 #define SOFT_EDGE 0.25f
@@ -333,12 +331,20 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
 }
 
 static double
-count_tiles (const CheckpointSession *session, DiffusionBox box, double scale)
+count_run (const CheckpointSession *session, DiffusionBox box, double scale, gboolean fresh)
 {
   Plan plan = make_plan (box, scale);
 
-  return latent_count_tiles (sd_checkpoint_get_unet (session->checkpoint), plan.work_width / LATENT_PIXELS,
-                             plan.work_height / LATENT_PIXELS, session->size / LATENT_PIXELS);
+  return checkpoint_count_run (session, plan.work_width, plan.work_height, fresh);
+}
+
+static gboolean
+is_seen_at_once (const CheckpointSession *session, DiffusionBox box, double scale)
+{
+  Plan plan = make_plan (box, scale);
+
+  return latent_fits_tile (plan.work_width / LATENT_PIXELS, plan.work_height / LATENT_PIXELS,
+                           session->size / LATENT_PIXELS);
 }
 
 /* In one view, reduced if need be; what is far too large for that is then worked over in tiles. */
@@ -347,18 +353,20 @@ edit_in_views (CheckpointSession *session, DiffusionPicture *picture, const Edit
                double one_view, GError **error)
 {
   double longer = longer_side (box), whole = session->size / longer, from = session->from, share = session->share;
-  double fine = scale_for_tiles (box, session->size), tiles;
+  double fine = scale_for_tiles (box, session->size), first, second;
   Edit   refine = { edit->cover, edit->others, REFINE_STRENGTH, FALSE, FALSE };
 
+  if (edit->fresh && is_seen_at_once (session, box, fine))
+    return edit_box (session, picture, edit, box, fine, error);
   if (longer <= one_view * session->size)
-    return edit_box (session, picture, edit, box, edit->fresh && longer > ONE_TILE_MOST * session->size ? fine : whole,
-                     error);
-  tiles = count_tiles (session, box, fine);
-  session->share = share / (1 + tiles);
+    return edit_box (session, picture, edit, box, whole, error);
+  first = count_run (session, box, whole, edit->fresh);
+  second = count_run (session, box, fine, FALSE);
+  session->share = share * first / (first + second);
   if (! edit_box (session, picture, edit, box, whole, error))
     return FALSE;
   session->from = from + session->share;
-  session->share = share * tiles / (1 + tiles);
+  session->share = share - session->share;
   return edit_box (session, picture, &refine, box, fine, error);
 }
 

@@ -417,6 +417,18 @@ make_hole (CheckpointSession *session, const CheckpointJob *job, float *hole, GE
   return TRUE;
 }
 
+double
+checkpoint_count_run (const CheckpointSession *session, int width, int height, gboolean fresh)
+{
+  CheckpointWork work;
+  int            encodings
+      = (fresh ? 0 : 1) + (sd_unet_get_channels (sd_checkpoint_get_unet (session->checkpoint)) > LATENT_CHANNELS);
+
+  checkpoint_count_work (session->checkpoint, compute_get_default (NULL), width, height, session->size,
+                         session->context.n, &work);
+  return session->options->steps * work.tiles * work.call + work.encode * encodings + work.decode;
+}
+
 gboolean
 checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **error)
 {
@@ -430,24 +442,20 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
   LatentSchedule schedule = { 0 };
   LatentDenoiser denoiser
       = { session->run, unet, session->v, &session->context, session->guidance, NULL, session->size / LATENT_PIXELS };
-  Preview        preview = { session, job, width, height };
-  CheckpointWork work;
-  LatentJob      latent = { width,
-                            height,
+  Preview   preview = { session, job, width, height };
+  LatentJob latent = { width,
+                       height,
                        job->fresh ? NULL : original,
-                            strength,
-                            session->options->seed,
-                            job->origin_x,
-                            job->origin_y,
+                       strength,
+                       session->options->seed,
+                       job->origin_x,
+                       job->origin_y,
                        session->options->on_step ? on_latent_step : NULL,
-                            &preview };
+                       &preview };
 
   for (gsize i = 0; i < count && strength; i++)
     strength[i] = (float) job->strength * job->share[i];
-  checkpoint_count_work (session->checkpoint, compute_get_default (NULL), job->picture->width, job->picture->height,
-                         session->size, session->context.n, &work);
-  session->work = session->options->steps * work.tiles * work.call + work.decode
-                  + work.encode * ((job->fresh ? 0 : 1) + (inpainting ? 1 : 0));
+  session->work = checkpoint_count_run (session, job->picture->width, job->picture->height, job->fresh);
   session->before = session->run->flops;
   session->run->after_layer = on_layer;
   session->run->after_layer_data = session;

@@ -57,6 +57,8 @@ typedef struct
 /* width, height: multiples of CROP_MULTIPLE; samples: 2 with guidance, 1 without. */
 void checkpoint_count_work (const SdCheckpoint *checkpoint, const ComputeBackend *backend, int width, int height,
                             int size, int samples, CheckpointWork *work);
+/* The operations of a run at that size. */
+double checkpoint_count_run (const CheckpointSession *session, int width, int height, gboolean fresh);
 
 /* ---- plans ---- */
 
