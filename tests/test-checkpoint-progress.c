@@ -31,7 +31,7 @@ test_progress (void)
 {
   DiffusionOptions options = DIFFUSION_OPTIONS_INIT;
   g_autoptr (DiffusionModel) model = NULL;
-  g_autoptr (DiffusionPicture) picture = references_new_picture (1024, 64);
+  g_autoptr (DiffusionPicture) picture = references_new_picture (1280, 64);
   Bar     bar = { 0, 0, NULL };
   GError *error = NULL;
 

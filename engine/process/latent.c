@@ -53,14 +53,27 @@ latent_fits_tile (int width, int height, int tile)
   return 2 * MAX (width, height) <= 3 * tile && 16 * (gint64) width * height <= 25 * (gint64) tile * tile;
 }
 
-/* The places of tiles along a side: evenly spread, overlapping by a quarter at least.  The step is of whole granules,
- * so that rounding a place down to one does not part two tiles further. */
+/* Tiles along a side: evenly spread, overlapping by a quarter at least.  The step is of whole granules, so that
+ * rounding a place down to one does not part two tiles further. */
 static int
 count_along (int size, int tile, int granule)
 {
   int step = tile * 3 / 4 / granule * granule;
 
   return size <= tile ? 1 : 1 + (size - tile + step - 1) / step;
+}
+
+/* A side a little longer than tiles of the wanted edge reach would take one more of them: the edge may grow by a
+ * quarter, if less is computed then. */
+static int
+choose_edge (int size, int wanted, int granule)
+{
+  int best = wanted;
+
+  for (int edge = wanted; 4 * edge <= 5 * wanted; edge += granule)
+    if (count_along (size, edge, granule) * MIN (edge, size) < count_along (size, best, granule) * MIN (best, size))
+      best = edge;
+  return best;
 }
 
 static int
@@ -76,10 +89,12 @@ latent_get_tiles (const SdUnet *unet, int width, int height, int wanted)
   /* A tile of one granule could not overlap the next. */
   int edge = MAX (wanted, 2 * granule);
 
+  int across = choose_edge (width, edge, granule), down = choose_edge (height, edge, granule);
+
   if (latent_fits_tile (width, height, edge))
     return (LatentTiles){ width, height, 1, 1 };
-  return (LatentTiles){ MIN (width, edge), MIN (height, edge), count_along (width, edge, granule),
-                        count_along (height, edge, granule) };
+  return (LatentTiles){ MIN (width, across), MIN (height, down), count_along (width, across, granule),
+                        count_along (height, down, granule) };
 }
 
 int

@@ -55,7 +55,8 @@ typedef struct
 /* Whether a latent is seen at once, though it may be larger than a tile: half as long again on one side, or a quarter
  * on both.  Networks bear that, and what sees all of a picture paints no second head. */
 gboolean latent_fits_tile (int width, int height, int tile);
-/* Tiles whose edge is wanted so large, and never too small to overlap. */
+/* Tiles whose edge is wanted so large, and never too small to overlap; along a side they are up to a quarter larger
+ * where that saves work. */
 LatentTiles latent_get_tiles (const SdUnet *unet, int width, int height, int wanted);
 /* How often the network runs for one step on a latent of this size. */
 int latent_count_tiles (const SdUnet *unet, int width, int height, int wanted);

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-/* The autoencoder works on pieces of this many pixels on a side at most, which overlap and are blended: whole pictures
- * would need some 3 kB of memory for each pixel. */
+/* The autoencoder works on pieces of this many pixels on a side, or up to PIECE_MOST where that saves work, which
+ * overlap and are blended: whole pictures would need some 3 kB of memory for each pixel. */
 #define PIECE         512
 #define PIECE_MOST    640
 #define PIECE_OVERLAP 128
@@ -187,26 +187,34 @@ typedef struct
 } Span;
 
 static int
-count_spans (int size)
+count_spans (int size, int piece)
 {
-  return size <= PIECE_MOST ? 1 : 1 + (size - PIECE + PIECE - PIECE_OVERLAP - 1) / (PIECE - PIECE_OVERLAP);
+  int step = piece - PIECE_OVERLAP;
+
+  return size <= piece ? 1 : 1 + (size - piece + step - 1) / step;
+}
+
+/* A side that is a little longer than pieces reach would take one more of them. */
+int
+checkpoint_get_piece (int size, int *count)
+{
+  int best = size <= PIECE_MOST ? size : PIECE;
+
+  for (int piece = PIECE; size > PIECE_MOST && piece <= PIECE_MOST; piece += CROP_MULTIPLE)
+    if (count_spans (size, piece) * piece < count_spans (size, best) * best)
+      best = piece;
+  *count = count_spans (size, best);
+  return best;
 }
 
 static Span
 get_span (int size, int index)
 {
-  int count = count_spans (size);
+  int count, piece = checkpoint_get_piece (size, &count);
 
   if (count == 1)
     return (Span){ 0, size };
-  return (Span){ (int) ((gint64) index * (size - PIECE) / (count - 1)) / CROP_MULTIPLE * CROP_MULTIPLE, PIECE };
-}
-
-int
-checkpoint_get_piece (int size, int *count)
-{
-  *count = count_spans (size);
-  return get_span (size, 0).size;
+  return (Span){ (int) ((gint64) index * (size - piece) / (count - 1)) / CROP_MULTIPLE * CROP_MULTIPLE, piece };
 }
 
 /* Full inside, falling over the overlap towards another piece. */
@@ -272,7 +280,7 @@ run_autoencoder (CheckpointSession *session, gboolean encode, DiffusionPicture *
 {
   SdRun               *run = session->run;
   const SdVae         *vae = sd_checkpoint_get_vae (session->checkpoint);
-  int                  width = picture->width, height = picture->height, across = count_spans (width);
+  int                  width = picture->width, height = picture->height, across, down;
   int                  scale = encode ? LATENT_PIXELS : 1, channels = encode ? LATENT_CHANNELS : 3;
   gsize                count = (gsize) (width / scale) * (gsize) (height / scale);
   float               *values = encode ? latent : picture->data;
@@ -281,9 +289,11 @@ run_autoencoder (CheckpointSession *session, gboolean encode, DiffusionPicture *
 
   if (! weights)
     return FALSE;
+  checkpoint_get_piece (width, &across);
+  checkpoint_get_piece (height, &down);
   if (! encode)
     memset (picture->data, 0, count * 3 * sizeof (float));
-  for (int i = 0; i < across * count_spans (height) && ! run->error; i++)
+  for (int i = 0; i < across * down && ! run->error; i++)
     {
       Span     x = get_span (width, i % across), y = get_span (height, i / across);
       int      in = encode ? 1 : LATENT_PIXELS;
