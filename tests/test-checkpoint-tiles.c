@@ -4,6 +4,7 @@
 #include "references.h"
 #include "task/checkpoint.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- what is seen at once ---- */
@@ -174,12 +175,138 @@ test_operations (void)
       CheckpointJob job = { .picture = picture, .strength = 0.5 };
 
       g_assert_true (checkpoint_session_open (&session, model_get_checkpoint (model), &options, NULL, &error));
-      foretold = checkpoint_count_run (&session, sizes[i].width, sizes[i].height, FALSE);
+      foretold = checkpoint_count_run (&session, sizes[i].width, sizes[i].height, FALSE,
+                                       latent_count_tiles (sd_checkpoint_get_unet (session.checkpoint),
+                                                           sizes[i].width / 8, sizes[i].height / 8, 16));
       before = session.run->flops;
       g_assert_true (checkpoint_run (&session, &job, &error));
       g_assert_cmpfloat_with_epsilon ((session.run->flops - before) / foretold, 1, 1e-6);
       checkpoint_session_close (&session);
     }
+}
+
+/* ---- tiles that are left out ---- */
+
+#define LONG  48
+#define SHORT 16
+
+static void
+check_known (int step, const LatentSchedule *schedule, const float *clean, const float *x, gpointer data)
+{
+  const LatentJob *job = data;
+
+  for (int i = 0; i < LONG * SHORT * 4; i++)
+    {
+      g_assert_true (isfinite (clean[i]));
+      if (job->strength[i / 4] < 0.01f)
+        g_assert_cmpfloat (clean[i], ==, job->original[i]);
+    }
+}
+
+/* Latents that change do so bit for bit as if all tiles were computed: of five tiles two are reached, and with a latent
+ * at the far end, which lies in none of these, three. */
+static void
+test_left_out (void)
+{
+  References        r;
+  SdUnet           *unet;
+  float             alphas[SD_TIMESTEPS], strength[LONG * SHORT] = { 0 };
+  g_autofree float *original = g_new (float, LONG *SHORT * 4);
+  float            *results[2];
+  LatentDenoiser    denoiser = { .guidance = 1, .tile = 16 };
+  LatentJob         job = { LONG, SHORT, original, strength, 5, 3, 4, check_known, &job };
+  LatentSchedule    schedule;
+  SdTensor          context;
+  GError           *error = NULL;
+
+  if (! references_open (&r, "sd1", "blas"))
+    return;
+  unet = sd_unet_new (r.checkpoint, 64, &error);
+  g_assert_no_error (error);
+  g_assert_true (tensor_file_read (r.checkpoint, "alphas_cumprod", (int[]){ SD_TIMESTEPS }, 1, alphas, NULL));
+  context = references_get (&r, "text.cond");
+  denoiser.run = r.run;
+  denoiser.unet = unet;
+  denoiser.context = &context;
+  latent_schedule_init (&schedule, alphas, 1, 3);
+  for (int i = 0; i < LONG * SHORT * 4; i++)
+    original[i] = sinf ((float) i);
+  results[0] = g_new (float, LONG *SHORT * 4);
+  results[1] = g_new (float, LONG *SHORT * 4);
+  for (int sampler = DIFFUSION_SAMPLER_DDPM; sampler <= DIFFUSION_SAMPLER_LCM; sampler++)
+    {
+      double flops[2];
+
+      for (int far = 0; far < 2; far++)
+        {
+          double before = r.run->flops;
+
+          /* Some begin later, some never. */
+          for (int i = 0; i < LONG * SHORT; i++)
+            strength[i] = i % LONG < 10 ? (i % 3 ? 1 : 0.5f) : 0.001f;
+          strength[SHORT / 2 * LONG + LONG - 2] = (float) far;
+          g_assert_cmpint (latent_count_reached (unet, 16, &job, &schedule), ==, far ? 3 : 2);
+          g_assert_true (latent_reverse (&denoiser, &job, &schedule, (DiffusionSampler) sampler, results[far], &error));
+          flops[far] = r.run->flops - before;
+        }
+      g_assert_cmpfloat_with_epsilon (flops[0] / flops[1], 2.0 / 3, 1e-6);
+      for (int i = 0; i < LONG * SHORT * 4; i++)
+        {
+          int u = i / 4 % LONG;
+
+          if (u < 10)
+            g_assert_cmpmem (&results[0][i], 4, &results[1][i], 4);
+          else
+            g_assert_cmpfloat (results[0][i], ==, original[i]);
+        }
+    }
+  g_free (results[0]);
+  g_free (results[1]);
+  latent_schedule_clear (&schedule);
+  sd_unet_free (unet);
+  references_close (&r);
+}
+
+static void
+watch_bar (double fraction, gpointer data)
+{
+  double *bar = data;
+
+  bar[1] = fraction - bar[0];
+  bar[0] = fraction;
+}
+
+/* The progress and the estimate know of it: a narrow selection across a picture takes a part of the tiles, and the bar
+ * does not jump at the end. */
+static void
+test_strip (void)
+{
+  const DiffusionBox strip = { 0, 250, 512, 8 }, all = { 0, 0, 512, 512 };
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) picture = references_new_picture (512, 512),
+                               mask = diffusion_picture_new (512, 512, 1, NULL);
+  DiffusionOptions options = references_get_options (4);
+  double           bar[2] = { 0, 0 }, bytes[2], seconds[2];
+  GError          *error = NULL;
+
+  if (! references_find ())
+    return;
+  model = references_load_model ("sd1");
+  options.size = 128;
+  options.progress = watch_bar;
+  options.progress_data = bar;
+  for (int i = 0; i < 512 * 512; i++)
+    mask->data[i] = i / 512 >= strip.y && i / 512 < strip.y + strip.height;
+  g_assert_true (diffusion_regenerate (model, picture, mask, 0.6, 0, &options, NULL, &error));
+  g_test_message ("the last of its steps: %.3f", bar[1]);
+  g_assert_cmpfloat_with_epsilon (bar[0], 1, 1e-6);
+  g_assert_cmpfloat (bar[1], <, 0.05);
+  options.steps = 100;
+  diffusion_model_estimate_cost (model, 512, 512, &strip, 1, FALSE, &options, &bytes[0], &seconds[0]);
+  diffusion_model_estimate_cost (model, 512, 512, &all, 1, FALSE, &options, &bytes[1], &seconds[1]);
+  g_test_message ("a strip takes %.3f of the whole", seconds[0] / seconds[1]);
+  g_assert_cmpfloat (seconds[0], <, 0.5 * seconds[1]);
+  g_assert_cmpfloat (seconds[0], >, 0.25 * seconds[1]);
 }
 
 int
@@ -190,5 +317,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-tiles/edges", test_edges);
   g_test_add_func ("/checkpoint-tiles/pieces", test_pieces);
   g_test_add_func ("/checkpoint-tiles/operations", test_operations);
+  g_test_add_func ("/checkpoint-tiles/left-out", test_left_out);
+  g_test_add_func ("/checkpoint-tiles/strip", test_strip);
   return g_test_run ();
 }

@@ -131,6 +131,56 @@ place_tile (const SdUnet *unet, int width, int height, const LatentTiles *tiles,
                  tiles->height };
 }
 
+int
+latent_count_tiles_of (const SdUnet *unet, int width, int height, int wanted, DiffusionBox part)
+{
+  LatentTiles tiles = latent_get_tiles (unet, width, height, wanted);
+  int         count = 0;
+
+  for (int i = 0; i < tiles.across * tiles.down; i++)
+    {
+      Tile tile = place_tile (unet, width, height, &tiles, i);
+
+      count += tile.x < part.x + part.width && part.x < tile.x + tile.width && tile.y < part.y + part.height
+               && part.y < tile.y + tile.height;
+    }
+  return count;
+}
+
+static gboolean
+is_lower (float strength, double timestep)
+{
+  return (double) strength * SD_TIMESTEPS - 1 < timestep - TIMESTEP_SLACK;
+}
+
+/* Whether the strength of any latent in a tile reaches a timestep. */
+static gboolean
+is_reached (const float *strength, int width, const Tile *tile, double timestep)
+{
+  if (! strength)
+    return TRUE;
+  for (int v = tile->y; v < tile->y + tile->height; v++)
+    for (int u = tile->x; u < tile->x + tile->width; u++)
+      if (! is_lower (strength[(gsize) v * (gsize) width + (gsize) u], timestep))
+        return TRUE;
+  return FALSE;
+}
+
+int
+latent_count_reached (const SdUnet *unet, int wanted, const LatentJob *job, const LatentSchedule *schedule)
+{
+  LatentTiles tiles = latent_get_tiles (unet, job->width, job->height, wanted);
+  int         count = 0;
+
+  for (int i = 0; i < tiles.across * tiles.down; i++)
+    {
+      Tile tile = place_tile (unet, job->width, job->height, &tiles, i);
+
+      count += is_reached (job->strength, job->width, &tile, schedule->timesteps[schedule->steps - 1]);
+    }
+  return count;
+}
+
 /* The network's input for one tile, once for each prompt. */
 static void
 fill_input (const LatentDenoiser *d, int width, const Tile *tile, const float *x, double sigma, SdTensor *input)
@@ -196,9 +246,11 @@ latent_denoise (const LatentDenoiser *d, int width, int height, const float *x, 
   for (int i = 0; i < tiles.across * tiles.down && ! run->error; i++)
     {
       Tile     tile = place_tile (d->unet, width, height, &tiles, i);
-      SdTensor input = sd_tensor_new (run, d->context->n, tile.height, tile.width, sd_unet_get_channels (d->unet));
-      SdTensor output;
+      SdTensor input, output;
 
+      if (! is_reached (d->strength, width, &tile, d->least))
+        continue;
+      input = sd_tensor_new (run, d->context->n, tile.height, tile.width, sd_unet_get_channels (d->unet));
       if (run->error)
         break;
       fill_input (d, width, &tile, x, sigma, &input);
@@ -210,17 +262,11 @@ latent_denoise (const LatentDenoiser *d, int width, int height, const float *x, 
     }
   for (gsize i = 0; i < count && ! run->error; i++)
     for (gsize c = 0; c < LATENT_CHANNELS; c++)
-      clean[i * LATENT_CHANNELS + c] /= weights[i];
+      clean[i * LATENT_CHANNELS + c] /= weights[i] > 0 ? weights[i] : 1;
   return sd_run_finish (run, error);
 }
 
 /* ---- reverse process ---- */
-
-static gboolean
-is_lower (const LatentJob *job, gsize at, double timestep)
-{
-  return job->strength && (double) job->strength[at] * SD_TIMESTEPS - 1 < timestep - TIMESTEP_SLACK;
-}
 
 /* x = original + sigma noise, for all latents or for those that are not reached yet. */
 static void
@@ -232,7 +278,7 @@ noise_original (const LatentJob *job, double sigma, double timestep, gboolean al
         gsize at = (gsize) v * (gsize) job->width + (gsize) u;
         float noise[4] = { 0 };
 
-        if (! all && ! is_lower (job, at, timestep))
+        if (! all && ! (job->strength && is_lower (job->strength[at], timestep)))
           continue;
         if (sigma > 0)
           random_gaussian4 (job->seed, NOISE_STREAM, job->origin_x + u, job->origin_y + v, noise);
@@ -240,6 +286,15 @@ noise_original (const LatentJob *job, double sigma, double timestep, gboolean al
           x[at * LATENT_CHANNELS + c]
               = (job->original ? job->original[at * LATENT_CHANNELS + c] : 0) + (float) sigma * noise[c];
       }
+}
+
+/* Latents that are never reached are what they were, whatever the network believes, or is not asked. */
+static void
+put_known (const LatentJob *job, double least, float *clean)
+{
+  for (gsize i = 0; i < (gsize) job->width * (gsize) job->height && job->strength; i++)
+    for (gsize c = 0; c < LATENT_CHANNELS && is_lower (job->strength[i], least); c++)
+      clean[i * LATENT_CHANNELS + c] = job->original ? job->original[i * LATENT_CHANNELS + c] : 0;
 }
 
 /* One transition of all latents: their level is one.  level: memory for a row. */
@@ -267,22 +322,26 @@ gboolean
 latent_reverse (const LatentDenoiser *denoiser, const LatentJob *job, const LatentSchedule *schedule,
                 DiffusionSampler sampler, float *x, GError **error)
 {
-  gsize    count = (gsize) job->width * (gsize) job->height * LATENT_CHANNELS;
-  float   *clean = core_alloc (count, sizeof (float), error);
-  float   *before = clean ? core_alloc0 (count, sizeof (float), error) : NULL;
-  float   *level = before ? core_alloc ((gsize) job->width, sizeof (float), error) : NULL;
-  gboolean success = level != NULL;
+  gsize          count = (gsize) job->width * (gsize) job->height * LATENT_CHANNELS;
+  float         *clean = core_alloc (count, sizeof (float), error);
+  float         *before = clean ? core_alloc0 (count, sizeof (float), error) : NULL;
+  float         *level = before ? core_alloc ((gsize) job->width, sizeof (float), error) : NULL;
+  gboolean       success = level != NULL;
+  LatentDenoiser own = *denoiser;
 
+  own.strength = job->strength;
+  own.least = schedule->timesteps[schedule->steps - 1];
   if (success)
     noise_original (job, schedule->sigmas[0], schedule->timesteps[0], TRUE, x);
   for (int i = 0; i < schedule->steps && success; i++)
     {
       float *other = before;
 
-      success = latent_denoise (denoiser, job->width, job->height, x, schedule->sigmas[i], schedule->timesteps[i],
-                                clean, error);
+      success = latent_denoise (&own, job->width, job->height, x, schedule->sigmas[i], schedule->timesteps[i], clean,
+                                error);
       if (! success)
         break;
+      put_known (job, own.least, clean);
       step_down (job, schedule, i, sampler, clean, before, level, x);
       noise_original (job, schedule->sigmas[i + 1], schedule->timesteps[i], FALSE, x);
       if (job->done)

@@ -39,10 +39,12 @@ typedef struct
   double          guidance;
   const float    *hole; /* [h][w][5] for files with 9 channels: the mask and the known picture's latent; else NULL */
   int             tile; /* edge of what the network sees at once, latents, a multiple of what the network needs */
+  const float    *strength; /* [h][w]: tiles of which no latent's reaches the timestep `least` are left out */
+  double          least;    /* strength NULL: none is */
 } LatentDenoiser;
 
 /* D (x; sigma), [h][w][4]; where the latent is larger than a tile, tiles that overlap by a quarter are blended
- * (Bar-Tal et al. 2023, "MultiDiffusion").  Fails as run does. */
+ * (Bar-Tal et al. 2023, "MultiDiffusion").  0 where no tile is.  Fails as run does. */
 gboolean latent_denoise (const LatentDenoiser *denoiser, int width, int height, const float *x, double sigma,
                          double timestep, float *clean, GError **error);
 
@@ -60,6 +62,8 @@ gboolean latent_fits_tile (int width, int height, int tile);
 LatentTiles latent_get_tiles (const SdUnet *unet, int width, int height, int wanted);
 /* How often the network runs for one step on a latent of this size. */
 int latent_count_tiles (const SdUnet *unet, int width, int height, int wanted);
+/* The same where only a part changes. */
+int latent_count_tiles_of (const SdUnet *unet, int width, int height, int wanted, DiffusionBox part);
 
 /* ---- reverse process ---- */
 
@@ -75,6 +79,8 @@ typedef struct
   gpointer user_data;
 } LatentJob;
 
+/* How often the network runs for a step of that: tiles are left out of which no latent is ever reached. */
+int latent_count_reached (const SdUnet *unet, int wanted, const LatentJob *job, const LatentSchedule *schedule);
 /* Walks down the schedule; x: [h][w][4], the result.  After each step latents whose own strength is below the step's
  * are put back from the original, noised to where the step leads (Levin and Fried 2023): so each begins its own way
  * from the noised original at its own level.  Those that are never reached come back as they were. */

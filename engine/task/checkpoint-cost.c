@@ -167,7 +167,6 @@ checkpoint_count_work (const SdCheckpoint *checkpoint, const ComputeBackend *bac
   count_autoencoder (encoder, checkpoint, piece_width, piece_height, TRUE);
   count_autoencoder (decoder, checkpoint, piece_width, piece_height, FALSE);
   *work = (CheckpointWork){ encoder->flops * across * down, decoder->flops * across * down, unet->flops,
-                            tiles.across * tiles.down,
                             MAX (get_bytes (unet), MAX (get_bytes (encoder), get_bytes (decoder))) };
 }
 
@@ -216,18 +215,20 @@ count_region (Count *count, DiffusionBox region)
 {
   const DiffusionCheckpoint *info = sd_checkpoint_get_info (count->checkpoint);
   DiffusionBox               box = checkpoint_choose_box (count->width, count->height, region, count->size);
-  int                        widths[2], heights[2];
-  int    runs = checkpoint_plan_work (count->width, count->height, region, count->size, count->fill, widths, heights);
+  CheckpointPass             passes[2];
+  int    runs = checkpoint_plan_work (count->width, count->height, region, count->size, count->fill, passes);
   double flops = 0;
 
   for (int i = 0; i < runs; i++)
     {
-      CheckpointWork work = find_work (count, widths[i], heights[i]);
+      int            width = passes[i].width, height = passes[i].height;
+      CheckpointWork work = find_work (count, width, height);
+      int            tiles = latent_count_tiles_of (sd_checkpoint_get_unet (count->checkpoint), width / LATENT_PIXELS,
+                                                    height / LATENT_PIXELS, count->size / LATENT_PIXELS, passes[i].region);
 
       /* A file for inpainting also wants a latent of what is known. */
-      flops += work.call * count->options->steps * work.tiles + work.encode * (info->inpainting ? 2 : 1) + work.decode;
-      count->bytes
-          = MAX (count->bytes, count_bytes (info, box, widths[i], heights[i], count->fill, (double) work.bytes));
+      flops += work.call * count->options->steps * tiles + work.encode * (info->inpainting ? 2 : 1) + work.decode;
+      count->bytes = MAX (count->bytes, count_bytes (info, box, width, height, count->fill, (double) work.bytes));
     }
   return flops;
 }

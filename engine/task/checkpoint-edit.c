@@ -62,6 +62,19 @@ make_plan (DiffusionBox box, double scale)
   return plan;
 }
 
+/* The latents that a part of the plan's box takes, as make_share () finds them. */
+static DiffusionBox
+find_latents (const Plan *plan, DiffusionBox part)
+{
+  double       across = (double) plan->width / plan->box.width / LATENT_PIXELS;
+  double       down = (double) plan->height / plan->box.height / LATENT_PIXELS;
+  DiffusionBox latents = { (int) (part.x * across), (int) (part.y * down), 0, 0 };
+
+  latents.width = (int) ceil ((part.x + part.width) * across) - latents.x;
+  latents.height = (int) ceil ((part.y + part.height) * down) - latents.y;
+  return latents;
+}
+
 static double
 longer_side (DiffusionBox box)
 {
@@ -78,19 +91,19 @@ scale_for_tiles (DiffusionBox box, int size)
 }
 
 int
-checkpoint_plan_work (int width, int height, DiffusionBox region, int size, gboolean fill, int widths[2],
-                      int heights[2])
+checkpoint_plan_work (int width, int height, DiffusionBox region, int size, gboolean fill, CheckpointPass passes[2])
 {
   DiffusionBox box = checkpoint_choose_box (width, height, region, size);
   double       whole = size / longer_side (box), fine = scale_for_tiles (box, size);
   int          count = fill && longer_side (box) > ONE_VIEW * size ? 2 : 1;
 
+  region.x -= box.x;
+  region.y -= box.y;
   for (int i = 0; i < count; i++)
     {
       Plan plan = make_plan (box, fill && i == 0 ? whole : fine);
 
-      widths[i] = plan.work_width;
-      heights[i] = plan.work_height;
+      passes[i] = (CheckpointPass){ plan.work_width, plan.work_height, find_latents (&plan, region) };
     }
   return count;
 }
@@ -330,12 +343,35 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   return TRUE;
 }
 
+/* The box around all that is covered; FALSE: nothing is. */
+static gboolean
+find_covered (const DiffusionPicture *cover, DiffusionBox *box)
+{
+  int x0 = cover->width, x1 = -1, y0 = cover->height, y1 = -1;
+
+  for (int y = 0; y < cover->height; y++)
+    for (int x = 0; x < cover->width; x++)
+      if (cover->data[(gsize) y * (gsize) cover->width + (gsize) x] > 0)
+        {
+          x0 = MIN (x0, x);
+          x1 = MAX (x1, x);
+          y0 = MIN (y0, y);
+          y1 = MAX (y1, y);
+        }
+  *box = (DiffusionBox){ x0, y0, x1 - x0 + 1, y1 - y0 + 1 };
+  return x1 >= 0;
+}
+
+/* covered: the part of the box that changes. */
 static double
-count_run (const CheckpointSession *session, DiffusionBox box, double scale, gboolean fresh)
+count_run (const CheckpointSession *session, DiffusionBox box, DiffusionBox covered, double scale, gboolean fresh)
 {
   Plan plan = make_plan (box, scale);
+  int  tiles = latent_count_tiles_of (sd_checkpoint_get_unet (session->checkpoint), plan.work_width / LATENT_PIXELS,
+                                      plan.work_height / LATENT_PIXELS, session->size / LATENT_PIXELS,
+                                      find_latents (&plan, covered));
 
-  return checkpoint_count_run (session, plan.work_width, plan.work_height, fresh);
+  return checkpoint_count_run (session, plan.work_width, plan.work_height, fresh, tiles);
 }
 
 static gboolean
@@ -352,16 +388,19 @@ static gboolean
 edit_in_views (CheckpointSession *session, DiffusionPicture *picture, const Edit *edit, DiffusionBox box,
                double one_view, GError **error)
 {
-  double longer = longer_side (box), whole = session->size / longer, from = session->from, share = session->share;
-  double fine = scale_for_tiles (box, session->size), first, second;
-  Edit   refine = { edit->cover, edit->others, REFINE_STRENGTH, FALSE, FALSE };
+  double       longer = longer_side (box), whole = session->size / longer, from = session->from, share = session->share;
+  double       fine = scale_for_tiles (box, session->size), first, second;
+  Edit         refine = { edit->cover, edit->others, REFINE_STRENGTH, FALSE, FALSE };
+  DiffusionBox covered = { 0, 0, box.width, box.height };
 
   if (edit->fresh && is_seen_at_once (session, box, fine))
     return edit_box (session, picture, edit, box, fine, error);
   if (longer <= one_view * session->size)
     return edit_box (session, picture, edit, box, whole, error);
-  first = count_run (session, box, whole, edit->fresh);
-  second = count_run (session, box, fine, FALSE);
+  if (edit->cover)
+    find_covered (edit->cover, &covered);
+  first = count_run (session, box, covered, whole, edit->fresh);
+  second = count_run (session, box, covered, fine, FALSE);
   session->share = share * first / (first + second);
   if (! edit_box (session, picture, edit, box, whole, error))
     return FALSE;
@@ -384,25 +423,6 @@ checkpoint_generate (SdCheckpoint *checkpoint, DiffusionPicture *picture, const 
 
   checkpoint_session_close (&session);
   return success;
-}
-
-/* The box around all that is covered; FALSE: nothing is. */
-static gboolean
-find_covered (const DiffusionPicture *cover, DiffusionBox *box)
-{
-  int x0 = cover->width, x1 = -1, y0 = cover->height, y1 = -1;
-
-  for (int y = 0; y < cover->height; y++)
-    for (int x = 0; x < cover->width; x++)
-      if (cover->data[(gsize) y * (gsize) cover->width + (gsize) x] > 0)
-        {
-          x0 = MIN (x0, x);
-          x1 = MAX (x1, x);
-          y0 = MIN (y0, y);
-          y1 = MAX (y1, y);
-        }
-  *box = (DiffusionBox){ x0, y0, x1 - x0 + 1, y1 - y0 + 1 };
-  return x1 >= 0;
 }
 
 gboolean

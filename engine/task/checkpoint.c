@@ -428,7 +428,7 @@ make_hole (CheckpointSession *session, const CheckpointJob *job, float *hole, GE
 }
 
 double
-checkpoint_count_run (const CheckpointSession *session, int width, int height, gboolean fresh)
+checkpoint_count_run (const CheckpointSession *session, int width, int height, gboolean fresh, int tiles)
 {
   CheckpointWork work;
   int            encodings
@@ -436,7 +436,7 @@ checkpoint_count_run (const CheckpointSession *session, int width, int height, g
 
   checkpoint_count_work (session->checkpoint, compute_get_default (NULL), width, height, session->size,
                          session->context.n, &work);
-  return session->options->steps * work.tiles * work.call + work.encode * encodings + work.decode;
+  return session->options->steps * tiles * work.call + work.encode * encodings + work.decode;
 }
 
 gboolean
@@ -465,7 +465,10 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
 
   for (gsize i = 0; i < count && strength; i++)
     strength[i] = (float) job->strength * job->share[i];
-  session->work = checkpoint_count_run (session, job->picture->width, job->picture->height, job->fresh);
+  latent_schedule_init (&schedule, sd_checkpoint_get_alphas (session->checkpoint), job->strength,
+                        session->options->steps);
+  session->work = checkpoint_count_run (session, job->picture->width, job->picture->height, job->fresh,
+                                        latent_count_reached (unet, denoiser.tile, &latent, &schedule));
   session->before = session->run->flops;
   session->run->after_layer = on_layer;
   session->run->after_layer_data = session;
@@ -476,17 +479,15 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
   denoiser.hole = inpainting ? hole : NULL;
   if (success)
     {
-      latent_schedule_init (&schedule, sd_checkpoint_get_alphas (session->checkpoint), job->strength,
-                            session->options->steps);
       success = latent_reverse (&denoiser, &latent, &schedule, session->options->sampler, x, error)
                 && check_result (session, x, count * LATENT_CHANNELS, error);
-      latent_schedule_clear (&schedule);
       /* The U-Net is done with: its memory need not lie beside the decoder's large tensors. */
       sd_run_trim (session->run);
     }
   success = success && run_autoencoder (session, FALSE, job->picture, x, error);
   if (success)
     report (session, session->work);
+  latent_schedule_clear (&schedule);
   core_free (memory);
   return success;
 }

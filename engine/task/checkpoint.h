@@ -50,15 +50,14 @@ gboolean checkpoint_run (CheckpointSession *session, const CheckpointJob *job, G
 typedef struct
 {
   double encode, decode, call; /* call: of the U-Net, on one tile */
-  int    tiles;                /* calls for a step */
   gsize  bytes;                /* the most that one of them needs */
 } CheckpointWork;
 
 /* width, height: multiples of CROP_MULTIPLE; samples: 2 with guidance, 1 without. */
 void checkpoint_count_work (const SdCheckpoint *checkpoint, const ComputeBackend *backend, int width, int height,
                             int size, int samples, CheckpointWork *work);
-/* The operations of a run at that size. */
-double checkpoint_count_run (const CheckpointSession *session, int width, int height, gboolean fresh);
+/* The operations of a run at that size, with so many calls of the U-Net for a step. */
+double checkpoint_count_run (const CheckpointSession *session, int width, int height, gboolean fresh, int tiles);
 
 /* ---- plans ---- */
 
@@ -73,10 +72,16 @@ DiffusionBox checkpoint_choose_box (int width, int height, DiffusionBox region, 
  */
 int checkpoint_join_holes (int width, int height, int size, DiffusionBox *boxes, int holes, int *of);
 
-/* The sizes in pixels, multiples of CROP_MULTIPLE, at which a region is worked on, one after the other: a large hole is
- * filled reduced, and then worked over.  Returns their number, 1 or 2. */
-int checkpoint_plan_work (int width, int height, DiffusionBox region, int size, gboolean fill, int widths[2],
-                          int heights[2]);
+/* A size in pixels, multiples of CROP_MULTIPLE, at which a region is worked on, and where it lies then, in latents. */
+typedef struct
+{
+  int          width, height;
+  DiffusionBox region;
+} CheckpointPass;
+
+/* One after the other: a large hole is filled reduced, and then worked over.  Returns their number, 1 or 2. */
+int checkpoint_plan_work (int width, int height, DiffusionBox region, int size, gboolean fill,
+                          CheckpointPass passes[2]);
 
 /* The operations that each of a fill's views needs; views: the boxes around their holes. */
 void checkpoint_count_views (const SdCheckpoint *checkpoint, const DiffusionOptions *options, int width, int height,
