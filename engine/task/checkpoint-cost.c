@@ -22,9 +22,11 @@
 #define BOX_AFTER  11.0
 /* With the result, while it is brought to the box's size. */
 #define BOX_RESIZED 7.0
-/* For each pixel that is worked on: a scaled picture, also while there is a second of it; the autoencoder's weights;
- * and the latents that the reverse process, a network for inpainting and its mask keep, for each latent. */
+/* For each pixel that is worked on: a scaled picture, also while there is a second of it; for a network for inpainting
+ * whether it is covered; the autoencoder's weights; and the latents that the reverse process, a network for inpainting
+ * and its mask keep, for each latent. */
 #define WORK_PICTURE 3.0
+#define WORK_COVERED 0.25
 #define WORK_WEIGHTS 1.0
 #define WORK_LATENTS (27.0 / (LATENT_PIXELS * LATENT_PIXELS))
 
@@ -144,7 +146,7 @@ count_bytes (const DiffusionCheckpoint *info, DiffusionBox box, int width, int h
   double before
       = (BOX_BEFORE + (fill ? BOX_SEEN : 0)) * pixels + 2 * WORK_PICTURE * work + WORK_PICTURE * width * box.height;
   double during = BOX_DURING * pixels + (WORK_PICTURE + WORK_WEIGHTS + WORK_LATENTS) * work
-                  + (info->inpainting ? WORK_PICTURE * work : 0) + networks / sizeof (float);
+                  + (info->inpainting ? (WORK_PICTURE + WORK_COVERED) * work : 0) + networks / sizeof (float);
   double after
       = MAX (BOX_AFTER * pixels, BOX_RESIZED * pixels + WORK_PICTURE * work + WORK_PICTURE * box.width * height);
 

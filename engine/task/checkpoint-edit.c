@@ -188,9 +188,10 @@ find_largest (const DiffusionPicture *cover, Part across, Part down)
 }
 
 /* The largest value of the cover within each latent, mirrored as the picture is: padding that counted as known would
- * hold its old content, and with it the edge beside.  whole: 1 for all above 0.  core_free () */
+ * hold its old content, and with it the edge beside.  whole: 1 for all above 0; covered: the pixels above 0, or NULL.
+ * core_free () */
 static float *
-make_share (const DiffusionPicture *cover, const Plan *plan, gboolean whole, GError **error)
+make_share (const DiffusionPicture *cover, const Plan *plan, gboolean whole, guint8 *covered, GError **error)
 {
   int    width = plan->work_width / LATENT_PIXELS, height = plan->work_height / LATENT_PIXELS;
   float *share = core_alloc0 ((gsize) width * (gsize) height, sizeof (float), error);
@@ -202,8 +203,11 @@ make_share (const DiffusionPicture *cover, const Plan *plan, gboolean whole, GEr
       for (int x = 0; x < plan->work_width; x++)
         {
           float *to = share + (gsize) (y / LATENT_PIXELS) * (gsize) width + (gsize) (x / LATENT_PIXELS);
+          float  largest = find_largest (cover, find_part (x, plan->width, cover->width), down);
 
-          *to = MAX (*to, find_largest (cover, find_part (x, plan->width, cover->width), down));
+          if (covered)
+            covered[(gsize) y * (gsize) plan->work_width + (gsize) x] = largest > 0;
+          *to = MAX (*to, largest);
           if (whole && *to > 0)
             *to = 1;
         }
@@ -305,9 +309,10 @@ static gboolean
 edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edit, DiffusionBox box, double scale,
           GError **error)
 {
-  Plan                 plan = make_plan (box, scale);
-  GCancellable        *cancellable = session->run->cancellable;
-  core_autofree float *share = NULL;
+  Plan                  plan = make_plan (box, scale);
+  GCancellable         *cancellable = session->run->cancellable;
+  core_autofree float  *share = NULL;
+  core_autofree guint8 *covered = NULL;
   g_autoptr (DiffusionPicture) crop = cut (picture, box, error);
   g_autoptr (DiffusionPicture) seen = NULL, work = NULL, content = NULL, result = NULL;
   CheckpointJob job = { .strength = edit->strength, .fresh = edit->fresh };
@@ -319,10 +324,14 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   /* checkpoint-cost.c counts what is alive when: all that is not needed any more goes at once. */
   g_clear_pointer (&seen, diffusion_picture_free);
   /* Of what was in a hole nothing is left, so there is no way to go but the whole one. */
-  if (edit->cover && ! (share = make_share (edit->cover, &plan, edit->hole, error)))
+  if (edit->cover && sd_checkpoint_get_info (session->checkpoint)->inpainting
+      && ! (covered = core_alloc ((gsize) plan.work_width * (gsize) plan.work_height, 1, error)))
+    return FALSE;
+  if (edit->cover && ! (share = make_share (edit->cover, &plan, edit->hole, covered, error)))
     return FALSE;
   job.picture = work;
   job.share = share;
+  job.covered = covered;
   job.content_width = plan.width;
   job.content_height = plan.height;
   job.box = box;
@@ -332,6 +341,7 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
       || ! (content = cut (work, (DiffusionBox){ 0, 0, plan.width, plan.height }, error)))
     return FALSE;
   g_clear_pointer (&work, diffusion_picture_free);
+  g_clear_pointer (&covered, core_free);
   result = process_resize (content, box.width, box.height, cancellable, error);
   g_clear_pointer (&content, diffusion_picture_free);
   if (! result)

@@ -398,9 +398,10 @@ on_latent_step (int step, const LatentSchedule *schedule, const float *clean, co
 
 /* ---- the work ---- */
 
-/* What files for inpainting are told besides: where the hole is, and the latent of the picture with grey in it. */
-static gboolean
-make_hole (CheckpointSession *session, const CheckpointJob *job, float *hole, GError **error)
+/* As these files were trained: pixels are grey that are to be replaced, and no other, while a latent is all hole if any
+ * of its pixels is. */
+gboolean
+checkpoint_make_hole (CheckpointSession *session, const CheckpointJob *job, float *hole, GError **error)
 {
   int                  width = job->picture->width / LATENT_PIXELS, height = job->picture->height / LATENT_PIXELS;
   gsize                count = (gsize) width * (gsize) height;
@@ -409,14 +410,9 @@ make_hole (CheckpointSession *session, const CheckpointJob *job, float *hole, GE
 
   if (! known)
     return FALSE;
-  for (int y = 0; y < known->height; y++)
-    for (int x = 0; x < known->width; x++)
-      {
-        gsize at = (gsize) (y / LATENT_PIXELS) * (gsize) width + (gsize) (x / LATENT_PIXELS);
-
-        for (int c = 0; c < 3 && (! job->share || job->share[at] > 0); c++)
-          known->data[((gsize) y * (gsize) known->width + (gsize) x) * 3 + (gsize) c] = 0.5f;
-      }
+  for (gsize i = 0; i < (gsize) known->width * (gsize) known->height; i++)
+    for (gsize c = 0; c < 3 && (! job->covered || job->covered[i]); c++)
+      known->data[i * 3 + c] = 0.5f;
   if (! run_autoencoder (session, TRUE, known, latent, error))
     return FALSE;
   for (gsize i = 0; i < count; i++)
@@ -475,7 +471,7 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
   if (success && ! job->fresh)
     success = run_autoencoder (session, TRUE, job->picture, original, error);
   if (success && inpainting)
-    success = make_hole (session, job, hole, error);
+    success = checkpoint_make_hole (session, job, hole, error);
   denoiser.hole = inpainting ? hole : NULL;
   if (success)
     {

@@ -34,6 +34,7 @@ typedef struct
 {
   DiffusionPicture *picture; /* R'G'B', both sides multiples of CROP_MULTIPLE; becomes the result */
   float            *share;   /* [height / 8][width / 8], of the strength for each latent; NULL: 1 */
+  const guint8     *covered; /* [height][width], for files for inpainting: 0 for pixels that are known; NULL: none is */
   double            strength;
   gboolean          fresh;              /* nothing of the picture plays a part, where the strength is 1 */
   int               origin_x, origin_y; /* in the field of random numbers, latents */
@@ -42,6 +43,10 @@ typedef struct
   int          content_width, content_height;
   DiffusionBox box;
 } CheckpointJob;
+
+/* What files for inpainting are told besides the latent, [height / 8][width / 8][5]: where the hole is, and the latent
+ * of the picture with grey in it. */
+gboolean checkpoint_make_hole (CheckpointSession *session, const CheckpointJob *job, float *hole, GError **error);
 
 /* Encodes the picture, goes up to the strength and back, decodes. */
 gboolean checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **error);
