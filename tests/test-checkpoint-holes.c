@@ -94,10 +94,65 @@ test_grey (void)
   checkpoint_session_close (&session);
 }
 
+#define OFF 0.06f
+
+/* A hole whose surroundings of the same latents are darker than the middle grey that the decoder gives, and all else is
+ * brighter: what is new there, too, says nothing of the autoencoder's shift, so that the fill is as bright as the rest.
+ */
+static void
+test_rim (void)
+{
+  static const int dims[] = { 3, 32, 3, 3 }, three = 3;
+  /* At the network's size, of SIDE pixels; reduction: of the picture, all of which is seen. */
+  static const struct
+  {
+    int reduction, first, last;
+  } holes[] = { { 1, 28, 36 }, { 2, 15, 49 } };
+  g_autofree char  *path = g_build_filename (g_get_tmp_dir (), "grey.safetensors", NULL);
+  g_autofree float *zeros = g_new0 (float, 3 * 32 * 9);
+  TensorEntry changes[] = { { "first_stage_model.decoder.conv_out.weight", dims, 4, 3 * 32 * 9, zeros, TENSOR_F16 },
+                            { "first_stage_model.decoder.conv_out.bias", &three, 1, 3, zeros, TENSOR_F16 } };
+  DiffusionInpaintOptions inpaint = { 0, 0, 0, -1, -1 };
+  DiffusionOptions        options = references_get_options (1);
+  g_autoptr (DiffusionModel) model = NULL;
+  References r;
+  GError    *error = NULL;
+
+  if (! references_open (&r, "sd1", "blas"))
+    return;
+  references_write_changes (r.checkpoint, path, TENSOR_F16, changes, G_N_ELEMENTS (changes),
+                            tensor_file_get_metadata (r.checkpoint));
+  model = diffusion_model_load (path, &error);
+  g_assert_no_error (error);
+  g_unlink (path);
+  for (gsize i = 0; i < G_N_ELEMENTS (holes); i++)
+    {
+      int first = holes[i].first, last = holes[i].last, side = SIDE * holes[i].reduction;
+      int low = first / 8 * 8, high = (last + 7) / 8 * 8;
+      g_autoptr (DiffusionPicture) picture = diffusion_picture_new (side, side, 3, NULL),
+                                   mask = diffusion_picture_new (side, side, 1, NULL);
+
+      for (int j = 0; j < side * side; j++)
+        {
+          int x = j % side / holes[i].reduction, y = j / side / holes[i].reduction;
+
+          mask->data[j] = x >= first && x < last && y >= first && y < last;
+          for (int c = 0; c < 3; c++)
+            picture->data[j * 3 + c] = x >= low && x < high && y >= low && y < high ? 0.5f - OFF : 0.5f + OFF;
+        }
+      g_assert_true (diffusion_inpaint (model, picture, mask, &inpaint, &options, NULL, &error));
+      for (int j = 0; j < side * side; j++)
+        for (int c = 0; c < 3 && mask->data[j] > 0; c++)
+          g_assert_cmpfloat_with_epsilon (picture->data[j * 3 + c], 0.5f + OFF, 1e-4f);
+    }
+  references_close (&r);
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
   g_test_add_func ("/checkpoint-holes/grey", test_grey);
+  g_test_add_func ("/checkpoint-holes/rim", test_rim);
   return g_test_run ();
 }

@@ -70,8 +70,8 @@ find_latents (const Plan *plan, DiffusionBox part)
   double       down = (double) plan->height / plan->box.height / LATENT_PIXELS;
   DiffusionBox latents = { (int) (part.x * across), (int) (part.y * down), 0, 0 };
 
-  latents.width = (int) ceil ((part.x + part.width) * across) - latents.x;
-  latents.height = (int) ceil ((part.y + part.height) * down) - latents.y;
+  latents.width = (int) ceil ((part.x + part.width) * across - 1e-6) - latents.x;
+  latents.height = (int) ceil ((part.y + part.height) * down - 1e-6) - latents.y;
   return latents;
 }
 
@@ -225,39 +225,57 @@ typedef struct
   gboolean                fresh;
 } Edit;
 
-/* Pixels that neither this edit nor a later one replaces. */
-static inline gboolean
-is_known (const Edit *edit, gsize i)
+/* Pixels that neither this edit nor a later one replaces, and of whose latents nothing is new: where the result differs
+ * only because the autoencoder, and perhaps a change of size, lies between.  share: of the plan's latents. */
+static gboolean
+is_known (const Edit *edit, const Plan *plan, const float *share, int x, int y)
 {
-  return edit->cover && edit->cover->data[i] <= 0 && ! (edit->others && edit->others->data[i] > 0);
+  gsize        i = (gsize) y * (gsize) plan->box.width + (gsize) x, pitch = (gsize) (plan->work_width / LATENT_PIXELS);
+  DiffusionBox latents = find_latents (plan, (DiffusionBox){ x, y, 1, 1 });
+
+  if (edit->cover->data[i] > 0 || (edit->others && edit->others->data[i] > 0))
+    return FALSE;
+  for (int v = latents.y; v < latents.y + latents.height; v++)
+    for (int u = latents.x; u < latents.x + latents.width; u++)
+      if (share[(gsize) v * pitch + (gsize) u] > 0)
+        return FALSE;
+  return TRUE;
 }
 
+/* How much the result's colours are off where it is known what they should be, NAN elsewhere.  FALSE: that is nowhere.
+ */
 static gboolean
-has_known (const Edit *edit, gsize count)
+find_difference (const DiffusionPicture *original, const Edit *edit, const Plan *plan, const float *share,
+                 const DiffusionPicture *result, DiffusionPicture *difference)
 {
-  for (gsize i = 0; i < count; i++)
-    if (is_known (edit, i))
-      return TRUE;
-  return FALSE;
+  gboolean any = FALSE;
+  gsize    i = 0;
+
+  for (int y = 0; y < original->height; y++)
+    for (int x = 0; x < original->width; x++)
+      {
+        gboolean known = is_known (edit, plan, share, x, y);
+
+        any |= known;
+        for (int c = 0; c < 3; c++, i++)
+          difference->data[i] = known ? CLAMP (original->data[i] - result->data[i], -RIM_MOST, RIM_MOST) : NAN;
+      }
+  return any;
 }
 
 /* Shifts the result's colours so that they agree with the known pixels' around: the difference there, smooth, continued
  * into the hole. */
 static gboolean
-match_colours (const DiffusionPicture *original, const Edit *edit, DiffusionPicture *result, GCancellable *cancellable,
-               GError **error)
+match_colours (const DiffusionPicture *original, const Edit *edit, const Plan *plan, const float *share,
+               DiffusionPicture *result, GCancellable *cancellable, GError **error)
 {
-  g_autoptr (DiffusionPicture) difference = NULL;
+  g_autoptr (DiffusionPicture) difference = diffusion_picture_new (original->width, original->height, 3, error);
   gsize count = (gsize) original->width * (gsize) original->height;
 
-  if (! has_known (edit, count))
-    return TRUE;
-  difference = diffusion_picture_new (original->width, original->height, 3, error);
   if (! difference)
     return FALSE;
-  for (gsize i = 0; i < count * 3; i++)
-    difference->data[i]
-        = is_known (edit, i / 3) ? CLAMP (original->data[i] - result->data[i], -RIM_MOST, RIM_MOST) : NAN;
+  if (! find_difference (original, edit, plan, share, result, difference))
+    return TRUE;
   if (! diffusion_fill_smooth (difference, error) || g_cancellable_set_error_if_cancelled (cancellable, error)
       || ! process_blur (difference, RIM_BLUR, NULL, error))
     return FALSE;
@@ -346,7 +364,7 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   g_clear_pointer (&content, diffusion_picture_free);
   if (! result)
     return FALSE;
-  if ((edit->cover && ! match_colours (crop, edit, result, cancellable, error))
+  if ((edit->cover && ! match_colours (crop, edit, &plan, share, result, cancellable, error))
       || g_cancellable_set_error_if_cancelled (cancellable, error))
     return FALSE;
   put_back (result, edit->cover, ! edit->hole, box, picture);
