@@ -232,7 +232,7 @@ typedef struct
   DiffusionFamily     family;
   DiffusionPrediction prediction;
   gboolean            inpainting;  /* its network is told the hole and the surroundings */
-  gboolean            few_steps;   /* an LCM merge, a Turbo: by its file's name or its title */
+  gboolean            few_steps;   /* an LCM merge, a Turbo: by its file's name, its title or its tensors */
   int                 native_size; /* pixels: 512 or 768; as the prediction, surely known of a loaded model only */
   /* Defaults for DiffusionOptions. */
   int              steps;

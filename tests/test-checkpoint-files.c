@@ -471,6 +471,7 @@ static void
 test_turbo (void)
 {
   g_autofree char *path = g_build_filename (g_get_tmp_dir (), "sd_turbo.safetensors", NULL), *usual = NULL;
+  g_autofree char *renamed = g_build_filename (g_get_tmp_dir (), "painter.safetensors", NULL);
   const char      *paths[2];
   g_autoptr (DiffusionPicture) a = diffusion_picture_new (64, 64, 3, NULL), b = diffusion_picture_new (64, 64, 3, NULL);
   DiffusionPicture   *pictures[] = { a, b };
@@ -488,6 +489,16 @@ test_turbo (void)
   g_assert_cmpint (looked.family, ==, DIFFUSION_FAMILY_SD2);
   g_assert_true (looked.few_steps);
   g_assert_cmpint (looked.prediction, ==, DIFFUSION_PREDICTION_EPSILON);
+  /* Under another name, too, though not for sure what it predicts. */
+  g_assert_cmpint (symlink (path, renamed), ==, 0);
+  g_assert_true (diffusion_checkpoint_look (renamed, &looked, NULL));
+  g_unlink (renamed);
+  g_assert_true (looked.few_steps);
+  g_assert_cmpint (looked.steps, ==, 4);
+  g_assert_cmpint (looked.native_size, ==, 512);
+  g_assert_cmpint (looked.prediction, ==, DIFFUSION_PREDICTION_AUTO);
+  g_assert_true (diffusion_checkpoint_look (usual, &looked, NULL));
+  g_assert_false (looked.few_steps);
   for (int i = 0; i < 2; i++)
     {
       g_autoptr (DiffusionModel) model = NULL;
@@ -549,7 +560,17 @@ test_names (void)
     { "landscape", NULL, NULL, FALSE },
     { "photonLCM_v10", NULL, NULL, TRUE },
     { "dreamshaper_8LCM", NULL, NULL, TRUE },
+    { "photonLCMv2", NULL, NULL, TRUE },
+    { "epicLCMInpainting", NULL, NULL, TRUE },
     { "sd_turbo", NULL, NULL, TRUE },
+    { "realTURBOv1", NULL, NULL, TRUE },
+    { "dreamTurbov2", NULL, NULL, TRUE },
+    { "real_v51HyperVAE", NULL, NULL, TRUE },
+    { "real_v51HyperInpaintVAE", NULL, NULL, TRUE },
+    { "hyperRealism_v3", NULL, NULL, FALSE },
+    { "HyperVaeliant", NULL, NULL, FALSE },
+    { "turbovision", NULL, NULL, FALSE },
+    { "CALCMs", NULL, NULL, FALSE },
     { "Hyper-SD15", NULL, NULL, TRUE },
     { "turbocharged", NULL, NULL, FALSE },
     { "calcms", NULL, NULL, FALSE },

@@ -9,6 +9,7 @@
 #define SD1_TOKENS   "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
 #define UNET         "model.diffusion_model."
 #define FIRST_TENSOR UNET "input_blocks.0.0.weight"
+#define SGM          "conditioner."
 
 static gboolean
 refuse (GError **error, const char *path, const char *what)
@@ -190,12 +191,17 @@ get_description (const TensorFile *file, Reading reading)
   return g_string_free (g_steal_pointer (&text), FALSE);
 }
 
-/* Whether a word ends and another begins between two characters, as in "photonLCM_v10" and "dreamshaper_8LCM". */
+/* Whether a word ends and another begins before at[0], as in "photonLCM_v10", "dreamshaper_8LCM", "photonLCMv2" and
+ * "epicLCMInpainting".  at: not a text's first. */
 static gboolean
-is_joint (char before, char after)
+is_joint (const char *at)
 {
+  char before = at[-1], after = at[0], next = after ? at[1] : 0;
+
   return ! g_ascii_isalnum (before) || ! g_ascii_isalnum (after) || g_ascii_isdigit (before) != g_ascii_isdigit (after)
-         || (g_ascii_islower (before) && g_ascii_isupper (after));
+         || (g_ascii_islower (before) && g_ascii_isupper (after))
+         || (g_ascii_isupper (before) && g_ascii_isupper (after) && g_ascii_islower (next))
+         || (g_ascii_tolower (after) == 'v' && g_ascii_isdigit (next));
 }
 
 /* Whole words, in upper or lower case. */
@@ -204,8 +210,8 @@ mentions (const char *description, const char *const *words)
 {
   for (; *words; words++)
     for (const char *p = description; *p; p++)
-      if (g_ascii_strncasecmp (p, *words, strlen (*words)) == 0 && is_joint (p > description ? p[-1] : 0, p[0])
-          && is_joint (p[strlen (*words) - 1], p[strlen (*words)]))
+      if (g_ascii_strncasecmp (p, *words, strlen (*words)) == 0 && (p == description || is_joint (p))
+          && is_joint (p + strlen (*words)))
         return TRUE;
   return FALSE;
 }
@@ -260,15 +266,20 @@ gboolean
 sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError **error)
 {
   static const char *const lcm[] = { "lcm", "latent consistency", NULL };
-  static const char *const turbo[] = { "turbo", "hyper-sd", "hypersd", "lightning", NULL };
+  /* "Hyper" alone is also what many call their realism. */
+  static const char *const turbo[] = { "turbo",         "hyper-sd",     "hyper_sd",        "hyper sd",  "hypersd",
+                                       "hyper-vae",     "hyper_vae",    "hyper vae",       "hypervae",  "hyper-inpaint",
+                                       "hyper_inpaint", "hyperinpaint", "hyperinpainting", "lightning", NULL };
   g_autofree char         *title = get_description (file, CALLED);
+  const char              *prefix;
   /* Descriptions and tags also speak of what goes well with a model, or of lightning. */
   gboolean is_lcm = mentions (title, lcm), is_turbo = mentions (title, turbo), openclip = FALSE;
 
   *checkpoint = (DiffusionCheckpoint){ .steps = 20, .sampler = DIFFUSION_SAMPLER_DPMPP_2M, .guidance = 7.5 };
   if (! check_kind (file, error))
     return FALSE;
-  if (! sd_text_find_prefix (file, &openclip))
+  prefix = sd_text_find_prefix (file, &openclip);
+  if (! prefix)
     {
       g_set_error (
           error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
@@ -279,7 +290,8 @@ sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError 
     }
   checkpoint->family = openclip ? DIFFUSION_FAMILY_SD2 : DIFFUSION_FAMILY_SD1;
   checkpoint->inpainting = sd_get_dim (file, FIRST_TENSOR, 1) == 9;
-  checkpoint->few_steps = is_lcm || is_turbo;
+  /* Of SD 2's, SD-Turbo's file has its text encoder where SDXL's have theirs, whatever its name is. */
+  checkpoint->few_steps = is_lcm || is_turbo || (openclip && g_str_has_prefix (prefix, SGM));
   checkpoint->prediction = find_prediction (file, checkpoint->family, is_turbo);
   if (checkpoint->few_steps)
     {
