@@ -1,5 +1,7 @@
 /* The files of Stable Diffusion checkpoints: those that change while they are used, that are refused, that are found.
  * SPDX-License-Identifier: GPL-3.0-or-later */
+#include "net/model.h"
+#include "net/sd/checkpoint.h"
 #include "references.h"
 
 #include <fcntl.h>
@@ -745,6 +747,54 @@ test_prediction (void)
   references_close (&r);
 }
 
+/* The usual noise schedule is the exact one, though a file in half precision has it rounded; one of a file's own is
+ * taken as it is. */
+static void
+test_schedules (void)
+{
+  static const struct
+  {
+    TensorType type;
+    gboolean   own;
+  } cases[] = {
+    { TENSOR_F32, FALSE }, { TENSOR_F16, FALSE }, { TENSOR_BF16, FALSE }, { TENSOR_F32, TRUE }, { TENSOR_F16, TRUE }
+  };
+  static const int length = SD_TIMESTEPS;
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "schedule.safetensors", NULL);
+  References       r;
+
+  if (! references_open (&r, "sd1", "blas"))
+    return;
+  for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      float       table[SD_TIMESTEPS];
+      double      product = 1;
+      TensorEntry change = { "alphas_cumprod", &length, 1, SD_TIMESTEPS, table, cases[i].type };
+      g_autoptr (DiffusionModel) model = NULL;
+      const float *alphas;
+      GError      *error = NULL;
+
+      for (int t = 0; t < SD_TIMESTEPS; t++)
+        {
+          double root = sqrt (0.00085) + (sqrt (0.0120) - sqrt (0.00085)) * t / (SD_TIMESTEPS - 1);
+
+          product *= 1 - root * root * (cases[i].own ? 0.8 : 1);
+          table[t] = (float) product;
+        }
+      references_write_changes (r.checkpoint, path, TENSOR_F16, &change, 1, tensor_file_get_metadata (r.checkpoint));
+      model = diffusion_model_load (path, &error);
+      g_assert_no_error (error);
+      alphas = sd_checkpoint_get_alphas (model_get_checkpoint (model));
+      for (int t = 0; t < SD_TIMESTEPS; t++)
+        if (cases[i].own && cases[i].type == TENSOR_F16)
+          g_assert_cmpfloat_with_epsilon (alphas[t] / table[t], 1, 1e-3);
+        else
+          g_assert_cmpfloat_with_epsilon (sqrtf (1 - alphas[t]) / sqrtf (1 - table[t]), 1, 1e-4);
+      g_unlink (path);
+    }
+  references_close (&r);
+}
+
 /* All of a file is read when it is loaded; that can be cancelled. */
 static void
 test_cancelled (void)
@@ -835,6 +885,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-files/hints", test_hints);
   g_test_add_func ("/checkpoint-files/prediction", test_prediction);
   g_test_add_func ("/checkpoint-files/asked", test_asked);
+  g_test_add_func ("/checkpoint-files/schedules", test_schedules);
   g_test_add_func ("/checkpoint-files/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint-files/places", test_places);
   return g_test_run ();
