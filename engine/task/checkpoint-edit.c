@@ -242,7 +242,7 @@ is_known (const Edit *edit, const Plan *plan, const float *share, int x, int y)
   return TRUE;
 }
 
-/* How much the result's colours are off where it is known what they should be, NAN elsewhere.  FALSE: that is nowhere.
+/* How much the result's colours are off where it is known what they should be, elsewhere NAN.  FALSE: nothing is known.
  */
 static gboolean
 find_difference (const DiffusionPicture *original, const Edit *edit, const Plan *plan, const float *share,
@@ -341,10 +341,10 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
     return FALSE;
   /* checkpoint-cost.c counts what is alive when: all that is not needed any more goes at once. */
   g_clear_pointer (&seen, diffusion_picture_free);
-  /* Of what was in a hole nothing is left, so there is no way to go but the whole one. */
   if (edit->cover && sd_checkpoint_get_info (session->checkpoint)->inpainting
       && ! (covered = core_alloc ((gsize) plan.work_width * (gsize) plan.work_height, 1, error)))
     return FALSE;
+  /* Of what was in a hole nothing is left, so there is no way to go but the whole one. */
   if (edit->cover && ! (share = make_share (edit->cover, &plan, edit->hole, covered, error)))
     return FALSE;
   job.picture = work;
