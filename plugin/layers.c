@@ -193,7 +193,11 @@ add_mask (const Region *region, HostLayer layer, int reach, DiffusionPicture **w
     show_changes (region, layer, mask, *widest);
   if (own_mask != HOST_NONE)
     multiply_mask (region, mask, own_mask);
-  return gimp_layer_add_mask (layer, mask) || fail (error);
+  if (! gimp_layer_add_mask (layer, mask))
+    return fail (error);
+  /* GIMP would have the user's next stroke go into the mask. */
+  gimp_layer_set_edit_mask (layer, FALSE);
+  return TRUE;
 }
 
 /* A layer that lets what is below it shine through, or that is mixed with it, counts twice when the new one lies above

@@ -458,6 +458,8 @@ def add_new_layers(suite, name, call):
               call='(begin %s (describe image))' % call(output=1))
     suite.add(name + ' in a new layer: its mask is the selection', Layer('RGB'), mask_is_selection, before=RECTANGLE,
               call=call(output=1), dump='(layer-mask (car (layers image)))')
+    suite.add(name + ' in a new layer: its pixels are edited next, not its mask', Layer('RGB'), says('(1 #t)', unchanged_success), before=RECTANGLE,
+              call='(begin %s (list (if (has-mask? (car (layers image))) 1 0) (= (active-drawable image) (car (layers image)))))' % call(output=1))
     suite.add(name + ' in a new layer, soft selection: the layer stays', Layer('RGBA', 'float'), unchanged_success, before=ELLIPSE,
               call=call(output=1))
     suite.add(name + ' of a layer mask in a new layer', Layer('GRAY'), fails_with('in place'), before=MASK + RECTANGLE,
