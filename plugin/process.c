@@ -609,7 +609,8 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
   g_autoptr (GArray) layers = g_array_new (FALSE, FALSE, sizeof (HostLayer));
 
   /* Nothing is in the image before all is there.  The masks are made of what is selected at that moment. */
-  if (! run_layers (run, filter, layers, error) || ! region_check_unchanged (run->job->region, error))
+  if (! run_layers (run, filter, layers, error) || ! region_check_unchanged (run->job->region, error)
+      || ! region_check_lock (run->job->region->drawable, TRUE, error))
     {
       for (guint i = 0; i < layers->len; i++)
         layers_discard (g_array_index (layers, HostLayer, i));
@@ -732,7 +733,7 @@ run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const Diff
       Region   *region = region_new_band (whole, y, height, margin);
 
       run->job = job_new (run->filter, run->config, region, model, &noise);
-      success = region_check_unchanged (region, error)
+      success = region_check_unchanged (region, error) && region_check_lock (drawable, FALSE, error)
                 && run_band (run, READING + (1 - READING) * y / whole->rect.height,
                              READING + (1 - READING) * (y + height) / whole->rect.height, result, error)
                 && (y + height < whole->rect.height || write_result (run, result, error));
@@ -742,6 +743,17 @@ run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const Diff
     }
   *noise_used = noise.sigma * EIGHT_BIT;
   return TRUE;
+}
+
+gboolean
+process_check (const Filter *filter, HostDrawable drawable, GObject *config, GError **error)
+{
+  Settings settings;
+
+  settings_read (&settings, filter, config);
+  return region_check (drawable, error) && region_check_lock (drawable, makes_layers (&settings), error)
+         && selection_check (drawable, filter->kind == FILTER_INPAINT, error)
+         && (! makes_layers (&settings) || layers_check (drawable, settings.variants > 1, error));
 }
 
 gboolean
@@ -764,11 +776,7 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
 
   settings_read (&settings, filter, config);
   /* Users go on working while a dialog is open. */
-  if (! region_check (drawable, error)
-      || (makes_layers (&settings) && ! layers_check (drawable, settings.variants > 1, error)))
-    return FALSE;
-  if (! selection_check (drawable, filter->kind == FILTER_INPAINT, error)
-      || ! selection_find (drawable, &selected, error))
+  if (! process_check (filter, drawable, config, error) || ! selection_find (drawable, &selected, error))
     return FALSE;
   rows = process_get_band (filter, &settings, model, selected.width, selected.height, &margin);
   if (rows > 0)

@@ -90,6 +90,9 @@ DiffusionModel *process_load_model (const Filter *filter, const char *name, GCan
 
 typedef void (*ProcessProgress) (double fraction, gpointer data);
 
+/* FALSE, with a sentence, if the filter cannot work on the drawable, or cannot put its result where it is to go. */
+gboolean process_check (const Filter *filter, HostDrawable drawable, GObject *config, GError **error);
+
 /* Runs the filter.  noise: an estimate made before, or NULL.  While it works, the main context is kept going and
  * progress is called from it.  noise_used, for a filter that removes noise, comes in 8-bit units. */
 gboolean process_run (const Filter *filter, HostDrawable drawable, GObject *config, DiffusionModel *model,

@@ -200,12 +200,15 @@ region_exit (void)
     gegl_exit ();
 }
 
-/* A lock of a group is one of all that is in it, and a layer's is its mask's. */
+/* A lock of a group is one of all that is in it, and a layer's is its mask's.  In a locked group GIMP lets users move
+ * no layer either. */
 static gboolean
-is_locked (HostItem item)
+is_locked (HostItem item, gboolean beside)
 {
   if (gimp_item_is_layer_mask (item))
     item = GIMP_ITEM (gimp_layer_from_mask (GIMP_LAYER_MASK (item)));
+  if (beside)
+    item = gimp_item_get_parent (item);
   for (; item != HOST_NONE; item = gimp_item_get_parent (item))
     if (gimp_item_get_lock_content (item))
       return TRUE;
@@ -223,14 +226,21 @@ region_check (HostDrawable drawable, GError **error)
     sentence = C_ ("error", "Indexed images cannot be filtered; convert the image to RGB first (Image > Mode > RGB).");
   else if (gimp_item_is_group (GIMP_ITEM (drawable)))
     sentence = C_ ("error", "A layer group has no pixels of its own; choose one of its layers instead.");
-  else if (is_locked (GIMP_ITEM (drawable)))
-    sentence
-        = C_ ("error", "The pixels of this layer, or of a group that it is in, are locked; unlock them in the Layers "
-                       "dialog first.");
 
   if (! sentence)
     return TRUE;
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, sentence);
+  return FALSE;
+}
+
+gboolean
+region_check_lock (HostDrawable drawable, gboolean beside, GError **error)
+{
+  if (! is_locked (GIMP_ITEM (drawable), beside))
+    return TRUE;
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                       C_ ("error", "The pixels of this layer, or of a group that it is in, are locked; unlock them in "
+                                    "the Layers dialog first."));
   return FALSE;
 }
 

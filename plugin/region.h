@@ -62,8 +62,11 @@ void region_init (void);
  * were forgotten. */
 void region_exit (void);
 
-/* FALSE, with a sentence that names the remedy, if no filter can change this drawable. */
+/* FALSE, with a sentence that names the remedy, if this drawable is none that a filter can work on. */
 gboolean region_check (HostDrawable drawable, GError **error);
+/* FALSE, with a sentence, if the user has locked what a result would change: the drawable's pixels, or the group that
+ * it would come into as a layer beside the drawable.  That is no reason not to look at the drawable. */
+gboolean region_check_lock (HostDrawable drawable, gboolean beside, GError **error);
 /* FALSE, with a sentence, if the drawable does not have all of a rectangle that it once had. */
 gboolean region_check_view (HostDrawable drawable, const GeglRectangle *view, GError **error);
 
@@ -104,7 +107,7 @@ gboolean region_read (Region *region, RegionTick tick, gpointer data, GError **e
 gboolean region_prepare (Region *region, gboolean *any, GError **error);
 
 /* FALSE, with a sentence, if the drawable's size, its format or the selection is not what it was when the region was
- * made, or if the drawable cannot be changed now.  Pixels are looked at by what writes them: see result_check (). */
+ * made.  Pixels are looked at by what writes them: see result_check (). */
 gboolean region_check_unchanged (const Region *region, GError **error);
 /* Sets the error of a drawable that has changed; FALSE. */
 gboolean region_fail_changed (GError **error);

@@ -120,7 +120,7 @@ result_check (Result *result, const Region *like, RegionTick tick, gpointer data
       if (strip_checksum (0, bytes, size) != strip->checksum)
         return region_fail_changed (error);
     }
-  return region_check_unchanged (like, error);
+  return region_check_unchanged (like, error) && region_check_lock (like->drawable, FALSE, error);
 }
 
 /* Merging the shadow pushes the undo step and mixes old and new pixels through the selection.  GIMP does that in 32-bit

@@ -966,7 +966,10 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
   g_autoptr (DiffusionModel) model = NULL;
   GThread *warm_up;
 
-  if (! region_check (drawable, error) || ! selection_check (drawable, filter->kind == FILTER_INPAINT, error))
+  /* Where the result goes is not known before the dialog. */
+  if (mode == GIMP_RUN_INTERACTIVE
+          ? ! region_check (drawable, error) || ! selection_check (drawable, filter->kind == FILTER_INPAINT, error)
+          : ! process_check (filter, drawable, config, error))
     return FALSE;
   /* The dialog loads what was used last when its window is there: a large file takes its time, and one that is gone is
    * no reason not to choose another one. */

@@ -158,6 +158,18 @@ def add_bad_calls(suite):
                   call=call(drawable='mask'), dump='mask')
 
 
+def add_locks(suite, name, call):
+    """Locked pixels stay as they are, and a result in a new layer leaves them so; a locked group gets no layer."""
+    title = {'denoise': 'Denoised', 'inpaint': 'Inpainted', 'regenerate': 'Regenerated'}[name]
+    suite.add(name + ', locked pixels, in a new layer', Layer('RGB'), says('((%s 1 1) (layer 1 0))' % title, unchanged_success), before=RECTANGLE + LOCKED,
+              call='(begin %s (describe image))' % call(output=1))
+    suite.add(name + ', locked pixels, in a new layer: the lock stays', Layer('RGB'), says('(#t #f)', unchanged_success), before=RECTANGLE + LOCKED,
+              call='(begin %s (map (lambda (which) (if (member (car (gimp-item-get-lock-content which)) (list 1 #t)) #t #f))'
+                   ' (list layer (car (layers image)))))' % call(output=1))
+    suite.add(name + ', locked with a group around its group, in a new layer', Layer('RGB'), fails_with('unlock'), before=RECTANGLE + IN_LOCKED_GROUPS,
+              call=call(output=1))
+
+
 def add_numbers_of_drawables(suite):
     """Each filter works on one drawable; GIMP 3 can give it others' numbers, and 2.10 IDs that none has."""
     none, two = ('single layer', 'single layer') if suite.gimp.major == '3' else ('does not exist', 'invalid')
@@ -673,6 +685,9 @@ def main():
     add_fills(suite)
     add_inpaint(suite)
     add_regenerate(suite)
+    suite.run()
+    for name, call in (('denoise', denoise_call), ('inpaint', inpaint_call), ('regenerate', regenerate_call)):
+        add_locks(suite, name, call)
     suite.run()
     add_usual_models(suite)
     suite.run()

@@ -275,7 +275,7 @@ def expected_error(case, mask):
     place, inpaint = p['place'], p['filter'] == 'inpaint'
     if place == 'group':
         return 'group'
-    if place == 'locked pixels':
+    if place == 'locked pixels' and p['output'] == 'in place':
         return 'locked'
     if mask is None and inpaint:
         return 'select'

@@ -1,7 +1,7 @@
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What becomes of the image while the dialog is open, in a GIMP with windows: the layer shrinks, and it is deleted; and the preview of an image with a colour
-profile.  Then of one that changes while a filter runs.  GIMP's script waits for both: what users do meanwhile, Undo does."""
+profile, and of a layer whose pixels are locked.  Then of one that changes while a filter runs.  GIMP's script waits for both: what users do meanwhile, Undo does."""
 import importlib
 import pathlib
 import sys
@@ -127,6 +127,34 @@ def check_profile(session, driver):
     session.result('profile')
 
 
+def script_locked(session):
+    session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8'), '(gimp-item-set-lock-content layer TRUE)')
+    for name in ('locked', 'beside'):
+        session.add(DENOISE % name)
+        session.add_dump(name)
+    session.add('(stage "layers" (lambda () (describe image)))')
+
+
+def check_locked(session, driver):
+    """The dialog opens and previews; only a result in place is refused."""
+    for name, keys in (('locked', ()), ('beside', ('alt+y', 'Down'))):
+        before = window.results(session)
+        if not driver.open():
+            driver.say('a locked layer: the dialog opens (%s)' % name, session.result(name, 1))
+            return
+        computed = wait_until(lambda: window.results(session) > before, 30)
+        driver.say('a locked layer is previewed (%s)' % name, None if computed else 'nothing was computed')
+        session.screen.settle(driver.window)
+        session.screen.keys(driver.window, *keys, 'alt+o')
+        result = session.result(name) or ''
+        session.result(name + '-dumped')
+        driver.say('its pixels stay as they are (%s)' % name, None if session.read('out-%s.raw' % name) == session.read('in-colour.raw') else result)
+        driver.say('OK refuses to write into it' if name == 'locked' else 'and makes a layer above it',
+                   None if ('unlock' in result if name == 'locked' else 'OK' in result) else result)
+    layers = session.result('layers') or ''
+    driver.say('the new layer is there', None if layers.count('Denoised') == 1 else layers)
+
+
 LARGE = 16  # times the width and height of the usual layer: 34 megapixels, which are denoised in bands
 SELECTED = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE %d %d %d %d)'
 RUN = '(stage "%s" (lambda () (denoise-to %d RUN-NONINTERACTIVE image layer 10 1 1 0 "")))'
@@ -202,6 +230,7 @@ def main():
         run(options, tap, model, 'a layer that shrinks', script_shrunk, check_shrunk)
         run(options, tap, model, 'a layer that is deleted', script_deleted, check_deleted)
         run(options, tap, model, 'a colour profile', script_profile, check_profile)
+        run(options, tap, model, 'a locked layer', script_locked, check_locked)
         run(options, tap, model, 'a selection that changes', script_selection, check_selection)
         run(options, tap, model, 'pixels that change', script_painted, check_painted)
     return tap.end()
