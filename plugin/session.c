@@ -15,6 +15,7 @@
 #include "process.h"
 #include "selection.h"
 #include "session.h"
+#include "sight.h"
 #include "ui/dialog.h"
 #include "ui/preview.h"
 
@@ -35,7 +36,8 @@ typedef struct
   gboolean       preparing, stopping;
   gboolean       prepared; /* the rest is known */
   gboolean       estimated;
-  Selection      measured; /* what was selected when the estimate was begun */
+  Selection      measured; /* what was selected when the estimate was begun, */
+  Sight          sight;    /* and its pixels */
   DiffusionNoise noise;
   Pace           pace;
   double         fill_seconds;            /* that the preview took to fill all holes; 0: not known */
@@ -83,11 +85,12 @@ format_time (double seconds)
 
 /* ---- what it will cost ------------------------------------------------------------------------------------ */
 
-/* Whether the noise was estimated, or is being so, of what is selected now. */
+/* Whether the noise was estimated, or is being so, of what is selected now, as it looks now. */
 static gboolean
 estimate_holds (const Session *session, const Selection *now)
 {
-  return session->filter->kind != FILTER_DENOISE || selection_equal (now, &session->measured);
+  return session->filter->kind != FILTER_DENOISE
+         || (selection_equal (now, &session->measured) && sight_holds (&session->sight, session->drawable));
 }
 
 static gboolean
@@ -345,6 +348,7 @@ prepare_start (Session *session, GError **error)
     }
   session->prepared = session->estimated = FALSE;
   session->measured = selection_look (session->drawable);
+  session->sight = sight_take (session->drawable, &session->measured.bounds);
   session->region = region_new_sample (session->drawable, diffusion_model_get_margin (session->model), error);
   if (! session->region)
     return FALSE;
@@ -513,7 +517,8 @@ load_start (Session *session)
 typedef struct
 {
   Job                    *job;
-  Selection               selected; /* when it was begun */
+  Selection               selected; /* when it was begun, */
+  Sight                   sight;    /* and what it is made from */
   DiffusionPicture       *step;
   const DiffusionPicture *seen;            /* NULL: nothing yet */
   double                  seconds, pixels; /* that the engine took, and worked on */
@@ -549,7 +554,7 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
   if (! region_check (session->drawable, error) || ! region_check_view (session->drawable, &rect, error))
     return NULL;
   selected = selection_look (session->drawable);
-  /* The preview is asked for again when the noise of what is selected now is known. */
+  /* The preview is asked for again when the noise of what there is now is known. */
   if (! estimate_holds (session, &selected))
     {
       prepare_start (session, error);
@@ -565,6 +570,7 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
   crop = g_new0 (Crop, 1);
   session->previewed = FALSE;
   crop->selected = selected;
+  crop->sight = sight_take (session->drawable, &region->outer);
   crop->job = job_new (session->filter, session->config, region, session->model, &session->noise);
   crop->job->previewed = TRUE;
   return crop;
@@ -629,13 +635,16 @@ preview_covers (gpointer data, const GdkRectangle *visible, gpointer session)
   return gegl_rectangle_contains (&((Crop *) data)->job->region->rect, &rect);
 }
 
-/* The user may have selected more or less meanwhile. */
+/* The user may have selected more or less meanwhile, or changed the pixels. */
 static gboolean
 preview_holds (gpointer data, gpointer session)
 {
-  const Selection selected = selection_look (((Session *) session)->drawable);
+  const Crop        *crop = data;
+  const HostDrawable drawable = ((Session *) session)->drawable;
+  const Selection    selected = selection_look (drawable);
 
-  return selection_equal (&selected, &((Crop *) data)->selected);
+  return selection_equal (&selected, &crop->selected) && sight_holds (&crop->sight, drawable)
+         && estimate_holds (session, &selected);
 }
 
 static double

@@ -1,7 +1,7 @@
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Controls of the dialogs, by mouse and keyboard in a GIMP with windows: how far a hole grows, how it fades in, how much context it is filled from, variants;
-the seed, which is kept or drawn anew; the switch of the preview, and its memory; and the noise, which is estimated again when something else is selected."""
+the seed, which is kept or drawn anew; the switch of the preview, and its memory; and the noise, which is estimated again when something else is selected, or the pixels have changed."""
 import importlib
 import re
 import sys
@@ -223,6 +223,45 @@ def check_selections(session, driver):
                None if found['moved'] == found['at-once'] == found['all'] and abs(level['left'] - level['all']) > 1e-2 else found)
 
 
+def script_pixels(session):
+    """A noisy picture that is painted over in one colour, which Undo takes back."""
+    session.add_image('colour', 'RGB', 'u8', pictures.encode(pictures.synthetic(window.WIDTH, window.HEIGHT, 'RGB', 30 / 255), 'u8'), '')
+    again = '(pixels layer %s "" "")' % scheme_string(session.file('in-colour.raw'))
+    for name in ('later', 'soon'):
+        session.add(again + '(gimp-drawable-edit-fill layer FILL-FOREGROUND) (gimp-displays-flush)' + DENOISE % (name, 'RUN-INTERACTIVE'))
+    session.add(again + DENOISE % ('noisy', 'RUN-NONINTERACTIVE'))
+
+
+def check_pixels(session, driver):
+    """Other pixels while the dialog is open: their noise is estimated anew, and they are what is previewed."""
+    def noise(name):
+        return float(re.search(r'[0-9.]+', session.result(name) or '0').group())
+
+    for name in ('later', 'soon'):
+        before = window.results(session)
+        if not driver.open():
+            return
+        wait_until(lambda: window.results(session) > before)
+        session.screen.settle(driver.window)
+        before = window.results(session)
+        main = wait_until(lambda: session.screen.find('GNU Image Manipulation Program|GIMP'))
+        session.screen.keys(main, 'ctrl+z')
+        session.screen.settle(main, 0.5)
+        if name == 'later':
+            # By itself this setting is one of blending.
+            session.screen.enter(driver.window, 'alt+t', '0.9')
+            driver.say('the preview is computed again when the pixels have changed', None if wait_until(lambda: window.results(session) > before, 30)
+                       else 'it is not')
+            session.screen.settle(driver.window)
+        session.screen.keys(driver.window, 'alt+o')
+        noise(name)
+    found = {name: noise(name) for name in ('later', 'soon', 'noisy')}
+    print('# noise: %s' % found)
+    # babl picks one of several conversions by how fast each has just been: they differ in the last bit.
+    driver.say('the noise is that of the pixels that there are when OK is pressed',
+               None if found['noisy'] > 5 and all(abs(level - found['noisy']) < 1e-4 for level in found.values()) else found)
+
+
 def run(options, tap, model, name, make_script, check):
     fills.run_script(options, tap, model, 'controls of ' + name, lambda session: Controls(session, name), make_script, check)
 
@@ -237,6 +276,7 @@ def main():
         run(options, tap, model, 'denoise', script_switch, check_switch)
         run(options, tap, model, 'denoise', script_fit, check_fit)
         run(options, tap, model, 'denoise', script_selections, check_selections)
+        run(options, tap, model, 'denoise', script_pixels, check_pixels)
     return tap.end()
 
 
