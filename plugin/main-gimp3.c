@@ -1,7 +1,8 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * The entry point for GIMP 3: turns the table into procedures.  GIMP itself checks arguments and keeps last values.
+ * The entry point for GIMP 3: turns the table into procedures.  GIMP itself checks arguments and keeps last values, but
+ * only those of runs that succeeded.
  */
 #include <gegl.h>
 #include <glib/gi18n.h>
@@ -75,6 +76,55 @@ add_argument (GimpProcedure *procedure, const Param *param)
     }
 }
 
+/* ---- settings of a run that has not succeeded ------------------------------------------------------------- */
+
+/* Where they are in the user's profile. */
+static GFile *
+get_kept_file (GimpProcedure *procedure)
+{
+  g_autofree char *name = g_strconcat (gimp_procedure_get_name (procedure), ".settings", NULL);
+
+  return gimp_directory_file (GETTEXT_PACKAGE, name, NULL);
+}
+
+/* The run may be cancelled, or fail: what was typed and set must not be lost with it. */
+static void
+keep_settings (GimpProcedureConfig *config)
+{
+  g_autoptr (GFile) file = get_kept_file (gimp_procedure_config_get_procedure (config));
+  g_autoptr (GFile) folder = g_file_get_parent (file);
+  g_autoptr (GError) error = NULL;
+
+  if (! g_file_make_directory_with_parents (folder, NULL, &error)
+      && g_error_matches (error, G_IO_ERROR, G_IO_ERROR_EXISTS))
+    g_clear_error (&error);
+  /* Whatever is wrong there, the run can do without. */
+  if (error || ! gimp_config_serialize_to_file (GIMP_CONFIG (config), file, NULL, NULL, NULL, &error))
+    g_debug ("settings: %s", error->message);
+}
+
+/* Those come up again that were set last. */
+static void
+restore_settings (GimpProcedure *procedure, GimpProcedureConfig *config)
+{
+  g_autoptr (GFile) file = get_kept_file (procedure);
+  g_autoptr (GError) error = NULL;
+
+  if (g_file_query_exists (file, NULL) && ! gimp_config_deserialize_file (GIMP_CONFIG (config), file, NULL, &error))
+    g_debug ("settings: %s", error->message);
+}
+
+/* GIMP keeps them from now on. */
+static void
+forget_settings (GimpProcedure *procedure)
+{
+  g_autoptr (GFile) file = get_kept_file (procedure);
+
+  g_file_delete (file, NULL, NULL);
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------- */
+
 static GimpValueArray *
 run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable **drawables,
      GimpProcedureConfig *config, gpointer data)
@@ -93,6 +143,8 @@ run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable 
       return gimp_procedure_new_return_values (procedure, GIMP_PDB_CALLING_ERROR, g_steal_pointer (&error));
     }
 
+  if (mode == GIMP_RUN_INTERACTIVE)
+    restore_settings (procedure, config);
   if (! session_run (filter, mode, drawables[0], G_OBJECT (config), &context, &noise_used, &error))
     {
       const GimpPDBStatusType status = process_get_status (error);
@@ -102,6 +154,8 @@ run (GimpProcedure *procedure, GimpRunMode mode, GimpImage *image, GimpDrawable 
       return gimp_procedure_new_return_values (procedure, status, g_steal_pointer (&error));
     }
 
+  if (mode == GIMP_RUN_INTERACTIVE)
+    forget_settings (procedure);
   values = gimp_procedure_new_return_values (procedure, GIMP_PDB_SUCCESS, NULL);
   if (filter->kind == FILTER_DENOISE)
     g_value_set_double (gimp_value_array_index (values, 1), noise_used);
@@ -187,7 +241,10 @@ host_dialog_new (const Filter *filter, HostDialogContext *context, GObject *conf
 gboolean
 host_dialog_run (GtkWidget *dialog, GObject *config)
 {
-  return gimp_procedure_dialog_run (GIMP_PROCEDURE_DIALOG (dialog));
+  if (! gimp_procedure_dialog_run (GIMP_PROCEDURE_DIALOG (dialog)))
+    return FALSE;
+  keep_settings (GIMP_PROCEDURE_CONFIG (config));
+  return TRUE;
 }
 
 /* ---- colours ---------------------------------------------------------------------------------------------- */

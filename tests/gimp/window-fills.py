@@ -185,7 +185,7 @@ def run(options, tap, model, name):
             session.screen.settle(driver.window)
             driver.check_cancel('stop')
         if driver.open():
-            # In GIMP 2.10 the settings of the run that was cancelled have come up again.
+            # The settings of the run that was cancelled have come up again.
             session.screen.settle(driver.window, 0.2)
             session.screen.enter(driver.window, 'alt+e', '0')
             session.screen.settle(driver.window)
