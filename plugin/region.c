@@ -931,19 +931,20 @@ screen_open (RegionScreen *screen, GError **error)
 }
 
 static void
-show_pixels (const RegionScreen *screen, GeglBuffer *buffer, const GeglRectangle *part, guchar *shown)
+show_pixels (const RegionScreen *screen, GeglBuffer *buffer, const GeglRectangle *part, guchar *shown, gsize stride)
 {
-  const Babl        *own = gegl_buffer_get_format (buffer);
-  const gsize        n = (gsize) part->width * part->height;
-  g_autofree guchar *pixels = g_malloc_n (n, babl_format_get_bytes_per_pixel (own));
+  const Babl        *own = gegl_buffer_get_format (buffer), *from = get_shown_format (own, screen->space);
+  const gsize        row = (gsize) part->width * babl_format_get_bytes_per_pixel (own);
+  g_autofree guchar *pixels = g_malloc_n (part->height, row);
 
   gegl_buffer_get (buffer, part, 1.0, own, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-  convert_pixels (get_shown_format (own, screen->space), screen->format, pixels, shown, n);
+  for (int y = 0; y < part->height; y++)
+    convert_pixels (from, screen->format, pixels + y * row, shown + y * stride, part->width);
 }
 
 gboolean
 region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, RegionScreen *screen,
-               guchar *pixels, GError **error)
+               guchar *shown, gsize stride, GError **error)
 {
   g_autoptr (GeglBuffer) target = NULL;
 
@@ -953,15 +954,15 @@ region_render (Region *region, const DiffusionPicture *picture, const GeglRectan
   if (! write_rows (region, picture, part, screen->pixels, target, region->masked && ! region->final, NULL, NULL,
                     error))
     return FALSE;
-  show_pixels (screen, target, part, pixels);
+  show_pixels (screen, target, part, shown, stride);
   return TRUE;
 }
 
 gboolean
-region_render_original (RegionScreen *screen, const GeglRectangle *part, guchar *pixels, GError **error)
+region_render_original (RegionScreen *screen, const GeglRectangle *part, guchar *shown, gsize stride, GError **error)
 {
   if (! screen_open (screen, error))
     return FALSE;
-  show_pixels (screen, screen->pixels, part, pixels);
+  show_pixels (screen, screen->pixels, part, shown, stride);
   return TRUE;
 }

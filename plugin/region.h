@@ -136,10 +136,12 @@ typedef struct
 /* After a picture, for the next one to have what is in the drawable then. */
 void region_screen_close (RegionScreen *screen);
 
-/* Renders a part of rect, as it will look when this picture has been written: one of outer, or a step of rect. */
+/* Renders a part of rect, as it will look when this picture has been written: one of outer, or a step of rect.  stride:
+ * bytes from row to row of what is shown. */
 gboolean region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part,
-                        RegionScreen *screen, guchar *pixels, GError **error);
+                        RegionScreen *screen, guchar *shown, gsize stride, GError **error);
 /* The same of the drawable as it is. */
-gboolean region_render_original (RegionScreen *screen, const GeglRectangle *part, guchar *pixels, GError **error);
+gboolean region_render_original (RegionScreen *screen, const GeglRectangle *part, guchar *shown, gsize stride,
+                                 GError **error);
 
 G_END_DECLS

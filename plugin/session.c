@@ -663,36 +663,23 @@ preview_look (gpointer data, gboolean *fresh)
   return g_atomic_int_get (&crop->job->permille) / 1000.0;
 }
 
-/* What has been computed lies within what is seen. */
-static gboolean
-render_inner (const Crop *crop, const GeglRectangle *inner, const GeglRectangle *part, RegionScreen *screen,
-              guchar *rgba, GError **error)
-{
-  const gsize        pixel = babl_format_get_bytes_per_pixel (screen->format), row = inner->width * pixel;
-  g_autofree guchar *pixels = g_malloc (row * inner->height);
-
-  if (! region_render (crop->job->region, crop->seen, inner, screen, pixels, error))
-    return FALSE;
-  for (int y = 0; y < inner->height; y++)
-    memcpy (rgba + ((gsize) (inner->y - part->y + y) * part->width + (inner->x - part->x)) * pixel, pixels + y * row,
-            row);
-  return TRUE;
-}
-
 static gboolean
 preview_render (gpointer data, const GdkRectangle *rows, guchar *rgba, gpointer session, GError **error)
 {
   const GeglRectangle part = { rows->x, rows->y, rows->width, rows->height };
   RegionScreen       *screen = &((Session *) session)->screen;
+  const gsize         pixel = babl_format_get_bytes_per_pixel (screen->format), stride = pixel * part.width;
   const Crop         *crop = data;
   GeglRectangle       inner;
 
   if (crop && crop->seen && gegl_rectangle_contains (&crop->job->region->rect, &part))
-    return region_render (crop->job->region, crop->seen, &part, screen, rgba, error);
-  if (! region_render_original (screen, &part, rgba, error))
+    return region_render (crop->job->region, crop->seen, &part, screen, rgba, stride, error);
+  if (! region_render_original (screen, &part, rgba, stride, error))
     return FALSE;
+  /* What has been computed lies within what is seen. */
   return ! crop || ! crop->seen || ! gegl_rectangle_intersect (&inner, &part, &crop->job->region->rect)
-         || render_inner (crop, &inner, &part, screen, rgba, error);
+         || region_render (crop->job->region, crop->seen, &inner, screen,
+                           rgba + (inner.y - part.y) * stride + (inner.x - part.x) * pixel, stride, error);
 }
 
 static void
