@@ -120,49 +120,15 @@ get_seen_format (const Babl *native)
   return babl_format_with_space (name, native);
 }
 
-/* The layer's own encoding in floats or doubles, with alpha: "R'G'B' u8" becomes "R'G'B'A double". */
-static const Babl *
-get_wide_format (const Babl *native, const char *type)
-{
-  const char      *encoding = babl_format_get_encoding (native);
-  const int        model = (int) strcspn (encoding, " ");
-  g_autofree char *name
-      = g_strdup_printf ("%.*s%s %s", model, encoding, babl_format_has_alpha (native) ? "" : "A", type);
-
-  return babl_format_with_space (name, native);
-}
-
+/* The layer's own encoding in doubles, with alpha: "R'G'B' u8" becomes "R'G'B'A double". */
 static const Babl *
 get_exact_format (const Babl *native)
 {
-  return get_wide_format (native, "double");
-}
+  const char      *encoding = babl_format_get_encoding (native);
+  const int        model = (int) strcspn (encoding, " ");
+  g_autofree char *name = g_strdup_printf ("%.*s%s double", model, encoding, babl_format_has_alpha (native) ? "" : "A");
 
-/* Converts n pixels.  Those of 8 bits go by way of floats: asked for in one step, babl makes a table of all colours
- * once it has converted some ten thousand pixels, for which it takes up to 0.6 s and 335 MB. */
-static void
-convert_pixels (const Babl *from, const Babl *to, gconstpointer pixels, gpointer converted, gsize n)
-{
-  enum
-  {
-    PIECE = 1024
-  };
-  const gsize from_bytes = babl_format_get_bytes_per_pixel (from), to_bytes = babl_format_get_bytes_per_pixel (to);
-  const Babl *way = babl_format_get_type (from, 0) == babl_type ("u8") ? get_wide_format (from, "float") : from;
-  float       between[PIECE * 4];
-
-  if (way == from || way == to || from == to)
-    {
-      babl_process (babl_fish (from, to), pixels, converted, n);
-      return;
-    }
-  for (gsize i = 0; i < n; i += PIECE)
-    {
-      const gsize count = MIN (PIECE, n - i);
-
-      babl_process (babl_fish (from, way), (const guchar *) pixels + i * from_bytes, between, count);
-      babl_process (babl_fish (way, to), between, (guchar *) converted + i * to_bytes, count);
-    }
+  return babl_format_with_space (name, native);
 }
 
 /* The format as one that says which colours its numbers are, if it does not do so itself: then space does, whose tone
@@ -600,16 +566,14 @@ keep_checksum (Region *region, const GeglRectangle *rect, GError **error)
 static gboolean
 read_pixels (Region *region, const GeglRectangle *rect, gsize start, GError **error)
 {
-  const gsize        n = (gsize) rect->width * rect->height;
-  const int          components = babl_format_get_n_components (region->seen);
-  g_autofree float  *seen = g_try_malloc_n (n, sizeof (float) * components);
-  g_autofree guchar *native = g_try_malloc_n (n, babl_format_get_bytes_per_pixel (region->native));
+  const gsize       n = (gsize) rect->width * rect->height;
+  const int         components = babl_format_get_n_components (region->seen);
+  g_autofree float *seen = g_try_malloc_n (n, sizeof (float) * components);
 
-  if (! seen || ! native)
+  if (! seen)
     return fail_memory (error);
 
-  gegl_buffer_get (region->source, rect, 1.0, region->native, native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-  convert_pixels (region->native, region->seen, native, seen, n);
+  gegl_buffer_get (region->source, rect, 1.0, region->seen, seen, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   if (region->heeding)
     read_selection (region, region->selection, rect, region->mask->data + start);
   if (region->weights)
@@ -723,7 +687,7 @@ find_conversions (gpointer data)
   double       from[4] = { 0 }, to[4];
 
   for (int i = 0; i < WAYS; i++)
-    convert_pixels (ways[2 * i], ways[2 * i + 1], from, to, 1);
+    babl_process (babl_fish (ways[2 * i], ways[2 * i + 1]), from, to, 1);
   g_free (ways);
   return NULL;
 }
@@ -787,7 +751,7 @@ convert_rows (const Region *region, const DiffusionPicture *picture, Strip *stri
   const int            alpha_bytes
       = babl_format_has_alpha (region->native) ? bytes / babl_format_get_n_components (region->native) : 0;
 
-  convert_pixels (region->native, region->seen, strip->native, strip->seen, n);
+  babl_process (babl_fish (region->native, region->seen), strip->native, strip->seen, n);
   babl_process (babl_fish (region->native, exact), strip->native, strip->sum, n);
 
   /* Both ends of the change take the same way through the conversions: their errors cancel out. */
@@ -939,7 +903,7 @@ show_pixels (const RegionScreen *screen, GeglBuffer *buffer, const GeglRectangle
 
   gegl_buffer_get (buffer, part, 1.0, own, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   for (int y = 0; y < part->height; y++)
-    convert_pixels (from, screen->format, pixels + y * row, shown + y * stride, part->width);
+    babl_process (babl_fish (from, screen->format), pixels + y * row, shown + y * stride, part->width);
 }
 
 gboolean
