@@ -897,13 +897,14 @@ screen_open (RegionScreen *screen, GError **error)
 static void
 show_pixels (const RegionScreen *screen, GeglBuffer *buffer, const GeglRectangle *part, guchar *shown, gsize stride)
 {
-  const Babl        *own = gegl_buffer_get_format (buffer), *from = get_shown_format (own, screen->space);
+  const Babl        *own = gegl_buffer_get_format (buffer);
+  const Babl        *fish = babl_fish (get_shown_format (own, screen->space), screen->format);
   const gsize        row = (gsize) part->width * babl_format_get_bytes_per_pixel (own);
   g_autofree guchar *pixels = g_malloc_n (part->height, row);
 
   gegl_buffer_get (buffer, part, 1.0, own, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   for (int y = 0; y < part->height; y++)
-    babl_process (babl_fish (from, screen->format), pixels + y * row, shown + y * stride, part->width);
+    babl_process (fish, pixels + y * row, shown + y * stride, part->width);
 }
 
 gboolean

@@ -88,7 +88,6 @@ latent_get_tiles (const SdUnet *unet, int width, int height, int wanted)
   int granule = sd_unet_get_multiple (unet);
   /* A tile of one granule could not overlap the next. */
   int edge = MAX (wanted, 2 * granule);
-
   int across = choose_edge (width, edge, granule), down = choose_edge (height, edge, granule);
 
   if (latent_fits_tile (width, height, edge))
