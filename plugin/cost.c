@@ -74,6 +74,26 @@ pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *cancellable
   return TRUE;
 }
 
+void
+pace_learn (Pace *pace, double seconds, gboolean painted)
+{
+  double *recent = pace->recent;
+
+  if (painted)
+    {
+      if (pace->pixel == 0 || seconds < pace->pixel)
+        pace->pixel = seconds;
+      return;
+    }
+  recent[2] = recent[1];
+  recent[1] = recent[0];
+  recent[0] = seconds;
+  if (recent[2] > 0)
+    pace->pixel = MAX (MIN (recent[0], recent[1]), MIN (MAX (recent[0], recent[1]), recent[2]));
+  else
+    pace->pixel = recent[1] > 0 ? MIN (recent[0], recent[1]) : recent[0];
+}
+
 int
 cost_get_band (int width, int height, int margin)
 {

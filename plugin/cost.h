@@ -12,8 +12,9 @@ G_BEGIN_DECLS
 /* How fast this machine is with a model now. */
 typedef struct
 {
-  double pixel; /* seconds for a pixel and step */
-  double copy;  /* seconds for a pixel that is read and written */
+  double pixel;     /* seconds for a pixel and step */
+  double copy;      /* seconds for a pixel that is read and written */
+  double recent[3]; /* what previews took for a pixel and step, the last one first; 0: there were none yet */
 } Pace;
 
 typedef struct
@@ -28,6 +29,11 @@ gboolean pace_warm_up (const DiffusionModel *model, GCancellable *cancellable, G
 /* Measures, on any thread, in a fraction of a second; the first work of a model, which prepares its weights, is not
  * counted. */
 gboolean pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *cancellable, GError **error);
+
+/* A preview has taken seconds for a pixel and step.  The machine may have done something else meanwhile, so the middle
+ * one of the last three counts.  painted: its steps were painted as they came, which slows it down, so it can only tell
+ * that the machine is faster than it was thought. */
+void pace_learn (Pace *pace, double seconds, gboolean painted);
 
 /* In bands of how many rows so much is best worked on, if each has a margin above and below that is worked on twice;
  * 0: all at once, for bands would save nothing. */

@@ -11,6 +11,7 @@
 
 #include <glib/gi18n.h>
 
+#include "formats.h"
 #include "region.h"
 #include "selection.h"
 #include "strips.h"
@@ -102,48 +103,6 @@ strip_init (Strip *strip, const Region *region, int width, GError **error)
   if (strip->native && strip->fresh && strip->seen && strip->mask && strip->before && strip->after && strip->sum)
     return TRUE;
   return fail_memory (error);
-}
-
-/* Perceptual encoding keeps noise about equally visible everywhere and is what the models were trained on; the layer's
- * own primaries keep the noise of the channels apart.  A colour profile with another tone curve needs "R~G~B~". */
-static const Babl *
-get_seen_format (const Babl *native)
-{
-  const Babl    *space = babl_format_get_space (native);
-  const gboolean grey = babl_format_get_n_components (native) <= 2;
-  const char    *name;
-
-  if (space == babl_space ("sRGB"))
-    name = grey ? "Y'A float" : "R'G'B'A float";
-  else
-    name = grey ? "Y~A float" : "R~G~B~A float";
-  return babl_format_with_space (name, native);
-}
-
-/* The layer's own encoding in doubles, with alpha: "R'G'B' u8" becomes "R'G'B'A double". */
-static const Babl *
-get_exact_format (const Babl *native)
-{
-  const char      *encoding = babl_format_get_encoding (native);
-  const int        model = (int) strcspn (encoding, " ");
-  g_autofree char *name = g_strdup_printf ("%.*s%s double", model, encoding, babl_format_has_alpha (native) ? "" : "A");
-
-  return babl_format_with_space (name, native);
-}
-
-/* The format as one that says which colours its numbers are, if it does not do so itself: then space does, whose tone
- * curve is that of the numbers, whatever the format's name. */
-static const Babl *
-get_shown_format (const Babl *native, const Babl *space)
-{
-  const char      *type = strchr (babl_format_get_encoding (native), ' ');
-  g_autofree char *name = NULL;
-
-  if (! space || ! type)
-    return native;
-  name = g_strconcat (babl_format_get_n_components (native) <= 2 ? "Y'" : "R'G'B'",
-                      babl_format_has_alpha (native) ? "A" : "", type, NULL);
-  return babl_format_with_space (name, space);
 }
 
 static gboolean gegl_started;
@@ -269,7 +228,7 @@ region_new (HostDrawable drawable)
 
   region->drawable = drawable;
   region->native = gimp_drawable_get_format (drawable);
-  region->seen = get_seen_format (region->native);
+  region->seen = formats_get_seen (region->native);
   region->layer = get_layer_rect (drawable);
   region->apart = 1;
   region->masked = ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable)));
@@ -574,6 +533,7 @@ read_pixels (Region *region, const GeglRectangle *rect, gsize start, GError **er
     return fail_memory (error);
 
   gegl_buffer_get (region->source, rect, 1.0, region->seen, seen, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  formats_settle_seen (region->native, seen, n);
   if (region->heeding)
     read_selection (region, region->selection, rect, region->mask->data + start);
   if (region->weights)
@@ -697,8 +657,8 @@ region_warm_up (HostDrawable drawable, const Babl *shown)
 {
   g_autoptr (GeglBuffer) selection = selection_get_buffer (drawable);
   const Babl *native = gimp_drawable_get_format (drawable);
-  const Babl *seen = get_seen_format (native), *exact = get_exact_format (native);
-  const Babl *ways[WAYS][2] = { { get_shown_format (native, host_get_space (drawable)), shown },
+  const Babl *seen = formats_get_seen (native), *exact = formats_get_exact (native);
+  const Babl *ways[WAYS][2] = { { formats_get_shown (native, host_get_space (drawable)), shown },
                                 { gegl_buffer_get_format (selection), babl_format ("Y float") },
                                 { native, seen },
                                 { native, exact },
@@ -741,7 +701,7 @@ static void
 convert_rows (const Region *region, const DiffusionPicture *picture, Strip *strip, const GeglRectangle *rect,
               const float *mask)
 {
-  const Babl          *exact = get_exact_format (region->native);
+  const Babl          *exact = formats_get_exact (region->native);
   const gsize          n = (gsize) rect->width * rect->height;
   const gboolean       all = picture->width == region->outer.width && picture->height == region->outer.height;
   const GeglRectangle *place = all ? &region->outer : &region->rect;
@@ -752,6 +712,7 @@ convert_rows (const Region *region, const DiffusionPicture *picture, Strip *stri
       = babl_format_has_alpha (region->native) ? bytes / babl_format_get_n_components (region->native) : 0;
 
   babl_process (babl_fish (region->native, region->seen), strip->native, strip->seen, n);
+  formats_settle_seen (region->native, strip->seen, n);
   babl_process (babl_fish (region->native, exact), strip->native, strip->sum, n);
 
   /* Both ends of the change take the same way through the conversions: their errors cancel out. */
@@ -898,7 +859,7 @@ static void
 show_pixels (const RegionScreen *screen, GeglBuffer *buffer, const GeglRectangle *part, guchar *shown, gsize stride)
 {
   const Babl        *own = gegl_buffer_get_format (buffer);
-  const Babl        *fish = babl_fish (get_shown_format (own, screen->space), screen->format);
+  const Babl        *fish = babl_fish (formats_get_shown (own, screen->space), screen->format);
   const gsize        row = (gsize) part->width * babl_format_get_bytes_per_pixel (own);
   g_autofree guchar *pixels = g_malloc_n (part->height, row);
 

@@ -729,14 +729,8 @@ learn_cost (Session *session, const Crop *crop)
   session->fill_pixels = crop->pixels;
   /* Unlike its preview, a run has nothing painted meanwhile, and its sizes are prepared for. */
   session->fill_seconds = has_all_that_is_selected (session, crop) ? crop->work : 0;
-  /* Many steps are slowed down by being painted: they can only tell that the machine is faster than it was thought. */
   if (telling && crop->pixels >= TELLING_PIXELS)
-    {
-      const double seen = crop->seconds / (crop->pixels * calls);
-
-      if (steps == 1 || session->pace.pixel == 0 || seen < session->pace.pixel)
-        session->pace.pixel = seen;
-    }
+    pace_learn (&session->pace, crop->seconds / (crop->pixels * calls), steps > 1);
 }
 
 static void

@@ -46,11 +46,42 @@ test_bands (void)
   g_assert_cmpfloat (fabs (bands.bytes - whole.bytes), <, 1e7);
 }
 
+/* One preview while the machine did something else does not change what is foretold; a machine that has become slower
+ * or faster is believed from its second preview on. */
+static void
+test_pace (void)
+{
+  Pace pace = { .pixel = 5 };
+
+  pace_learn (&pace, 1, FALSE);
+  g_assert_cmpfloat (pace.pixel, ==, 1);
+  pace_learn (&pace, 4, FALSE);
+  g_assert_cmpfloat (pace.pixel, ==, 1);
+  pace_learn (&pace, 1.1, FALSE);
+  g_assert_cmpfloat (pace.pixel, ==, 1.1);
+  pace_learn (&pace, 1.2, FALSE);
+  g_assert_cmpfloat (pace.pixel, ==, 1.2);
+  pace_learn (&pace, 2, FALSE);
+  g_assert_cmpfloat (pace.pixel, ==, 1.2);
+  pace_learn (&pace, 2.1, FALSE);
+  g_assert_cmpfloat (pace.pixel, ==, 2);
+  pace_learn (&pace, 0.5, FALSE);
+  pace_learn (&pace, 0.6, FALSE);
+  g_assert_cmpfloat (pace.pixel, ==, 0.6);
+
+  /* Painted steps are slower than a run's. */
+  pace_learn (&pace, 3, TRUE);
+  g_assert_cmpfloat (pace.pixel, ==, 0.6);
+  pace_learn (&pace, 0.4, TRUE);
+  g_assert_cmpfloat (pace.pixel, ==, 0.4);
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/cost/region", test_region);
   g_test_add_func ("/cost/bands", test_bands);
+  g_test_add_func ("/cost/pace", test_pace);
   return g_test_run ();
 }
