@@ -18,11 +18,9 @@ gimp_package () {
   if apt-cache show libgimp-3.0-dev >/dev/null 2>&1; then say libgimp-3.0-dev; else say libgimp2.0-dev; fi
 }
 
+can_be_root () { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
 as_root () {
-  if [ "$(id -u)" = 0 ]; then "$@"
-  elif command -v sudo >/dev/null; then sudo "$@"
-  else die "Packages are missing, and installing them needs root or sudo: run this as root once, or install sudo."
-  fi
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 is_installed () { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
@@ -33,6 +31,8 @@ install_packages () {
   command -v apt-get >/dev/null || die "This sets itself up on Debian and its relatives; elsewhere install by hand: $*"
   for package in "$@"; do is_installed "$package" || missing+=("$package"); done
   [ ${#missing[@]} = 0 ] && return
+  # Not "run this as root": the folders that are built in would belong to root then, and the next run could not write to them.
+  can_be_root || die "Packages are missing, and installing them needs root: as root run 'apt-get install --no-install-recommends ${missing[*]}', or install sudo."
   say "Installing ${#missing[@]} packages: ${missing[*]}"
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" >/dev/null ||
     die "apt-get could not install them: is the network there?  Run 'apt-get update' and try again."
@@ -42,6 +42,7 @@ install_packages () {
 update_package_lists () {
   command -v apt-get >/dev/null || return 0
   apt-cache show meson >/dev/null 2>&1 && return
+  can_be_root || die "There are no lists of packages, and getting them needs root: as root run 'apt-get update', or install sudo."
   as_root apt-get update >/dev/null || die "apt-get update failed: is the network there?"
 }
 
