@@ -423,6 +423,35 @@ test_show_forward (void)
     }
 }
 
+/* However few frames there are, "the middle" is not pure noise: the second strip backwards starts from the forward
+ * frame before the last, at 45 degrees of three frames and 60 of four, with what is left of the picture in it. */
+static void
+test_show_middle (void)
+{
+  enum
+  {
+    HEIGHT = 64,
+    TOP = 44,
+    BELOW = TOP + 2 * HEIGHT + 26 + 48 + 28 /* of the second strip: captions and title come between */
+  };
+  g_autofree char *in = in_folder ("show-middle.png"), *out = in_folder ("shown-middle.png");
+  g_autoptr (Image) picture = image_make (96, HEIGHT, 3, 8, 0, 1);
+
+  image_write_png (picture, in);
+  for (int frames = 3; frames <= 4; frames++)
+    {
+      g_autofree char *number = g_strdup_printf ("%d", frames);
+      g_autoptr (Image) drawing = NULL;
+      double angle = G_PI / 2 * (frames - 2) / (frames - 1), mean, deviation;
+
+      FINE ("show", in, out, "--part", "reverse", "--model", get_model (), "--steps", "4", "--frames", number);
+      drawing = image_read_png (out);
+      measure_frame (drawing, 16, BELOW, picture, cos (angle), &mean, &deviation);
+      g_assert_cmpfloat (fabs (mean), <, 2);
+      g_assert_cmpfloat_with_epsilon (deviation / (63.75 * sin (angle)), 1, 0.06);
+    }
+}
+
 /* Backward and curves: a taller picture, drawn in several colours, of any size of frames; and what is refused. */
 static void
 test_show_all (void)
@@ -731,6 +760,7 @@ main (int argc, char **argv)
     { "generate", test_generate },
     { "forward", test_forward },
     { "show/forward", test_show_forward },
+    { "show/middle", test_show_middle },
     { "show/all", test_show_all },
     { "estimate", test_estimate },
     { "orientation", test_orientation },

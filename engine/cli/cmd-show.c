@@ -186,7 +186,7 @@ run_reverse (const Show *show, const DiffusionModel *model, const DiffusionPictu
 static int
 get_middle (const Show *show)
 {
-  return show->frames / 2 + 1;
+  return MIN (show->frames / 2 + 1, show->frames - 2);
 }
 
 static gboolean
