@@ -58,7 +58,8 @@ test_wrong_use (void)
   REFUSED ("--width", "generate", "a.png");
   REFUSED ("--noise", "forward", "a.png", "b.png");
   REFUSED ("--data", "train", "--out", "m.safetensors");
-  REFUSED ("network", "bench", "--only", "nothing"); /* the parts are named */
+  REFUSED ("network", "bench", "--only", "nothing");            /* the parts are named */
+  REFUSED ("network, train.", "bench", "--only", "checkpoint"); /* those that suit the model */
 }
 
 static void

@@ -385,9 +385,10 @@ diffusion_bench (const DiffusionModel *model, const char *only, int threads, Dif
     return FALSE;
   for (gsize i = 0; i < G_N_ELEMENTS (parts); i++)
     {
-      g_string_append_printf (names, "%s%s", i ? ", " : "", parts[i].name);
-      if ((only && strcmp (only, parts[i].name) != 0)
-          || parts[i].for_checkpoint != (diffusion_model_get_checkpoint (model) != NULL))
+      if (parts[i].for_checkpoint != (diffusion_model_get_checkpoint (model) != NULL))
+        continue;
+      g_string_append_printf (names, "%s%s", names->len ? ", " : "", parts[i].name);
+      if (only && strcmp (only, parts[i].name) != 0)
         continue;
       any = TRUE;
       if (! parts[i].measure (&bench, error))
