@@ -95,6 +95,7 @@ decode (Jpeg *self, j_decompress_ptr info, const guint8 *data, gsize size)
 {
   if (setjmp (self->leave))
     return FALSE;
+  jpeg_create_decompress (info); /* this allocates, too */
   jpeg_mem_src (info, data, size);
   jpeg_save_markers (info, EXIF_MARKER, 0xffff);
   jpeg_save_markers (info, JPEG_APP0 + 2, 0xffff);
@@ -129,7 +130,6 @@ raster_jpeg_decode (const guint8 *data, gsize size, GError **error)
 
   init_errors (&self);
   info.err = &self.manager;
-  jpeg_create_decompress (&info);
   if (! decode (&self, &info, data, size))
     g_clear_pointer (&self.raster, raster_free);
   jpeg_destroy_decompress (&info);
@@ -166,6 +166,7 @@ encode (Jpeg *self, j_compress_ptr info, FILE *file)
 
   if (setjmp (self->leave))
     return FALSE;
+  jpeg_create_compress (info); /* this allocates, too */
   jpeg_stdio_dest (info, file);
   info->image_width = raster->width;
   info->image_height = raster->height;
@@ -204,7 +205,6 @@ raster_jpeg_encode (const Raster *raster, FILE *file, GError **error)
 
   init_errors (&self);
   info.err = &self.manager;
-  jpeg_create_compress (&info);
   done = encode (&self, &info, file);
   jpeg_destroy_compress (&info);
   if (self.error)
