@@ -267,6 +267,25 @@ test_train_style (void)
   REFUSED ("nothing.png", STYLE, "--samples", "64", "--try", "nothing.png");
 }
 
+/* Cairo draws no pictures of more than 32767 pixels: samples are made of the folder's next one, and whoever asks for
+ * such a one is told which it is. */
+static void
+test_train_wide (void)
+{
+  g_autofree char *pictures = in_folder ("wide"), *out = in_folder ("wide.safetensors"),
+                  *path = in_folder ("wide.progress/samples-0000000.png"), *wide = NULL;
+  g_autoptr (Image) row = NULL;
+
+  g_assert_cmpint (g_mkdir (pictures, 0755), ==, 0);
+  wide = make_png ("wide/a.png", 32768, 32, 1, 8, 0);
+  g_free (make_png ("wide/b.png", 64, 48, 3, 8, 0));
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "8", TINY);
+  row = image_read_png (path);
+  g_assert_cmpint (row->width, ==, 5 * 64 + 6 * 10);
+  REFUSED ("a.png\" has 32768 x 32 pixels", "train", "--data", pictures, "--out", out, "--samples", "8", "--try", wide,
+           TINY);
+}
+
 /* A denoiser's samples: the picture, with noise of 25 and 50 (of which clipping takes some), and without it. */
 static void
 test_train_samples (void)
@@ -334,6 +353,7 @@ main (int argc, char **argv)
     { "train/style", test_train_style },
     { "train/style-blocks", test_train_style_blocks },
     { "train/samples", test_train_samples },
+    { "train/wide", test_train_wide },
     { "train/interrupted", test_train_interrupted },
   };
 

@@ -458,7 +458,7 @@ static void
 test_show_all (void)
 {
   g_autofree char *in = in_folder ("show-all.png"), *out = in_folder ("shown-all.png"),
-                  *curves = in_folder ("curves.png");
+                  *curves = in_folder ("curves.png"), *wide = make_png ("wide.png", 32768, 2, 1, 8, 0);
   g_autoptr (Image) picture = image_make (200, 120, 3, 8, 0, 1), drawing = NULL, plot = NULL;
   int blue = 0;
 
@@ -475,6 +475,7 @@ test_show_all (void)
   REFUSED ("--part", "show", in, out, "--model", get_model (), "--part", "sideways");
   REFUSED ("--steps", "show", in, out, "--model", get_model (), "--steps", "3");
   REFUSED ("no-such", "show", "no-such.png", out, "--model", get_model ());
+  REFUSED ("wide.png\" has 32768 x 2 pixels", "show", wide, out, "--model", get_model ());
 }
 
 static void

@@ -82,7 +82,7 @@ canvas_picture (cairo_t *canvas, int x, int y, const DiffusionPicture *picture, 
 }
 
 DiffusionPicture *
-canvas_reduce (const DiffusionPicture *picture, int edge, GError **error)
+canvas_reduce (const DiffusionPicture *picture, const char *path, int edge, GError **error)
 {
   double           scale = (double) edge / MAX (picture->width, picture->height);
   int              width = MAX (picture->width * scale + 0.5, 1), height = MAX (picture->height * scale + 0.5, 1);
@@ -93,6 +93,13 @@ canvas_reduce (const DiffusionPicture *picture, int edge, GError **error)
 
   if (scale >= 1)
     return diffusion_picture_copy (picture, error);
+  if (MAX (picture->width, picture->height) > CANVAS_EDGE_MOST)
+    {
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                   "\"%s\" has %d x %d pixels, but no more than %d each way can be drawn", path, picture->width,
+                   picture->height, CANVAS_EDGE_MOST);
+      return NULL;
+    }
   surface = surface_from_picture (picture, error);
   canvas = surface ? canvas_new (width, height, error) : NULL;
   if (canvas)

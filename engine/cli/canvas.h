@@ -11,6 +11,8 @@ G_BEGIN_DECLS
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (cairo_t, cairo_destroy)
 
+#define CANVAS_EDGE_MOST 32767 /* pixels: cairo's surfaces are no larger */
+
 /* A white sheet of the given size in pixels, black ink. */
 cairo_t *canvas_new (int width, int height, GError **error);
 /* In the format of the path's extension; whatever exists there is replaced only by a complete new file. */
@@ -25,8 +27,9 @@ double canvas_text_width (cairo_t *canvas, double size, gboolean bold, const cha
 /* A picture (3 channels), pixel for pixel, its upper left corner at (x, y); values outside [0, 1] are clipped. */
 gboolean canvas_picture (cairo_t *canvas, int x, int y, const DiffusionPicture *picture, GError **error);
 
-/* The picture reduced so that neither edge is longer than `edge`; a small one stays as it is. */
-DiffusionPicture *canvas_reduce (const DiffusionPicture *picture, int edge, GError **error);
+/* The picture of that path reduced so that neither edge is longer than `edge`; a small one stays as it is, and one with
+ * an edge beyond CANVAS_EDGE_MOST is refused by its path. */
+DiffusionPicture *canvas_reduce (const DiffusionPicture *picture, const char *path, int edge, GError **error);
 
 /* A picture or map of the size of another, of one value. */
 DiffusionPicture *canvas_even (const DiffusionPicture *like, int channels, double value, GError **error);

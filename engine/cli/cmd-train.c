@@ -262,7 +262,7 @@ prepare_journal (Journal *journal, const TrainTexts *texts, const DiffusionTrain
   g_autofree char *path = texts->try ? g_strdup (texts->try) : folder ? pack_find_first (texts->data) : NULL;
   g_autoptr (Photo) photo = path ? photo_read (path, error) : NULL;
 
-  return (photo || ! path) && journal_init (journal, options, photo ? photo->picture : NULL, cancellable, error);
+  return (photo || ! path) && journal_init (journal, options, photo ? photo->picture : NULL, path, cancellable, error);
 }
 
 static gboolean

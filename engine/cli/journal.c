@@ -86,15 +86,15 @@ read_curve (Journal *self)
 }
 
 gboolean
-journal_init (Journal *self, const DiffusionTrainOptions *options, DiffusionPicture *picture, GCancellable *cancellable,
-              GError **error)
+journal_init (Journal *self, const DiffusionTrainOptions *options, const DiffusionPicture *picture, const char *path,
+              GCancellable *cancellable, GError **error)
 {
   const char      *out = options->out, *dot = strrchr (out, '.');
   g_autofree char *stem = dot && ! strchr (dot, '/') ? g_strndup (out, dot - out) : g_strdup (out);
 
   *self = (Journal){ .watched = isatty (STDOUT_FILENO),
                      .folder = g_strconcat (stem, JOURNAL_SUFFIX, NULL),
-                     .picture = picture ? canvas_reduce (picture, SAMPLE_EDGE, error) : NULL,
+                     .picture = picture ? canvas_reduce (picture, path, SAMPLE_EDGE, error) : NULL,
                      .points = g_array_new (FALSE, FALSE, sizeof (Point)),
                      .mix = options->mix,
                      .threads = options->threads,

@@ -24,9 +24,11 @@ typedef struct
 } Journal;
 
 /* Curve and samples go into the folder NAME.progress beside the model to be, NAME being its file's without the
- * extension.  A resumed training goes on with the curve that is there.  picture: what to make samples of, or NULL. */
-gboolean journal_init (Journal *journal, const DiffusionTrainOptions *options, DiffusionPicture *picture,
-                       GCancellable *cancellable, GError **error);
+ * extension.  A resumed training goes on with the curve that is there.  picture: what to make samples of, read from
+ * that path, or NULL.
+ */
+gboolean journal_init (Journal *journal, const DiffusionTrainOptions *options, const DiffusionPicture *picture,
+                       const char *path, GCancellable *cancellable, GError **error);
 void     journal_clear (Journal *journal);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Journal, journal_clear)
 

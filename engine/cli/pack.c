@@ -3,6 +3,7 @@
  */
 #include "pack.h"
 
+#include "canvas.h"
 #include "diffusion.h"
 #include "journal.h"
 #include "raster.h"
@@ -93,7 +94,7 @@ pack_find_first (const char *folder)
     {
       g_autoptr (Raster) raster = raster_read (g_ptr_array_index (paths, i), NULL);
 
-      if (raster)
+      if (raster && MAX (raster->width, raster->height) <= CANVAS_EDGE_MOST)
         return g_strdup (g_ptr_array_index (paths, i));
     }
   return NULL;

@@ -15,7 +15,7 @@ gboolean pack_folder (const char *folder, const char *out, int crop, GCancellabl
  * changed is removed.  Returns the corpus file's path. */
 char *pack_folder_cached (const char *folder, int crop, GCancellable *cancellable, GError **error);
 
-/* The path of the first picture below the folder that can be read; NULL when there is none. */
+/* The path of the first picture below the folder that can be read and drawn; NULL when there is none. */
 char *pack_find_first (const char *folder);
 
 G_END_DECLS
