@@ -20,7 +20,6 @@ limit_memory (gpointer bytes)
   setrlimit (RLIMIT_AS, &limit);
 }
 
-/* From what only starts the program to what is enough: each run ends, with the whole result or with none. */
 /* Newer releases of OpenBLAS try for ever, before main (), to get 128 MB that they do not get: then nothing of ours has
  * begun. */
 static gboolean
@@ -35,6 +34,7 @@ can_start (gsize megabytes)
   return ! WIFEXITED (status) || WEXITSTATUS (status) != 124;
 }
 
+/* From what only starts the program to what is enough: each run ends, with the whole result or with none. */
 static void
 test_memory_limits (void)
 {
