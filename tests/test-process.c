@@ -732,7 +732,7 @@ test_smooth (void)
       g_autoptr (DiffusionPicture) picture = diffusion_picture_copy (noisy, NULL);
       double left;
 
-      g_assert_true (smooth_towards (picture, other, i / 4.0, NULL));
+      g_assert_true (smooth_towards (picture, other, i / 4.0, NULL, NULL));
       left = get_roughness (picture, 15, 20);
       if (i == 0)
         g_assert_cmpmem (picture->data, WIDTH * HEIGHT * 12, noisy->data, WIDTH * HEIGHT * 12);
@@ -766,7 +766,7 @@ test_smooth_damaged (void)
 
   noisy->data[(5 * 30 + 5) * 3] = NAN;
   other->data[(20 * 30 + 20) * 3 + 1] = INFINITY;
-  g_assert_true (smooth_towards (noisy, other, 1, NULL));
+  g_assert_true (smooth_towards (noisy, other, 1, NULL, NULL));
   for (int i = 0; i < 30 * 30 * 3; i++)
     if (i != (5 * 30 + 5) * 3)
       g_assert_true (isfinite (noisy->data[i]));

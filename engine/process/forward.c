@@ -2,9 +2,12 @@
 #include "process.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Streams of random numbers with this bit belong to the forward process, the others to the samplers. */
 #define FORWARD_STREAM 0x80000000u
+/* Pixels of a row whose levels are asked for at a time. */
+#define PIECE 1024
 
 gboolean
 process_check_map (const DiffusionPicture *picture, const DiffusionPicture *level, GError **error)
@@ -32,14 +35,24 @@ process_check_map (const DiffusionPicture *picture, const DiffusionPicture *leve
   return TRUE;
 }
 
+void
+process_get_map_row (int x, int y, int width, float *level, gpointer map)
+{
+  const DiffusionPicture *picture = map;
+
+  memcpy (level, picture->data + (gsize) y * (gsize) picture->width + x, (gsize) width * sizeof (float));
+}
+
 typedef struct
 {
-  DiffusionPicture       *picture;
-  const DiffusionPicture *level;
-  float                   scale;
-  guint64                 seed;
-  guint32                 stream;
-  int                     origin_x, origin_y;
+  DiffusionPicture *picture;
+  LevelRow          level;
+  gpointer          level_data;
+  float             scale;
+  guint64           seed;
+  guint32           stream;
+  int               origin_x, origin_y;
+  GCancellable     *cancellable;
 } Noise;
 
 static void
@@ -47,13 +60,17 @@ add_noise_to_row (int y, int thread, gpointer data)
 {
   const Noise *self = data;
   int          width = self->picture->width;
-  float       *pixel = self->picture->data + (gsize) y * (gsize) width * 3;
-  const float *level = self->level->data + (gsize) y * (gsize) width;
+  float       *pixel = self->picture->data + (gsize) y * (gsize) width * 3, level[PIECE];
 
+  if (g_cancellable_is_cancelled (self->cancellable))
+    return;
   for (int x = 0; x < width; x++, pixel += 3)
     {
-      float sigma = level[x] * self->scale, noise[4];
+      float sigma, noise[4];
 
+      if (x % PIECE == 0)
+        self->level (x, y, MIN (PIECE, width - x), level, self->level_data);
+      sigma = level[x % PIECE] * self->scale;
       if (sigma == 0)
         continue;
       random_gaussian4 (self->seed, self->stream, self->origin_x + x, self->origin_y + y, noise);
@@ -63,10 +80,23 @@ add_noise_to_row (int y, int thread, gpointer data)
 }
 
 gboolean
-process_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
-                 guint step, int origin_x, int origin_y, Pool *pool, GError **error)
+process_forward (DiffusionPicture *picture, LevelRow level, gpointer level_data, double ratio, guint step,
+                 const DiffusionOptions *options, Pool *pool, GCancellable *cancellable, GError **error)
 {
-  Noise noise = { picture, level, 0, seed, FORWARD_STREAM | step, origin_x, origin_y };
+  Noise noise = {
+    picture,           level,      level_data, (float) ratio, options->seed, FORWARD_STREAM | step, options->origin_x,
+    options->origin_y, cancellable
+  };
+
+  pool_run (pool, picture->height, add_noise_to_row, &noise);
+  return ! g_cancellable_set_error_if_cancelled (cancellable, error);
+}
+
+gboolean
+diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
+                   guint step, int origin_x, int origin_y, GError **error)
+{
+  const DiffusionOptions options = { .seed = seed, .origin_x = origin_x, .origin_y = origin_y };
 
   if (! (t0 >= 0) || ! (t1 >= t0) || t1 > 1)
     {
@@ -74,16 +104,7 @@ process_forward (DiffusionPicture *picture, const DiffusionPicture *level, doubl
                    "A step of the forward process from %g to %g is not one: 0 <= from <= to <= 1.", t0, t1);
       return FALSE;
     }
-  if (! process_check_map (picture, level, error))
-    return FALSE;
-  noise.scale = (float) sqrt (t1 * t1 - t0 * t0);
-  pool_run (pool, picture->height, add_noise_to_row, &noise);
-  return TRUE;
-}
-
-gboolean
-diffusion_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
-                   guint step, int origin_x, int origin_y, GError **error)
-{
-  return process_forward (picture, level, t0, t1, seed, step, origin_x, origin_y, NULL, error);
+  return process_check_map (picture, level, error)
+         && process_forward (picture, process_get_map_row, (gpointer) level, sqrt (t1 * t1 - t0 * t0), step, &options,
+                             NULL, NULL, error);
 }

@@ -70,9 +70,13 @@ typedef void (*LevelRow) (int x, int y, int width, float *level, gpointer user_d
 
 #define LEVEL_REACH 4
 
-/* diffusion_forward () on all threads of a pool. */
-gboolean process_forward (DiffusionPicture *picture, const DiffusionPicture *level, double t0, double t1, guint64 seed,
-                          guint step, int origin_x, int origin_y, Pool *pool, GError **error);
+/* The levels of a map; user_data: a DiffusionPicture of 1 channel. */
+void process_get_map_row (int x, int y, int width, float *level, gpointer map);
+
+/* The forward process at once: adds noise of `ratio` times each pixel's level, on all threads of a pool.  step: as in
+ * diffusion_forward (); of the options it takes the seed and the origin. */
+gboolean process_forward (DiffusionPicture *picture, LevelRow level, gpointer level_data, double ratio, guint step,
+                          const DiffusionOptions *options, Pool *pool, GCancellable *cancellable, GError **error);
 
 /* Called after each step, when the whole picture is at `ratio` times its levels; may change it, with the pool's help.
  */
@@ -83,12 +87,14 @@ typedef struct
 {
   LevelRow level;
   double   largest;   /* no level is above it */
+  gboolean looking;   /* the levels are those of the picture as it is at the start */
+  gboolean forward;   /* the picture is clean yet: it goes up the forward process first */
   StepDone done;      /* may be NULL */
   gpointer user_data; /* of both */
 } ReverseJob;
 
-/* diffusion_reverse () with levels from a function.  The function may look at the picture up to LEVEL_REACH pixels
- * around: it is called before any of these has changed. */
+/* diffusion_reverse () with levels from a function.  If it is looking at the picture, then up to LEVEL_REACH pixels
+ * around, and it is called before any of these has changed. */
 gboolean process_reverse (const DiffusionModel *model, DiffusionPicture *picture, const ReverseJob *job,
                           const DiffusionOptions *options, GCancellable *cancellable, GError **error);
 

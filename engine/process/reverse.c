@@ -352,28 +352,44 @@ run_pass (Pass *pass, GCancellable *cancellable, GError **error)
 
 typedef struct
 {
-  const DiffusionPicture *map;
-  float                   ratio;
-} ScaledMap;
+  LevelRow level;
+  gpointer level_data;
+  float    ratio;
+} ScaledLevels;
 
 static void
 get_scaled_row (int x, int y, int width, float *level, gpointer data)
 {
-  const ScaledMap *scaled = data;
-  const float     *row = scaled->map->data + (gsize) y * (gsize) scaled->map->width + x;
+  const ScaledLevels *scaled = data;
 
+  scaled->level (x, y, width, level, scaled->level_data);
   for (int i = 0; i < width; i++)
-    level[i] = row[i] * scaled->ratio;
+    level[i] *= scaled->ratio;
+}
+
+typedef struct
+{
+  const ReverseJob *job;
+  DiffusionPicture *map;
+} MapJob;
+
+static void
+fill_map_row (int y, int thread, gpointer data)
+{
+  const MapJob *self = data;
+  gsize         width = (gsize) self->map->width;
+
+  self->job->level (0, y, self->map->width, self->map->data + (gsize) y * width, self->job->user_data);
 }
 
 static DiffusionPicture *
-make_map (const Pass *pass, GError **error)
+make_map (const Pass *pass, const ReverseJob *job, GError **error)
 {
-  DiffusionPicture *map = diffusion_picture_new (pass->picture->width, pass->picture->height, 1, error);
+  MapJob self = { job, diffusion_picture_new (pass->picture->width, pass->picture->height, 1, error) };
 
-  for (int y = 0; map && y < map->height; y++)
-    pass->level (0, y, map->width, map->data + (gsize) y * (gsize) map->width, pass->level_data);
-  return map;
+  if (self.map)
+    pool_run (pass->pool, self.map->height, fill_map_row, &self);
+  return self.map;
 }
 
 /* ---- the whole ---- */
@@ -401,20 +417,21 @@ run_steps (Pass *pass, const ReverseJob *job, GCancellable *cancellable, GError 
   int                steps = pass->options->steps;
   g_autofree double *ratios = g_new (double, (gsize) steps + 1);
   g_autoptr (DiffusionPicture) map = NULL;
-  ScaledMap scaled;
+  ScaledLevels scaled = { job->level, job->user_data, 1 };
 
   schedule_fill (job->largest, steps, ratios);
-  /* Levels may depend on the picture, which changes from the first step on. */
-  if (steps > 1 && ! (map = make_map (pass, error)))
-    return FALSE;
+  /* The picture changes from the first step on. */
+  if (job->looking && steps > 1)
+    {
+      if (! (map = make_map (pass, job, error)))
+        return FALSE;
+      scaled = (ScaledLevels){ process_get_map_row, map, 1 };
+    }
+  pass->level = get_scaled_row;
+  pass->level_data = &scaled;
   for (int i = 0; i < steps; i++)
     {
-      if (map)
-        {
-          scaled = (ScaledMap){ map, (float) ratios[i] };
-          pass->level = get_scaled_row;
-          pass->level_data = &scaled;
-        }
+      scaled.ratio = (float) ratios[i];
       pass->transition = (Transition){ pass->options->sampler,    ratios[i],           ratios[i + 1],
                                        i > 0 ? ratios[i - 1] : 0, pass->options->seed, (guint32) i };
       pass->progress_from = (double) i / steps;
@@ -467,17 +484,13 @@ process_reverse (const DiffusionModel *model, DiffusionPicture *picture, const R
   if ((options->on_step || (options->steps > 1 && options->sampler == DIFFUSION_SAMPLER_DPMPP_2M))
       && ! (before = diffusion_picture_new (picture->width, picture->height, 3, error)))
     return FALSE;
-  pass = (Pass){ .plan = plan,
-                 .pool = pool,
-                 .picture = picture,
-                 .level = job->level,
-                 .level_data = job->user_data,
-                 .options = options,
-                 .clean_before = before };
+  pass = (Pass){ .plan = plan, .pool = pool, .picture = picture, .options = options, .clean_before = before };
   pass.padded_height = round_up (picture->height, granule);
   pass.margin = round_up (plan->layout->margin, granule * 4);
   success = allocate_kept (&pass.kept, (gsize) picture->height, (gsize) pass.margin, error)
             && allocate_kept (&pass.next, (gsize) picture->height, (gsize) pass.margin, error)
+            && (! job->forward
+                || process_forward (picture, job->level, job->user_data, 1, 0, options, pool, cancellable, error))
             && run_steps (&pass, job, cancellable, error);
   core_free (pass.kept.pixels);
   core_free (pass.kept.levels);
@@ -490,8 +503,7 @@ gboolean
 diffusion_reverse (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *level,
                    const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  ScaledMap  map = { level, 1 };
-  ReverseJob job = { get_scaled_row, 0, NULL, &map };
+  ReverseJob job = { .level = process_get_map_row, .user_data = (gpointer) level };
   gsize      pixels = (gsize) level->width * (gsize) level->height;
 
   if (! process_check_map (picture, level, error))

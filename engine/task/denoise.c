@@ -99,7 +99,8 @@ static gboolean
 run_network (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap *map, double largest,
              const DiffusionOptions *options, GCancellable *cancellable, GError **error)
 {
-  ReverseJob job = { get_level_row, largest * map->factor, NULL, map };
+  ReverseJob job
+      = { .level = get_level_row, .largest = largest * map->factor, .looking = ! map->even, .user_data = map };
 
   map->picture = picture;
   return process_reverse (model, picture, &job, options, cancellable, error);
@@ -123,7 +124,7 @@ run_twice (const DiffusionModel *model, DiffusionPicture *picture, DenoiseMap *m
     return FALSE;
   map->factor = SECOND;
   return run_network (model, smoother, map, largest, &second, cancellable, error)
-         && smooth_towards (picture, smoother, amount, error);
+         && smooth_towards (picture, smoother, amount, cancellable, error);
 }
 
 gboolean

@@ -139,19 +139,11 @@ put_known (DiffusionPicture *picture, int step, double ratio, Pool *pool, gpoint
 {
   const Reconcile *job = data;
   gsize            pixels = (gsize) picture->width * (gsize) picture->height;
-  g_autoptr (DiffusionPicture) level = NULL;
 
   memcpy (job->noisy->data, job->known->data, pixels * 3 * sizeof (float));
-  if (ratio > 0)
-    {
-      if (! (level = diffusion_picture_new (picture->width, picture->height, 1, error)))
-        return FALSE;
-      for (gsize i = 0; i < pixels; i++)
-        level->data[i] = job->level;
-      if (! process_forward (job->noisy, level, 0, ratio, job->options->seed, (guint) step + 1, job->options->origin_x,
-                             job->options->origin_y, pool, error))
-        return FALSE;
-    }
+  if (ratio > 0
+      && ! process_forward (job->noisy, get_level_row, data, ratio, (guint) step + 1, job->options, pool, NULL, error))
+    return FALSE;
   for (gsize i = 0; i < pixels; i++)
     if (job->hole->data[i] == 0)
       memcpy (picture->data + i * 3, job->noisy->data + i * 3, 3 * sizeof (float));
@@ -199,16 +191,11 @@ reconcile (const Filler *filler, Level *level, double sigma, const DiffusionOpti
   g_autoptr (DiffusionPicture) hole = picture ? fill_cut (level->hole, box, error) : NULL;
   g_autoptr (DiffusionPicture) known = hole ? diffusion_picture_copy (picture, error) : NULL;
   g_autoptr (DiffusionPicture) noisy = known ? diffusion_picture_copy (picture, error) : NULL;
-  g_autoptr (DiffusionPicture) map = noisy ? diffusion_picture_new (box.width, box.height, 1, error) : NULL;
   Reconcile  job = { known, hole, noisy, (float) sigma, &options };
-  ReverseJob reverse = { get_level_row, sigma, put_known, &job };
+  ReverseJob reverse
+      = { .level = get_level_row, .largest = sigma, .forward = TRUE, .done = put_known, .user_data = &job };
 
-  if (! map)
-    return FALSE;
-  for (gsize i = 0; i < (gsize) box.width * (gsize) box.height; i++)
-    map->data[i] = (float) sigma;
-  if (! diffusion_forward (picture, map, 0, 1, options.seed, 0, options.origin_x, options.origin_y, error)
-      || ! process_reverse (filler->model, picture, &reverse, &options, filler->cancellable, error))
+  if (! noisy || ! process_reverse (filler->model, picture, &reverse, &options, filler->cancellable, error))
     return FALSE;
   put_back (picture, box, level->picture);
   return TRUE;

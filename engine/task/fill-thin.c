@@ -8,6 +8,7 @@
 #include "exemplar.h"
 #include "fill.h"
 #include "part.h"
+#include "process/process.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #define ROUGHNESS_SHARE 0.5f
 
 /* The network starts from the mean of the two others with noise of this level. */
-#define NETWORK_LEVEL 0.25
+#define NETWORK_LEVEL 0.25f
 #define NETWORK_STEPS 8
 
 /* Weights are measured in a window of at most this size, on at least so many pixels. */
@@ -110,8 +111,8 @@ show (const Spectacle *spectacle, const double weights[PREDICTIONS], const Diffu
   const Predictions            *p = spectacle->predictions;
   const DiffusionPicture *const of[PREDICTIONS] = { p->of[PLATE], p->of[PATCHES], step ? step->prediction : NULL };
   DiffusionStep                 seen = { .steps = MIN (spectacle->options->steps, NETWORK_STEPS),
-                                         .level_from = NETWORK_LEVEL,
-                                         .level_to = NETWORK_LEVEL,
+                                         .level_from = (double) NETWORK_LEVEL,
+                                         .level_to = (double) NETWORK_LEVEL,
                                          .reduction = 1 };
 
   if (step)
@@ -188,11 +189,19 @@ predict_patches (const Filler *filler, const DiffusionPicture *picture, const Di
       if (g_cancellable_set_error_if_cancelled (filler->cancellable, error))
         return FALSE;
       add_weighted (hole, 1.0f / RUNS, one, predictions->of[PATCHES]);
-      fill_report (filler, part->from + part->share * PATCHES_SHARE * (double) (run + 1) / RUNS);
+      fill_report (filler, part->from + part->share * (double) (run + 1) / RUNS);
       if (spectacle)
         show_patches (spectacle, (int) run + 1);
     }
   return TRUE;
+}
+
+static void
+get_level_row (int x, int y, int width, float *level, gpointer hole)
+{
+  process_get_map_row (x, y, width, level, hole);
+  for (int i = 0; i < width; i++)
+    level[i] *= NETWORK_LEVEL;
 }
 
 /* The reverse process from a moderate level, starting at the mean of the other two. */
@@ -200,27 +209,20 @@ static gboolean
 predict_network (const Filler *filler, const DiffusionPicture *hole, const Part *part, const Spectacle *spectacle,
                  Predictions *predictions, GError **error)
 {
-  const Part       own = { .options = filler->options,
-                           .from = part->from + part->share * PATCHES_SHARE,
-                           .share = part->share * (1 - PATCHES_SHARE) };
-  DiffusionOptions options = part_get_options (&own);
-  g_autoptr (DiffusionPicture) level = diffusion_picture_copy (hole, error);
-  DiffusionPicture *x = level ? diffusion_picture_copy (predictions->of[PATCHES], error) : NULL;
+  DiffusionOptions options = part_get_options (part);
+  ReverseJob       job
+      = { .level = get_level_row, .largest = (double) NETWORK_LEVEL, .forward = TRUE, .user_data = (gpointer) hole };
+  DiffusionPicture *x = diffusion_picture_copy (predictions->of[PATCHES], error);
 
   if (! x)
     return FALSE;
   predictions->of[NETWORK] = x;
-  for (gsize i = 0; i < (gsize) hole->width * (gsize) hole->height; i++)
-    {
-      level->data[i] *= (float) NETWORK_LEVEL;
-      for (gsize c = 0; c < 3; c++)
-        x->data[i * 3 + c] = (x->data[i * 3 + c] + predictions->of[PLATE]->data[i * 3 + c]) / 2;
-    }
+  for (gsize i = 0; i < (gsize) hole->width * (gsize) hole->height * 3; i++)
+    x->data[i] = (x->data[i] + predictions->of[PLATE]->data[i]) / 2;
   options.steps = MIN (options.steps, NETWORK_STEPS);
   options.on_step = spectacle ? show_network : NULL;
   options.step_data = (gpointer) spectacle;
-  return diffusion_forward (x, level, 0, 1, options.seed, 0, options.origin_x, options.origin_y, error)
-         && diffusion_reverse (filler->model, x, level, &options, filler->cancellable, error);
+  return process_reverse (filler->model, x, &job, &options, filler->cancellable, error);
 }
 
 /* ---- what each is worth ---- */
@@ -337,11 +339,14 @@ choose_test (const DiffusionPicture *hole, double radius, guint8 *near, guint8 *
   return best >= 0;
 }
 
+/* share: how much of the work this was. */
 static gboolean
 measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture *hole, double *patches, double *net,
-                 GError **error)
+                 double *share, GError **error)
 {
-  const Part   measuring = { .options = filler->options, .share = MEASURING };
+  const Part parts[2]
+      = { { .options = filler->options, .share = MEASURING * PATCHES_SHARE },
+          { .options = filler->options, .from = MEASURING * PATCHES_SHARE, .share = MEASURING * (1 - PATCHES_SHARE) } };
   DiffusionBox box = find_window (hole);
   g_auto (Predictions) predictions = { { NULL } };
   g_autoptr (DiffusionPicture) truth = fill_cut (crop->picture, box, error), part = NULL, picture = NULL;
@@ -349,11 +354,12 @@ measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture 
   core_autofree guint8 *test = truth ? core_alloc0 (pixels, 2, error) : NULL;
 
   *patches = PRIOR_PATCHES;
-  *net = 0;
+  *net = *share = 0;
   if (! test || ! (part = fill_cut (hole, box, error)))
     return FALSE;
   if (! choose_test (part, crop->radius, test + pixels, test))
     return TRUE;
+  *share = MEASURING;
   if (! (picture = diffusion_picture_copy (truth, error)))
     return FALSE;
   for (gsize i = 0; i < pixels; i++)
@@ -364,8 +370,8 @@ measure_weights (const Filler *filler, const Crop *crop, const DiffusionPicture 
           picture->data[i * 3 + c] = NAN;
       }
   if (! predict_plate (filler, picture, &predictions, error)
-      || ! predict_patches (filler, picture, part, &measuring, NULL, &predictions, error)
-      || ! predict_network (filler, part, &measuring, NULL, &predictions, error))
+      || ! predict_patches (filler, picture, part, &parts[0], NULL, &predictions, error)
+      || ! predict_network (filler, part, &parts[1], NULL, &predictions, error))
     return FALSE;
   solve_weights (&predictions, truth, test, TRUE, patches, net);
   if (*net == 0)
@@ -377,7 +383,7 @@ gboolean
 fill_thin (const Filler *filler, Crop *crop, GError **error)
 {
   g_autoptr (DiffusionPicture) hole = fill_mark_hole (crop->picture, error), shown = NULL;
-  const Part filling = { .options = filler->options, .from = MEASURING, .share = 1 - MEASURING };
+  Part patches = { .options = filler->options }, network = { .options = filler->options };
   g_auto (Predictions) predictions = { { NULL } };
   Spectacle        spectacle = { filler->options, hole, &predictions, 0, 0, NULL };
   const Spectacle *watched = filler->options->on_step ? &spectacle : NULL;
@@ -391,9 +397,13 @@ fill_thin (const Filler *filler, Crop *crop, GError **error)
         return FALSE;
       show (watched, (const double[PREDICTIONS]){ 1 }, NULL);
     }
-  if (! measure_weights (filler, crop, hole, &spectacle.patches, &spectacle.net, error)
-      || ! predict_patches (filler, crop->picture, hole, &filling, watched, &predictions, error)
-      || (spectacle.net > 0 && ! predict_network (filler, hole, &filling, watched, &predictions, error)))
+  if (! measure_weights (filler, crop, hole, &spectacle.patches, &spectacle.net, &patches.from, error))
+    return FALSE;
+  patches.share = (1 - patches.from) * (spectacle.net > 0 ? PATCHES_SHARE : 1);
+  network.from = patches.from + patches.share;
+  network.share = 1 - network.from;
+  if (! predict_patches (filler, crop->picture, hole, &patches, watched, &predictions, error)
+      || (spectacle.net > 0 && ! predict_network (filler, hole, &network, watched, &predictions, error)))
     return FALSE;
 
   const DiffusionPicture *const of[PREDICTIONS]

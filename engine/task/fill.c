@@ -42,14 +42,44 @@ luma (const float *pixel)
   return (pixel[0] + pixel[1] + pixel[2]) / 3;
 }
 
+/* Steps that are known, and how many these are: of a column within the window, or of all of it. */
+typedef struct
+{
+  double sum;
+  int    known;
+} Steps;
+
+/* sign: 1 for a row that enters the columns, -1 for one that leaves them. */
+static void
+add_row (const DiffusionPicture *steps, int y, int sign, Steps *columns)
+{
+  for (int x = 0; y >= 0 && y < steps->height && x < steps->width; x++)
+    {
+      float step = steps->data[(gsize) y * (gsize) steps->width + (gsize) x];
+
+      columns[x].sum += isnan (step) ? 0 : sign * (double) step;
+      columns[x].known += isnan (step) ? 0 : sign;
+    }
+}
+
+static void
+add_column (const Steps *columns, int x, int width, int sign, Steps *window)
+{
+  if (x < 0 || x >= width)
+    return;
+  window->sum += sign * columns[x].sum;
+  window->known += sign * columns[x].known;
+}
+
 DiffusionPicture *
 fill_measure_roughness (const DiffusionPicture *picture, GError **error)
 {
   int               width = picture->width, height = picture->height;
   DiffusionPicture *result = diffusion_picture_new (width, height, 1, error);
   g_autoptr (DiffusionPicture) steps = result ? diffusion_picture_new (width, height, 1, error) : NULL;
+  core_autofree Steps *columns = steps ? core_alloc0 ((gsize) width, sizeof (Steps), error) : NULL;
 
-  if (! steps)
+  if (! columns)
     {
       diffusion_picture_free (result);
       return NULL;
@@ -63,23 +93,23 @@ fill_measure_roughness (const DiffusionPicture *picture, GError **error)
 
         steps->data[i] = fabsf (luma (right) - luma (p)) + fabsf (luma (below) - luma (p));
       }
-  for (int y = 0; y < height; y++)
-    for (int x = 0; x < width; x++)
-      {
-        float sum = 0;
-        int   known = 0;
+  for (int y = -ROUGHNESS_RADIUS; y < height; y++)
+    {
+      Steps window = { 0, 0 };
 
-        for (int v = MAX (y - ROUGHNESS_RADIUS, 0); v <= MIN (y + ROUGHNESS_RADIUS, height - 1); v++)
-          for (int u = MAX (x - ROUGHNESS_RADIUS, 0); u <= MIN (x + ROUGHNESS_RADIUS, width - 1); u++)
-            {
-              float step = steps->data[(gsize) v * (gsize) width + (gsize) u];
+      add_row (steps, y + ROUGHNESS_RADIUS, 1, columns);
+      add_row (steps, y - ROUGHNESS_RADIUS - 1, -1, columns);
+      for (int x = -ROUGHNESS_RADIUS; x < width && y >= 0; x++)
+        {
+          gsize i = (gsize) y * (gsize) width + (gsize) MAX (x, 0);
 
-              sum += isnan (step) ? 0 : step;
-              known += ! isnan (step);
-            }
-        result->data[(gsize) y * (gsize) width + (gsize) x]
-            = known && ! isnan (picture->data[((gsize) y * (gsize) width + (gsize) x) * 3]) ? sum / (float) known : NAN;
-      }
+          add_column (columns, x + ROUGHNESS_RADIUS, width, 1, &window);
+          add_column (columns, x - ROUGHNESS_RADIUS - 1, width, -1, &window);
+          if (x >= 0)
+            result->data[i]
+                = window.known && ! isnan (picture->data[i * 3]) ? (float) (window.sum / window.known) : NAN;
+        }
+    }
   return result;
 }
 

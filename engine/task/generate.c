@@ -13,9 +13,8 @@ gboolean
 diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionOptions *options,
                     GCancellable *cancellable, GError **error)
 {
-  g_autoptr (DiffusionPicture) level = NULL;
-  gsize      pixels = (gsize) picture->width * (gsize) picture->height;
-  ReverseJob job = { get_level_row, DIFFUSION_LEVEL_MOST, NULL, NULL };
+  gsize      values = (gsize) picture->width * (gsize) picture->height * 3;
+  ReverseJob job = { .level = get_level_row, .largest = DIFFUSION_LEVEL_MOST, .forward = TRUE };
 
   if (picture->channels != 3)
     {
@@ -25,15 +24,7 @@ diffusion_generate (const DiffusionModel *model, DiffusionPicture *picture, cons
     }
   if (model_get_checkpoint (model))
     return checkpoint_generate (model_get_checkpoint (model), picture, options, cancellable, error);
-  level = diffusion_picture_new (picture->width, picture->height, 1, error);
-  if (! level)
-    return FALSE;
-  for (gsize i = 0; i < pixels; i++)
-    {
-      level->data[i] = DIFFUSION_LEVEL_MOST;
-      picture->data[i * 3] = picture->data[i * 3 + 1] = picture->data[i * 3 + 2] = 0.5f;
-    }
-  if (! diffusion_forward (picture, level, 0, 1, options->seed, 0, options->origin_x, options->origin_y, error))
-    return FALSE;
+  for (gsize i = 0; i < values; i++)
+    picture->data[i] = 0.5f;
   return process_reverse (model, picture, &job, options, cancellable, error);
 }

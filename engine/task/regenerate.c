@@ -15,11 +15,12 @@
 
 typedef struct
 {
-  const DiffusionPicture *original, *level;
+  const DiffusionPicture *mask;       /* NULL: 1 everywhere */
+  const DiffusionPicture *original;   /* NULL: nothing is held */
   DiffusionPicture       *difference; /* working memory */
-  double                  structure, blur;
+  double                  strength, structure, blur;
   const DiffusionOptions *options;
-} Hold;
+} Regenerate;
 
 /* A level whose share of what the network is told is the strength: s / (s + sigma_data), on [-1, 1]. */
 static double
@@ -30,36 +31,46 @@ level_of_strength (double strength)
   return MIN (level, DIFFUSION_LEVEL_MOST);
 }
 
+static float
+get_level (const Regenerate *self, gsize pixel)
+{
+  double share = self->mask ? (double) CLAMP (self->mask->data[pixel], 0.0f, 1.0f) : 1.0;
+
+  return (float) level_of_strength (self->strength * share);
+}
+
 static void
 get_level_row (int x, int y, int width, float *level, gpointer data)
 {
-  const Hold *hold = data;
+  const Regenerate *self = data;
+  gsize             first = self->mask ? (gsize) y * (gsize) self->mask->width + (gsize) x : 0;
 
-  memcpy (level, hold->level->data + (gsize) y * (gsize) hold->level->width + x, (gsize) width * sizeof (float));
+  for (int i = 0; i < width; i++)
+    level[i] = get_level (self, first + (gsize) i);
 }
 
 /* StepDone: adds structure * low_pass (original at this noise level - x). */
 static gboolean
 pull (DiffusionPicture *picture, int step, double ratio, Pool *pool, gpointer data, GError **error)
 {
-  const Hold       *hold = data;
-  DiffusionPicture *difference = hold->difference;
+  const Regenerate *self = data;
+  DiffusionPicture *difference = self->difference;
   gsize             pixels = (gsize) picture->width * (gsize) picture->height;
 
-  if (hold->structure == 0)
+  if (! self->original)
     return TRUE;
-  memcpy (difference->data, hold->original->data, pixels * 3 * sizeof (float));
+  memcpy (difference->data, self->original->data, pixels * 3 * sizeof (float));
   if (ratio > 0
-      && ! process_forward (difference, hold->level, 0, ratio, hold->options->seed, (guint) step + HOLD_STREAM,
-                            hold->options->origin_x, hold->options->origin_y, pool, error))
+      && ! process_forward (difference, get_level_row, data, ratio, (guint) step + HOLD_STREAM, self->options, pool,
+                            NULL, error))
     return FALSE;
   for (gsize i = 0; i < pixels * 3; i++)
     difference->data[i] -= picture->data[i];
-  if (! process_blur (difference, hold->blur, pool, error))
+  if (! process_blur (difference, self->blur, pool, error))
     return FALSE;
   for (gsize i = 0; i < pixels; i++)
-    for (gsize c = 0; c < 3 && hold->level->data[i] > 0; c++)
-      picture->data[i * 3 + c] += (float) hold->structure * difference->data[i * 3 + c];
+    for (gsize c = 0; c < 3 && get_level (self, i) > 0; c++)
+      picture->data[i * 3 + c] += (float) self->structure * difference->data[i * 3 + c];
   return TRUE;
 }
 
@@ -87,9 +98,9 @@ diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *picture, co
                       double strength, double structure, const DiffusionOptions *options, GCancellable *cancellable,
                       GError **error)
 {
-  g_autoptr (DiffusionPicture) original = NULL, level = NULL, difference = NULL;
-  Hold             hold = { .structure = structure, .options = options };
-  ReverseJob       job = { get_level_row, 0, pull, &hold };
+  g_autoptr (DiffusionPicture) original = NULL, difference = NULL;
+  Regenerate       self = { .mask = mask, .strength = strength, .structure = structure, .options = options };
+  ReverseJob       job = { .level = get_level_row, .forward = TRUE, .done = pull, .user_data = &self };
   DiffusionOptions own = *options;
   gsize            pixels;
 
@@ -97,16 +108,9 @@ diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *picture, co
     return FALSE;
   if (model_get_checkpoint (model))
     return checkpoint_regenerate (model_get_checkpoint (model), picture, mask, strength, options, cancellable, error);
-  if (! (level = diffusion_picture_new (picture->width, picture->height, 1, error)))
-    return FALSE;
-  pixels = (gsize) picture->width * (gsize) picture->height;
+  pixels = mask ? (gsize) picture->width * (gsize) picture->height : 1;
   for (gsize i = 0; i < pixels; i++)
-    {
-      double share = mask ? (double) CLAMP (mask->data[i], 0.0f, 1.0f) : 1.0;
-
-      level->data[i] = (float) level_of_strength (strength * share);
-      job.largest = MAX (job.largest, (double) level->data[i]);
-    }
+    job.largest = MAX (job.largest, (double) get_level (&self, i));
   /* Nothing is to change: the picture is what it is. */
   if (job.largest == 0)
     return TRUE;
@@ -114,11 +118,9 @@ diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *picture, co
       && (! (original = diffusion_picture_copy (picture, error))
           || ! (difference = diffusion_picture_new (picture->width, picture->height, 3, error))))
     return FALSE;
-  hold.original = original;
-  hold.level = level;
-  hold.difference = difference;
-  hold.blur = HOLD_FREE * pow (HOLD_FIRM / HOLD_FREE, structure);
+  self.original = original;
+  self.difference = difference;
+  self.blur = HOLD_FREE * pow (HOLD_FIRM / HOLD_FREE, structure);
   own.tile = 0; /* strips agree only to rounding, and the result is to be the same to the last bit */
-  return diffusion_forward (picture, level, 0, 1, options->seed, 0, options->origin_x, options->origin_y, error)
-         && process_reverse (model, picture, &job, &own, cancellable, error);
+  return process_reverse (model, picture, &job, &own, cancellable, error);
 }

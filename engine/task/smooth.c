@@ -131,7 +131,8 @@ smooth_row (Smoothing *s, int y, double amount)
 }
 
 gboolean
-smooth_towards (DiffusionPicture *first, const DiffusionPicture *second, double amount, GError **error)
+smooth_towards (DiffusionPicture *first, const DiffusionPicture *second, double amount, GCancellable *cancellable,
+                GError **error)
 {
   const gsize row = (gsize) first->width * MOMENTS;
   Smoothing   s = { first, second, NULL, NULL };
@@ -143,12 +144,12 @@ smooth_towards (DiffusionPicture *first, const DiffusionPicture *second, double 
     {
       for (int y = 0; y < RADIUS; y++)
         enter_row (&s, y);
-      for (int y = 0; y < first->height; y++)
+      for (int y = 0; y < first->height && ! g_cancellable_is_cancelled (cancellable); y++)
         {
           enter_row (&s, y + RADIUS);
           smooth_row (&s, y, amount);
         }
-      success = TRUE;
+      success = ! g_cancellable_set_error_if_cancelled (cancellable, error);
     }
   core_free (s.columns);
   core_free (s.ring);
