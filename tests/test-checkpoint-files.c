@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later */
 #include "net/model.h"
 #include "net/sd/checkpoint.h"
+#include "process/latent.h"
 #include "references.h"
 
 #include <fcntl.h>
@@ -795,6 +796,54 @@ test_schedules (void)
   references_close (&r);
 }
 
+/* A schedule that ends in nothing but noise (Lin et al. 2024, algorithm 1) is taken as it is, though it ends in 0 and,
+ * in half precision, some of its neighbours are the same. */
+static void
+test_zero_schedules (void)
+{
+  static const TensorType types[] = { TENSOR_F32, TENSOR_F16, TENSOR_BF16 };
+  static const int        length = SD_TIMESTEPS;
+  g_autofree char        *path = g_build_filename (g_get_tmp_dir (), "zero.safetensors", NULL);
+  References              r;
+
+  if (! references_open (&r, "sd1", "blas"))
+    return;
+  for (gsize i = 0; i < G_N_ELEMENTS (types); i++)
+    {
+      float       table[SD_TIMESTEPS], roots[SD_TIMESTEPS];
+      double      product = 1;
+      TensorEntry change = { "alphas_cumprod", &length, 1, SD_TIMESTEPS, table, types[i] };
+      g_autoptr (DiffusionModel) model = NULL;
+      const float *alphas;
+      GError      *error = NULL;
+
+      for (int t = 0; t < SD_TIMESTEPS; t++)
+        {
+          double root = sqrt (0.00085) + (sqrt (0.0120) - sqrt (0.00085)) * t / (SD_TIMESTEPS - 1);
+
+          product *= 1 - root * root;
+          roots[t] = (float) sqrt (product);
+        }
+      for (int t = 0; t < SD_TIMESTEPS; t++)
+        {
+          float root = (roots[t] - roots[SD_TIMESTEPS - 1]) * roots[0] / (roots[0] - roots[SD_TIMESTEPS - 1]);
+
+          table[t] = root * root;
+        }
+      g_assert_cmpfloat (table[SD_TIMESTEPS - 1], ==, 0);
+      references_write_changes (r.checkpoint, path, TENSOR_F16, &change, 1, tensor_file_get_metadata (r.checkpoint));
+      model = diffusion_model_load (path, &error);
+      g_assert_no_error (error);
+      alphas = sd_checkpoint_get_alphas (model_get_checkpoint (model));
+      for (int t = 0; t < SD_TIMESTEPS - 1; t++)
+        g_assert_cmpfloat_with_epsilon (alphas[t], table[t], 4e-3 * table[t] + 1e-7);
+      g_assert_cmpfloat (alphas[SD_TIMESTEPS - 1], >, 0);
+      g_assert_cmpfloat (latent_sigma (alphas, SD_TIMESTEPS - 1), >, 1000);
+      g_unlink (path);
+    }
+  references_close (&r);
+}
+
 /* All of a file is read when it is loaded; that can be cancelled. */
 static void
 test_cancelled (void)
@@ -886,6 +935,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-files/prediction", test_prediction);
   g_test_add_func ("/checkpoint-files/asked", test_asked);
   g_test_add_func ("/checkpoint-files/schedules", test_schedules);
+  g_test_add_func ("/checkpoint-files/schedules/zero", test_zero_schedules);
   g_test_add_func ("/checkpoint-files/cancelled", test_cancelled);
   g_test_add_func ("/checkpoint-files/places", test_places);
   return g_test_run ();

@@ -70,6 +70,66 @@ test_generate (void)
     }
 }
 
+/* A side that is no multiple of 64 is painted on one that is, and composed for it: the middle of that is the picture.
+ */
+static void
+test_middle (void)
+{
+  enum
+  {
+    WIDTH = 128,
+    HEIGHT = 88,
+    PAINTED = 128,
+    ABOVE = 16 /* of the 40 that are too many: half, in whole latents */
+  };
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) picture = NULL, painted = NULL;
+  Watch seen = { 0, 0 };
+
+  if (! references_find ())
+    return;
+  model = references_load_model ("sd1");
+  picture = generate (model, WIDTH, HEIGHT, WIDTH, &seen);
+  painted = generate (model, WIDTH, PAINTED, WIDTH, &seen);
+  for (gsize i = 0; i < WIDTH * HEIGHT * 3; i++)
+    g_assert_cmpfloat_with_epsilon (picture->data[i], painted->data[i + ABOVE * WIDTH * 3], 1e-5);
+}
+
+/* Where a mask is nowhere whole, all steps are for what it lets change: as if the strength were its share of it. */
+static void
+test_faint (void)
+{
+  enum
+  {
+    SIZE = 128
+  };
+  DiffusionOptions options = references_get_options (4);
+  g_autoptr (DiffusionModel) model = NULL;
+  g_autoptr (DiffusionPicture) faint = NULL, whole = NULL, half = NULL, full = NULL;
+  GError *error = NULL;
+
+  if (! references_find ())
+    return;
+  model = references_load_model ("sd1");
+  faint = diffusion_picture_new (SIZE, SIZE, 3, NULL);
+  half = diffusion_picture_new (SIZE, SIZE, 1, NULL);
+  full = diffusion_picture_new (SIZE, SIZE, 1, NULL);
+  for (gsize i = 0; i < SIZE * SIZE; i++)
+    {
+      for (gsize c = 0; c < 3; c++)
+        faint->data[i * 3 + c] = (float) ((i * (c + 3)) % 97) / 97;
+      half->data[i] = 0.5f;
+      full->data[i] = 1;
+    }
+  whole = diffusion_picture_copy (faint, NULL);
+  diffusion_regenerate (model, faint, half, 0.6, 0, &options, NULL, &error);
+  g_assert_no_error (error);
+  diffusion_regenerate (model, whole, full, 0.3, 0, &options, NULL, &error);
+  g_assert_no_error (error);
+  for (gsize i = 0; i < SIZE * SIZE * 3; i++)
+    g_assert_cmpfloat_with_epsilon (faint->data[i], whole->data[i], 1e-3);
+}
+
 /* ---- tiles and pieces ---- */
 
 /* How many there would be of the usual edge, no larger. */
@@ -325,5 +385,7 @@ main (int argc, char **argv)
   g_test_add_func ("/checkpoint-tiles/operations", test_operations);
   g_test_add_func ("/checkpoint-tiles/left-out", test_left_out);
   g_test_add_func ("/checkpoint-tiles/strip", test_strip);
+  g_test_add_func ("/checkpoint-tiles/middle", test_middle);
+  g_test_add_func ("/checkpoint-tiles/faint", test_faint);
   return g_test_run ();
 }

@@ -24,6 +24,8 @@
 /* Colours at the rim: differences are averaged over some pixels, and none is believed to be larger than this. */
 #define RIM_BLUR 6.0
 #define RIM_MOST 0.15f
+/* What is refined was painted from the seed's noise: the same again would strengthen what that made of it. */
+#define REFINE_SEED G_GUINT64_CONSTANT (0x9e3779b97f4a7c15)
 
 typedef struct
 {
@@ -215,12 +217,28 @@ make_share (const DiffusionPicture *cover, const Plan *plan, gboolean whole, gui
   return share;
 }
 
+/* The way up and back begins where the firmest latent does: all steps are for what changes. */
+static void
+use_largest (float *share, gsize count, double *strength)
+{
+  float largest = 0;
+
+  for (gsize i = 0; i < count; i++)
+    largest = MAX (largest, share[i]);
+  if (largest == 0 || largest == 1)
+    return;
+  for (gsize i = 0; i < count; i++)
+    share[i] /= largest;
+  *strength *= (double) largest;
+}
+
 /* What is to be done to a box of the picture. */
 typedef struct
 {
   const DiffusionPicture *cover;  /* of the box; NULL: 1 everywhere */
   const DiffusionPicture *others; /* > 0: what comes later, and is to play no part until then; NULL: nothing is */
   double                  strength;
+  guint64                 seed; /* another noise than the task's */
   gboolean                hole; /* what is covered is to play no part, and the cover is how much of the fill shows */
   gboolean                fresh;
 } Edit;
@@ -258,7 +276,7 @@ find_difference (const DiffusionPicture *original, const Edit *edit, const Plan 
 
         any |= known;
         for (int c = 0; c < 3; c++, i++)
-          difference->data[i] = known ? CLAMP (original->data[i] - result->data[i], -RIM_MOST, RIM_MOST) : NAN;
+          difference->data[i] = known ? original->data[i] - result->data[i] : NAN;
       }
   return any;
 }
@@ -267,7 +285,7 @@ find_difference (const DiffusionPicture *original, const Edit *edit, const Plan 
  * into the hole. */
 static gboolean
 match_colours (const DiffusionPicture *original, const Edit *edit, const Plan *plan, const float *share,
-               DiffusionPicture *result, GCancellable *cancellable, GError **error)
+               DiffusionPicture *result, const SdRun *run, GError **error)
 {
   g_autoptr (DiffusionPicture) difference = diffusion_picture_new (original->width, original->height, 3, error);
   gsize count = (gsize) original->width * (gsize) original->height;
@@ -276,11 +294,12 @@ match_colours (const DiffusionPicture *original, const Edit *edit, const Plan *p
     return FALSE;
   if (! find_difference (original, edit, plan, share, result, difference))
     return TRUE;
-  if (! diffusion_fill_smooth (difference, error) || g_cancellable_set_error_if_cancelled (cancellable, error)
-      || ! process_blur (difference, RIM_BLUR, NULL, error))
+  if (g_cancellable_set_error_if_cancelled (run->cancellable, error) || ! diffusion_fill_smooth (difference, error)
+      || g_cancellable_set_error_if_cancelled (run->cancellable, error)
+      || ! process_blur (difference, RIM_BLUR, run->pool, error))
     return FALSE;
   for (gsize i = 0; i < count * 3; i++)
-    result->data[i] += difference->data[i];
+    result->data[i] += CLAMP (difference->data[i], -RIM_MOST, RIM_MOST);
   return TRUE;
 }
 
@@ -333,7 +352,7 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   core_autofree guint8 *covered = NULL;
   g_autoptr (DiffusionPicture) crop = cut (picture, box, error);
   g_autoptr (DiffusionPicture) seen = NULL, work = NULL, content = NULL, result = NULL;
-  CheckpointJob job = { .strength = edit->strength, .fresh = edit->fresh };
+  CheckpointJob job = { .strength = edit->strength, .fresh = edit->fresh, .seed = session->options->seed ^ edit->seed };
 
   /* Beside the networks a large box takes seconds: each stage looks whether it is still wanted. */
   if (! crop || ! hide (crop, edit, &seen, error)
@@ -347,16 +366,23 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   /* Of what was in a hole nothing is left, so there is no way to go but the whole one. */
   if (edit->cover && ! (share = make_share (edit->cover, &plan, edit->hole, covered, error)))
     return FALSE;
+  if (share && ! edit->hole)
+    use_largest (share, (gsize) (plan.work_width / LATENT_PIXELS) * (gsize) (plan.work_height / LATENT_PIXELS),
+                 &job.strength);
   job.picture = work;
   job.share = share;
   job.covered = covered;
-  job.content_width = plan.width;
-  job.content_height = plan.height;
+  job.content = (DiffusionBox){ 0, 0, plan.width, plan.height };
+  /* What is painted from nothing fills the padding as well, and is composed for all of it: the middle is taken. */
+  if (edit->fresh)
+    {
+      job.content.x = (plan.work_width - plan.width) / 2 / LATENT_PIXELS * LATENT_PIXELS;
+      job.content.y = (plan.work_height - plan.height) / 2 / LATENT_PIXELS * LATENT_PIXELS;
+    }
   job.box = box;
   job.origin_x = (int) floor ((session->options->origin_x + box.x) * scale / LATENT_PIXELS);
   job.origin_y = (int) floor ((session->options->origin_y + box.y) * scale / LATENT_PIXELS);
-  if (! checkpoint_run (session, &job, error)
-      || ! (content = cut (work, (DiffusionBox){ 0, 0, plan.width, plan.height }, error)))
+  if (! checkpoint_run (session, &job, error) || ! (content = cut (work, job.content, error)))
     return FALSE;
   g_clear_pointer (&work, diffusion_picture_free);
   g_clear_pointer (&covered, core_free);
@@ -364,7 +390,7 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   g_clear_pointer (&content, diffusion_picture_free);
   if (! result)
     return FALSE;
-  if ((edit->cover && ! match_colours (crop, edit, &plan, share, result, cancellable, error))
+  if ((edit->cover && ! match_colours (crop, edit, &plan, share, result, session->run, error))
       || g_cancellable_set_error_if_cancelled (cancellable, error))
     return FALSE;
   put_back (result, edit->cover, ! edit->hole, box, picture);
@@ -418,7 +444,7 @@ edit_in_views (CheckpointSession *session, DiffusionPicture *picture, const Edit
 {
   double       longer = longer_side (box), whole = session->size / longer, from = session->from, share = session->share;
   double       fine = scale_for_tiles (box, session->size), first, second;
-  Edit         refine = { edit->cover, edit->others, REFINE_STRENGTH, FALSE, FALSE };
+  Edit         refine = { edit->cover, edit->others, REFINE_STRENGTH, REFINE_SEED, FALSE, FALSE };
   DiffusionBox covered = { 0, 0, box.width, box.height };
 
   if (edit->fresh && is_seen_at_once (session, box, fine))
@@ -445,7 +471,7 @@ checkpoint_generate (SdCheckpoint *checkpoint, DiffusionPicture *picture, const 
 {
   CheckpointSession session;
   DiffusionBox      box = { 0, 0, picture->width, picture->height };
-  Edit              edit = { NULL, NULL, 1, FALSE, TRUE };
+  Edit              edit = { .strength = 1, .fresh = TRUE };
   gboolean          success = checkpoint_session_open (&session, checkpoint, options, cancellable, error)
                      && edit_in_views (&session, picture, &edit, box, GENERATE_ONE_VIEW, error);
 
@@ -468,7 +494,7 @@ checkpoint_regenerate (SdCheckpoint *checkpoint, DiffusionPicture *picture, cons
   success = checkpoint_session_open (&session, checkpoint, options, cancellable, error);
   if (success)
     {
-      Edit edit = { NULL, NULL, strength, FALSE, FALSE };
+      Edit edit = { .strength = strength };
 
       box = mask ? checkpoint_choose_box (picture->width, picture->height, box, session.size) : box;
       edit.cover = cover = mask ? cut (mask, box, error) : NULL;
@@ -555,13 +581,13 @@ clear_views (Views *views)
 /* Adds what a region covers of a box. */
 static gboolean
 add_cover (const Region *region, const Regions *regions, const DiffusionPicture *mask, DiffusionBox box,
-           DiffusionPicture *whole, GError **error)
+           DiffusionPicture *whole, GCancellable *cancellable, GError **error)
 {
   Region own = *region;
   g_autoptr (DiffusionPicture) cover = NULL;
 
   own.crop = region_get_hole (region, mask);
-  cover = region_make_cover (&own, regions, mask, error);
+  cover = region_make_cover (&own, regions, mask, cancellable, error);
   for (int y = MAX (own.crop.y, box.y); cover && y < MIN (own.crop.y + own.crop.height, box.y + box.height); y++)
     for (int x = MAX (own.crop.x, box.x); x < MIN (own.crop.x + own.crop.width, box.x + box.width); x++)
       {
@@ -575,7 +601,7 @@ add_cover (const Region *region, const Regions *regions, const DiffusionPicture 
 /* What the regions of the views from `first` to `last` cover of a box; NULL, and no error, if that is nothing. */
 static gboolean
 make_cover (const DiffusionPicture *mask, const Regions *regions, const Views *views, int first, int last,
-            DiffusionBox box, DiffusionPicture **cover, GError **error)
+            DiffusionBox box, DiffusionPicture **cover, GCancellable *cancellable, GError **error)
 {
   for (int i = 0; i < regions->count; i++)
     {
@@ -585,7 +611,7 @@ make_cover (const DiffusionPicture *mask, const Regions *regions, const Views *v
         continue;
       if (! *cover && ! (*cover = diffusion_picture_new (box.width, box.height, 1, error)))
         return FALSE;
-      if (! add_cover (&regions->regions[i], regions, mask, box, *cover, error))
+      if (! add_cover (&regions->regions[i], regions, mask, box, *cover, cancellable, error))
         return FALSE;
     }
   return TRUE;
@@ -596,13 +622,14 @@ static gboolean
 fill_view (CheckpointSession *session, DiffusionPicture *picture, const DiffusionPicture *mask, const Regions *regions,
            const Views *views, int view, GError **error)
 {
-  DiffusionBox box = checkpoint_choose_box (picture->width, picture->height, views->boxes[view], session->size);
+  DiffusionBox  box = checkpoint_choose_box (picture->width, picture->height, views->boxes[view], session->size);
+  GCancellable *cancellable = session->run->cancellable;
   g_autoptr (DiffusionPicture) cover = NULL, others = NULL;
-  Edit edit = { NULL, NULL, 1, TRUE, FALSE };
+  Edit edit = { .strength = 1, .hole = TRUE };
 
-  if (! make_cover (mask, regions, views, view, view, box, &cover, error)
-      || ! make_cover (mask, regions, views, view + 1, views->count - 1, box, &others, error)
-      || g_cancellable_set_error_if_cancelled (session->run->cancellable, error))
+  if (! make_cover (mask, regions, views, view, view, box, &cover, cancellable, error)
+      || ! make_cover (mask, regions, views, view + 1, views->count - 1, box, &others, cancellable, error)
+      || g_cancellable_set_error_if_cancelled (cancellable, error))
     return FALSE;
   edit.cover = cover;
   edit.others = others;

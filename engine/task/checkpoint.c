@@ -340,13 +340,14 @@ paint_latent (const Preview *preview, const float *latent, int reduction)
 {
   const CheckpointJob *job = preview->job;
   float (*map)[3] = preview->session->preview;
-  int width = job->content_width / LATENT_PIXELS, height = job->content_height / LATENT_PIXELS;
+  int left = job->content.x / LATENT_PIXELS, top = job->content.y / LATENT_PIXELS;
+  int width = job->content.width / LATENT_PIXELS, height = job->content.height / LATENT_PIXELS;
   g_autoptr (DiffusionPicture) small = diffusion_picture_new (MAX (width, 1), MAX (height, 1), 3, NULL);
 
   for (int y = 0; small && y < small->height; y++)
     for (int x = 0; x < small->width; x++)
       {
-        const float *z = latent + ((gsize) y * (gsize) preview->width + (gsize) x) * LATENT_CHANNELS;
+        const float *z = latent + ((gsize) (top + y) * (gsize) preview->width + (gsize) (left + x)) * LATENT_CHANNELS;
         float       *pixel = small->data + ((gsize) y * (gsize) small->width + (gsize) x) * 3;
 
         for (int c = 0; c < 3; c++)
@@ -375,7 +376,7 @@ on_latent_step (int step, const LatentSchedule *schedule, const float *clean, co
   g_autoptr (DiffusionPicture) prediction = NULL, state = NULL;
 
   /* A large region is worked on reduced: its preview need not be larger. */
-  while (job->box.width > 2 * reduction * job->content_width)
+  while (job->box.width > 2 * reduction * job->content.width)
     reduction *= 2;
   prediction = paint_latent (preview, clean, reduction);
   state = paint_latent (preview, x, reduction);
@@ -453,7 +454,7 @@ checkpoint_run (CheckpointSession *session, const CheckpointJob *job, GError **e
                        height,
                        job->fresh ? NULL : original,
                        strength,
-                       session->options->seed,
+                       job->seed,
                        job->origin_x,
                        job->origin_y,
                        session->options->on_step ? on_latent_step : NULL,

@@ -36,11 +36,12 @@ typedef struct
   float            *share;   /* [height / 8][width / 8], of the strength for each latent; NULL: 1 */
   const guint8     *covered; /* [height][width], for files for inpainting: 0 for pixels that are known; NULL: none is */
   double            strength;
-  gboolean          fresh;              /* nothing of the picture plays a part, where the strength is 1 */
+  gboolean          fresh; /* nothing of the picture plays a part, where the strength is 1 */
+  guint64           seed;
   int               origin_x, origin_y; /* in the field of random numbers, latents */
 
   /* For those who look on: what of the picture is not padding, and what place of the task's picture it shows. */
-  int          content_width, content_height;
+  DiffusionBox content;
   DiffusionBox box;
 } CheckpointJob;
 

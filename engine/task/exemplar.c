@@ -592,7 +592,7 @@ relax_band (int task, int thread, gpointer data)
         gsize  at = ((gsize) y * (gsize) e->width + (gsize) x) * CHANNELS;
         float *pixel = e->pixels + at, sum[3], weight = BLEND_PULL;
 
-        if (! e->hole[y * e->width + x])
+        if (! e->hole[at / CHANNELS])
           continue;
         memcpy (sum, e->votes + at, sizeof sum);
         for (int n = 0; n < 4; n++)
@@ -602,7 +602,7 @@ relax_band (int task, int thread, gpointer data)
             if (! is_inside (e, u, v))
               continue;
             for (int c = 0; c < 3; c++)
-              sum[c] += e->pixels[(v * e->width + u) * CHANNELS + c];
+              sum[c] += e->pixels[((gsize) v * (gsize) e->width + (gsize) u) * CHANNELS + (gsize) c];
             weight++;
           }
         for (int c = 0; c < 3; c++)

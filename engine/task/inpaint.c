@@ -19,12 +19,19 @@ crop_clear (Crop *crop)
 /* Copies the crop out; unknown pixels, those of other regions that were not filled yet among them, become NAN. */
 static gboolean
 crop_cut (const DiffusionPicture *picture, const DiffusionPicture *mask, const Regions *regions, const Region *region,
-          const gboolean *filled, Crop *crop, GError **error)
+          const gboolean *filled, Crop *crop, GCancellable *cancellable, GError **error)
 {
   DiffusionBox box = region->crop;
   gsize        known = 0;
 
-  crop->cover = region_make_cover (region, regions, mask, error);
+  /* Places within a crop are counted in 32 bits. */
+  if ((gint64) box.width * box.height > G_MAXINT32)
+    {
+      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+                           "What is selected, with its surroundings, is too large to be filled at once: select less.");
+      return FALSE;
+    }
+  crop->cover = region_make_cover (region, regions, mask, cancellable, error);
   crop->picture = crop->cover ? diffusion_picture_new (box.width, box.height, 3, error) : NULL;
   if (! crop->picture)
     return FALSE;
@@ -82,7 +89,7 @@ fill_region (const DiffusionModel *model, DiffusionPicture *picture, const Diffu
   gboolean         success;
 
   own.tile = 0; /* strips agree only to rounding, and a fill is to be the same to the last bit */
-  success = crop_cut (picture, mask, regions, region, filled, &crop, error)
+  success = crop_cut (picture, mask, regions, region, filled, &crop, cancellable, error)
             && fill_crop (model, &crop, &own, cancellable, error);
   if (success)
     put_back (&crop, region->crop, picture);

@@ -377,7 +377,8 @@ diffusion_mask_widen (DiffusionPicture *mask, int by, GError **error)
 }
 
 DiffusionPicture *
-region_make_cover (const Region *region, const Regions *regions, const DiffusionPicture *mask, GError **error)
+region_make_cover (const Region *region, const Regions *regions, const DiffusionPicture *mask,
+                   GCancellable *cancellable, GError **error)
 {
   DiffusionBox crop = region->crop;
   g_autoptr (DiffusionPicture) cover = diffusion_picture_new (crop.width, crop.height, 1, error);
@@ -396,8 +397,8 @@ region_make_cover (const Region *region, const Regions *regions, const Diffusion
         outside->data[i] = ours ? 0 : INFINITY;
         inside->data[i] = ours ? INFINITY : 0;
       }
-  if (! region_distance (outside->data, crop.width, crop.height, NULL, error)
-      || ! region_distance (inside->data, crop.width, crop.height, NULL, error)
+  if (! region_distance (outside->data, crop.width, crop.height, cancellable, error)
+      || ! region_distance (inside->data, crop.width, crop.height, cancellable, error)
       || ! diffusion_mask_widen (cover, region->soften, error))
     return NULL;
   for (i = 0; i < (gsize) crop.width * (gsize) crop.height; i++)

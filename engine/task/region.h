@@ -45,7 +45,7 @@ regions_label (const Regions *regions, int x, int y)
 
 /* A region's hole within its crop: how much of the fill each pixel gets, in [0, 1]; above 0 is unknown. */
 DiffusionPicture *region_make_cover (const Region *region, const Regions *regions, const DiffusionPicture *mask,
-                                     GError **error);
+                                     GCancellable *cancellable, GError **error);
 
 /* Squared Euclidean distance of each pixel to the nearest one that is set, in place: values are 0 where set, and
  * INFINITY elsewhere, before (Felzenszwalb and Huttenlocher 2012, "Distance transforms of sampled functions"). */

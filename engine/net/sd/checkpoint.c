@@ -110,6 +110,10 @@ fill_alphas (float *alphas)
     }
 }
 
+/* The least that is worked with: a schedule that ends in nothing but noise (Lin et al. 2024, "Common diffusion noise
+ * schedules and sample steps are flawed") has a last value of 0, and no level for it. */
+#define ALPHA_LEAST 5e-8f
+
 /* The file's own, unless they are no schedule, or the usual one that was rounded with the weights: of a table in f16
  * the first noise level would be off by 7 %. */
 static void
@@ -125,9 +129,12 @@ set_alphas (SdCheckpoint *checkpoint)
          && tensor_file_read (checkpoint->file, "alphas_cumprod", dims, 1, own, NULL);
   for (int t = 0; t < SD_TIMESTEPS && good; t++)
     {
-      good = own[t] > 0 && own[t] < 1 && (t == 0 || own[t] < own[t - 1]);
+      /* Rounded ones have neighbours that are the same. */
+      good = own[t] >= 0 && own[t] < 1 && (t == 0 || own[t] <= own[t - 1]);
+      own[t] = MAX (own[t], ALPHA_LEAST);
       same = same && fabsf (own[t] - checkpoint->alphas[t]) <= ALPHA_ROUNDING * checkpoint->alphas[t];
     }
+  good = good && own[0] > own[SD_TIMESTEPS - 1];
   if (good && (view.type == TENSOR_F32 || ! same))
     memcpy (checkpoint->alphas, own, sizeof own);
 }
