@@ -394,7 +394,7 @@ gboolean diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *pictu
  */
 gboolean diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
                                       const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen,
-                                      GError **error);
+                                      GCancellable *cancellable, GError **error);
 
 /* The boxes around the grown holes that diffusion_inpaint () fills, one by one or several together; g_free ().  NULL
  * with an error. */

@@ -70,7 +70,6 @@ pace_measure (Pace *pace, const DiffusionModel *model, GCancellable *cancellable
       best = MIN (best, seconds);
     }
   pace->pixel = best / (EDGE * EDGE);
-  pace->copy = COPY_SECONDS;
   return TRUE;
 }
 
@@ -103,15 +102,14 @@ cost_get_band (int width, int height, int margin)
 }
 
 void
-cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, int margin, double steps, int pictures)
+cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, int margin, double steps, int floats)
 {
   const int    twice = band > 0 ? (height - 1) / band * 2 * margin : 0;
   const int    rows = band > 0 ? MIN (band + 2 * margin, height) : height;
   const double pixels = (double) width * (height + twice), kept = (double) width * rows;
 
-  cost->seconds = RUN_SECONDS + pixels * (steps * pace->pixel + pace->copy);
-  cost->bytes
-      = cost_get_memory () + kept * 3 * sizeof (float) * pictures + width * MIN (height, BAND_ROWS) * BAND_BYTES;
+  cost->seconds = RUN_SECONDS + pixels * (steps * pace->pixel + COPY_SECONDS);
+  cost->bytes = cost_get_memory () + kept * floats * sizeof (float) + width * MIN (height, BAND_ROWS) * BAND_BYTES;
 }
 
 void

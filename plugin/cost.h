@@ -13,7 +13,6 @@ G_BEGIN_DECLS
 typedef struct
 {
   double pixel;     /* seconds for a pixel and step */
-  double copy;      /* seconds for a pixel that is read and written */
   double recent[3]; /* what previews took for a pixel and step, the last one first; 0: there were none yet */
 } Pace;
 
@@ -40,10 +39,10 @@ void pace_learn (Pace *pace, double seconds, gboolean painted);
 int cost_get_band (int width, int height, int margin);
 
 /* steps: network calls for each of width x height pixels.  band: so many rows are worked on at a time, and a margin
- * above and below; 0: all.  pictures: how many of these are kept in floats.  What the process has in memory now stays
- * there, the model's prepared weights included. */
+ * above and below; 0: all.  floats: how many are kept for each pixel of these.  What the process has in memory now
+ * stays there, the model's prepared weights included. */
 void cost_estimate (Cost *cost, const Pace *pace, int width, int height, int band, int margin, double steps,
-                    int pictures);
+                    int floats);
 
 /* A checkpoint's costs come from a measurement that is made once: now, instead of when it holds up the interface. */
 void cost_warm_up (const DiffusionModel *model);

@@ -14,7 +14,7 @@ struct _Foretelling
   gpointer data;
 
   /* What the holes are those of. */
-  GeglRectangle           selected;
+  Selection               selected;
   DiffusionInpaintOptions inpaint;
   DiffusionBox           *holes; /* in the drawable's coordinates; NULL: not known */
   int                     n_holes;
@@ -61,7 +61,7 @@ think_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellab
 
   if (! self->read)
     {
-      g_task_return_boolean (task, region_find (self->region, &more, NULL));
+      g_task_return_boolean (task, region_find (self->region, NULL, &more, NULL));
       return;
     }
   self->holes = diffusion_inpaint_get_holes (self->region->mask, &self->inpaint, &self->n_holes, NULL);
@@ -107,7 +107,7 @@ think_done (GObject *source, GAsyncResult *result, gpointer data)
   if (self->stale)
     {
       g_clear_pointer (&self->holes, g_free);
-      self->selected.width = 0;
+      self->selected.bounds.width = 0;
     }
   if (! self->stopping && (success || self->stale))
     self->known (self->data);
@@ -126,9 +126,9 @@ think (Foretelling *self)
 
 /* TRUE when they are known; else it is begun to find them, unless that has failed. */
 static gboolean
-find_holes (Foretelling *self, const GeglRectangle *selected, const DiffusionInpaintOptions *inpaint)
+find_holes (Foretelling *self, const Selection *selected, const DiffusionInpaintOptions *inpaint)
 {
-  const gboolean same = gegl_rectangle_equal (selected, &self->selected) && inpaint->grow == self->inpaint.grow
+  const gboolean same = selection_equal (selected, &self->selected) && inpaint->grow == self->inpaint.grow
                         && inpaint->context == self->inpaint.context;
 
   if (self->thinking)
@@ -170,25 +170,23 @@ foretell (Foretelling *self, const DiffusionModel *model, const Settings *settin
   const gboolean          fill = self->filter->kind == FILTER_INPAINT;
   const DiffusionOptions  options = process_get_options (self->filter->kind, settings, model);
   DiffusionInpaintOptions inpaint = process_get_inpaint_options (settings);
-  const GeglRectangle     selected = selection_get_bounds (self->drawable);
+  const Selection         selected = selection_look (self->drawable);
   GeglRectangle           outer;
   DiffusionBox            box;
   double                  bytes;
   int                     width, height;
 
   /* Nothing, too, of a layer that is gone. */
-  if (selected.width == 0 || (fill && ! find_holes (self, &selected, &inpaint)))
+  if (selected.bounds.width == 0 || (fill && ! find_holes (self, &selected, &inpaint)))
     return FALSE;
   width = gimp_drawable_get_width (self->drawable);
   height = gimp_drawable_get_height (self->drawable);
-  box = (DiffusionBox){ selected.x, selected.y, selected.width, selected.height };
+  box = (DiffusionBox){ selected.bounds.x, selected.bounds.y, selected.bounds.width, selected.bounds.height };
   diffusion_model_estimate_cost (model, width, height, fill ? self->holes : &box, fill ? self->n_holes : 1, fill,
                                  &options, &bytes, &cost->seconds);
   cost->bytes = cost_get_memory () + bytes;
-  outer = process_get_outer (self->filter->kind, settings, model, &selected);
+  outer = process_get_outer (self->filter->kind, settings, model, &selected.bounds);
   gegl_rectangle_intersect (&outer, &outer, GEGL_RECTANGLE (0, 0, width, height));
-  cost_add_region (cost, (double) outer.width * outer.height,
-                   fill || ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (self->drawable))),
-                   settings->variants);
+  cost_add_region (cost, (double) outer.width * outer.height, fill || selected.any, settings->variants);
   return TRUE;
 }

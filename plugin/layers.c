@@ -42,14 +42,16 @@ layers_make (Region *region, const char *name, RegionTick tick, gpointer data, G
 {
   const GeglRectangle *rect = &region->rect;
   const GeglRectangle  own = { 0, 0, rect->width, rect->height };
-  const HostImage      image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   g_autoptr (GeglBuffer) pixels = gegl_buffer_new (rect, region->native);
-  const HostLayer source = GIMP_LAYER (region->drawable);
-  HostLayer       layer;
-  GeglBuffer     *buffer;
+  HostImage   image;
+  HostLayer   source, layer;
+  GeglBuffer *buffer;
 
-  if (! region_write_buffer (region, pixels, FALSE, tick, data, error))
+  /* Users go on working: there may be no such layer any more, which GIMP is not to be asked about. */
+  if (! region_write_buffer (region, pixels, FALSE, tick, data, error) || ! region_check_layer (region, error))
     return HOST_NONE;
+  image = gimp_item_get_image (GIMP_ITEM (region->drawable));
+  source = GIMP_LAYER (region->drawable);
   layer = gimp_layer_new (image, name, rect->width, rect->height, gimp_drawable_type (region->drawable),
                           gimp_layer_get_opacity (source), gimp_layer_get_mode (source));
   if (layer == HOST_NONE)

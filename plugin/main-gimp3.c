@@ -27,8 +27,8 @@ struct _DiffusionPlugIn
 
 G_DEFINE_TYPE (DiffusionPlugIn, diffusion_plug_in, GIMP_TYPE_PLUG_IN)
 
-/* babl makes tables of 16.7 million colours for conversions that are used often, in the thread that converts: the dialog
- * stood still for a tenth to half a second, for a gain that a photograph's pixels never bring back. */
+/* babl makes tables of 16.7 million colours for conversions that are used often, in the thread that converts: the
+ * dialog stood still for a tenth to half a second, for a gain that a photograph's pixels never bring back. */
 int
 main (int argc, char **argv)
 {

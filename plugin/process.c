@@ -347,9 +347,43 @@ process_get_options (FilterKind kind, const Settings *settings, const DiffusionM
 }
 
 int
-process_get_calls (FilterKind kind, const Settings *settings, const DiffusionModel *model)
+process_get_calls (FilterKind kind, const Settings *settings, const DiffusionModel *model, const DiffusionNoise *noise)
 {
+  gboolean any = ! noise;
+
+  for (int i = 0; ! any && i < DIFFUSION_NOISE_BINS; i++)
+    any = noise->curve[i] > 0;
+  if (kind == FILTER_DENOISE && (settings->strength == 0 || (settings->noise == 0 && ! any)))
+    return 0;
   return process_get_options (kind, settings, model).steps + (kind == FILTER_DENOISE && settings->strength > 1);
+}
+
+int
+process_count_floats (FilterKind kind, const Settings *settings, const DiffusionModel *model, gboolean masked)
+{
+  const DiffusionOptions options = process_get_options (kind, settings, model);
+  int                    pictures = 1, maps = 0;
+
+  if (options.steps > 1)
+    {
+      /* The reverse process keeps the levels of the start, unless they are a function of the mask, and the prediction
+       * before. */
+      maps += kind == FILTER_DENOISE;
+      pictures += options.sampler == DIFFUSION_SAMPLER_DPMPP_2M;
+    }
+  /* Regenerating holds the original's composition, by a difference that is blurred. */
+  if (kind == FILTER_REGENERATE)
+    {
+      pictures += settings->structure > 0 ? 2 : 0;
+      maps += masked;
+    }
+  else
+    {
+      /* The original, for what is mixed with it, and the first call's result, for what is mixed with the second's. */
+      pictures += settings->strength < 1 || settings->detail > 0 || settings->colour < 1;
+      pictures += settings->strength > 1;
+    }
+  return 3 * pictures + maps;
 }
 
 gboolean
@@ -472,12 +506,16 @@ process_make_region (const Filter *filter, HostDrawable drawable, const Settings
 
 typedef struct _Run Run;
 
+/* On a thread. */
+typedef gboolean (*RunWork) (Run *run, GCancellable *cancellable, GError **error);
+
 struct _Run
 {
-  const Filter *filter;
-  GObject      *config;
-  Job          *job;
-  gboolean (*work) (Run *run, GCancellable *cancellable, GError **error); /* of the thread */
+  const Filter   *filter;
+  GObject        *config;
+  Job            *job;
+  RunWork         work;
+  gboolean        unread; /* there is more of the region to be read */
   ProcessProgress progress;
   gpointer        data;
   GCancellable   *cancellable;
@@ -504,6 +542,12 @@ run_show_progress (gpointer data)
 
   run->progress (run->start + (run->end - run->start) * g_atomic_int_get (&run->job->permille) / 1000, run->data);
   return G_SOURCE_CONTINUE;
+}
+
+static gboolean
+work_on_find (Run *run, GCancellable *cancellable, GError **error)
+{
+  return region_find (run->job->region, cancellable, &run->unread, error);
 }
 
 static gboolean
@@ -540,12 +584,14 @@ run_done (GObject *source, GAsyncResult *result, gpointer data)
 }
 
 static gboolean
-run_compute (Run *run, GError **error)
+run_compute (Run *run, RunWork work, GError **error)
 {
   GTask *task = g_task_new (NULL, run->cancellable, run_done, run);
   guint  timer = g_timeout_add (PROGRESS_MS, run_show_progress, run);
 
-  g_debug ("run: computes");
+  if (work != work_on_find)
+    g_debug ("run: computes");
+  run->work = work;
   run->done = FALSE;
   g_task_set_task_data (task, run, NULL);
   g_task_run_in_thread (task, run_work);
@@ -557,6 +603,23 @@ run_compute (Run *run, GError **error)
   if (! run->error)
     return TRUE;
   g_propagate_error (error, run->error);
+  return FALSE;
+}
+
+static gboolean
+run_read (Run *run, GError **error)
+{
+  Region *region = run->job->region;
+
+  while (run_compute (run, work_on_find, error))
+    {
+      if (! run->unread)
+        return TRUE;
+      for (gboolean done = FALSE; ! done;)
+        if (! region_read_strip (region, &done, error)
+            || ! run_tick (region->picture ? (double) region->rows / region->outer.height : 0, run, error))
+          return FALSE;
+    }
   return FALSE;
 }
 
@@ -585,7 +648,7 @@ run_layers (Run *run, const Filter *filter, GArray *layers, GError **error)
       g_atomic_int_set (&job->permille, 0);
       run->start = READING + (WRITING - READING) * i / n;
       run->end = READING + (WRITING - READING) * (i + 1) / n;
-      if (! run_compute (run, error))
+      if (! run_compute (run, work_on_job, error))
         return FALSE;
 
       run->start = run->end;
@@ -624,13 +687,14 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
 static gboolean
 write_result (Run *run, Result *result, GError **error)
 {
-  const Region   *region = run->job->region;
-  const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
-  gboolean        success;
+  const Region *region = run->job->region;
+  HostImage     image;
+  gboolean      success;
 
   /* An undo step without a change would cost the user what can be redone. */
   if (! result_check (result, region, run_tick, run, error))
     return FALSE;
+  image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   gimp_image_undo_group_start (image);
   success = result_write (result, region, error);
   if (success)
@@ -647,7 +711,8 @@ run_in_place (Run *run, GError **error)
 
   run->start = READING;
   run->end = WRITING;
-  if (! run_compute (run, error))
+  /* GIMP shows an error of its own to whoever asks for what is no more. */
+  if (! run_compute (run, work_on_job, error) || ! region_check_unchanged (region, error))
     return FALSE;
   run->start = WRITING;
   run->end = 1;
@@ -662,7 +727,7 @@ process_get_band (const Filter *filter, const Settings *settings, const Diffusio
                   int *margin)
 {
   /* What a band's result depends on: the network looks that far in each of its calls. */
-  *margin = diffusion_model_get_margin (model) * process_get_calls (FILTER_DENOISE, settings, model);
+  *margin = diffusion_model_get_margin (model) * process_get_calls (FILTER_DENOISE, settings, model, NULL);
   if (filter->kind != FILTER_DENOISE || makes_layers (settings) || (gint64) width * height <= REGION_WHOLE_MOST)
     return 0;
   return cost_get_band (width, height, *margin);
@@ -678,11 +743,9 @@ estimate_for_bands (Run *run, HostDrawable drawable, DiffusionModel *model, Diff
   if (! region)
     return FALSE;
   run->job = job_new (run->filter, run->config, region, model, NULL);
-  run->work = work_on_noise;
-  success = region_read (region, run_tick, run, error) && run_compute (run, error);
+  success = run_read (run, error) && run_compute (run, work_on_noise, error);
   *noise = run->job->noise;
   g_clear_pointer (&run->job, job_free);
-  run->work = work_on_job;
   return success;
 }
 
@@ -694,11 +757,11 @@ run_band (Run *run, double start, double end, Result *result, GError **error)
 
   run->start = start;
   run->end = start + (end - start) * READING;
-  if (! region_read (region, run_tick, run, error))
+  if (! run_read (run, error))
     return FALSE;
   run->start = run->end;
   run->end = start + (end - start) * WRITING;
-  if (! run_compute (run, error))
+  if (! run_compute (run, work_on_job, error))
     return FALSE;
   run->start = run->end;
   run->end = end;
@@ -752,7 +815,7 @@ process_check (const Filter *filter, HostDrawable drawable, GObject *config, GEr
 
   settings_read (&settings, filter, config);
   return region_check (drawable, error) && region_check_lock (drawable, makes_layers (&settings), error)
-         && selection_check (drawable, filter->kind == FILTER_INPAINT, error)
+         && selection_check (drawable, filter->kind == FILTER_INPAINT, NULL, error)
          && (! makes_layers (&settings) || layers_check (drawable, settings.variants > 1, error));
 }
 
@@ -762,13 +825,9 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
              double *noise_used, GError **error)
 {
   g_autoptr (Job) job = NULL;
-  Run           run = { .filter = filter,
-                        .config = config,
-                        .work = work_on_job,
-                        .progress = progress,
-                        .data = data,
-                        .cancellable = cancellable,
-                        .end = READING };
+  Run run = {
+    .filter = filter, .config = config, .progress = progress, .data = data, .cancellable = cancellable, .end = READING
+  };
   Settings      settings;
   Region       *region;
   GeglRectangle selected;
@@ -787,7 +846,7 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
     return FALSE;
   run.job = job = job_new (filter, config, region, model, noise);
 
-  if (! region_read (region, run_tick, &run, error)
+  if (! run_read (&run, error)
       || ! (makes_layers (&settings) ? run_as_layers (&run, filter, error) : run_in_place (&run, error)))
     return FALSE;
   *noise_used = job->noise.sigma * EIGHT_BIT;

@@ -68,8 +68,13 @@ DiffusionInpaintOptions process_get_inpaint_options (const Settings *settings);
 GeglRectangle process_get_outer (FilterKind kind, const Settings *settings, const DiffusionModel *model,
                                  const GeglRectangle *selected);
 
-/* How often the network is asked for each pixel: in each step, and once more to denoise with a strength above 1. */
-int process_get_calls (FilterKind kind, const Settings *settings, const DiffusionModel *model);
+/* How often the network is asked for each pixel: in each step, and once more to denoise with a strength above 1; never
+ * where there is nothing to do.  noise: what was estimated; NULL if it is not known. */
+int process_get_calls (FilterKind kind, const Settings *settings, const DiffusionModel *model,
+                       const DiffusionNoise *noise);
+/* How many floats are kept for each pixel of a region, its picture among them; masked: there is a selection.  Not for
+ * fills and checkpoints, which tell it themselves. */
+int process_count_floats (FilterKind kind, const Settings *settings, const DiffusionModel *model, gboolean masked);
 
 /* What the filter needs of the drawable, to be read: for a whole run, or for a view.  with_weights: the noise of what
  * is selected will be estimated. */

@@ -38,7 +38,7 @@ static const float UNCHANGED = 1e-6f;
 
 enum
 {
-  STRIP_PIXELS = 500 * 1000 /* read at a time, about */
+  GRID = 32 /* pixels: of the lowest level of the networks that are shipped, and of their tiles in it */
 };
 
 /* Bytes of pixels that GEGL may keep in this process; it would take half of the machine's memory. */
@@ -76,8 +76,8 @@ strip_clear (Strip *strip)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Strip, strip_clear)
 
-static gboolean
-fail_memory (GError **error)
+gboolean
+region_fail_memory (GError **error)
 {
   g_set_error_literal (
       error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
@@ -88,7 +88,7 @@ fail_memory (GError **error)
 static gboolean
 strip_init (Strip *strip, const Region *region, int width, GError **error)
 {
-  const gsize n = (gsize) width * STRIP;
+  const gsize n = (gsize) width * strip_height_most (width);
   const int   bytes = babl_format_get_bytes_per_pixel (region->native);
   const int   components = babl_format_get_n_components (region->seen);
 
@@ -102,7 +102,7 @@ strip_init (Strip *strip, const Region *region, int width, GError **error)
 
   if (strip->native && strip->fresh && strip->seen && strip->mask && strip->before && strip->after && strip->sum)
     return TRUE;
-  return fail_memory (error);
+  return region_fail_memory (error);
 }
 
 static gboolean gegl_started;
@@ -221,6 +221,17 @@ grow_rect (const GeglRectangle *rect, int by)
   return (GeglRectangle){ rect->x - by, rect->y - by, rect->width + 2 * by, rect->height + 2 * by };
 }
 
+/* A rectangle and what a network sees around it.  Which pixels meet in one of a network's lower levels depends on where
+ * the picture begins: on one grid a view, a selection and a band come out as all of the layer would. */
+static GeglRectangle
+add_margin (const GeglRectangle *rect, int margin)
+{
+  GeglRectangle outer = grow_rect (rect, margin);
+  const int     left = outer.x > 0 ? outer.x % GRID : 0, top = outer.y > 0 ? outer.y % GRID : 0;
+
+  return margin > 0 ? (GeglRectangle){ outer.x - left, outer.y - top, outer.width + left, outer.height + top } : outer;
+}
+
 static Region *
 region_new (HostDrawable drawable)
 {
@@ -240,7 +251,7 @@ region_new (HostDrawable drawable)
 static Region *
 region_new_around (HostDrawable drawable, const GeglRectangle *rect, int margin, GError **error)
 {
-  const GeglRectangle outer = grow_rect (rect, margin);
+  const GeglRectangle outer = add_margin (rect, margin);
   Region             *region;
 
   if (! region_check_view (drawable, rect, error))
@@ -254,12 +265,15 @@ region_new_around (HostDrawable drawable, const GeglRectangle *rect, int margin,
 Region *
 region_new_selected (HostDrawable drawable, int margin, gboolean weighed, GError **error)
 {
-  GeglRectangle selected;
-  Region       *region;
+  const Selection selected = selection_look (drawable);
+  Region         *region;
 
-  if (! selection_find (drawable, &selected, error))
-    return NULL;
-  region = region_new_around (drawable, &selected, margin, error);
+  if (selected.bounds.width == 0)
+    {
+      selection_fail_beside (error);
+      return NULL;
+    }
+  region = region_new_around (drawable, &selected.bounds, margin, error);
   if (! region)
     return NULL;
   region->selected = selected;
@@ -284,7 +298,7 @@ region_new_band (const Region *whole, int y, int height, int margin)
   region->selection_x = whole->selection_x;
   region->selection_y = whole->selection_y;
   region->rect = (GeglRectangle){ whole->rect.x, whole->rect.y + y, whole->rect.width, height };
-  outer = grow_rect (&region->rect, margin);
+  outer = add_margin (&region->rect, margin);
   gegl_rectangle_intersect (&region->outer, &outer, &region->layer);
   return region;
 }
@@ -354,13 +368,12 @@ region_new_hole (HostDrawable drawable, const GeglRectangle *view, const Diffusi
   RegionHole   *hole;
   GeglRectangle selected, part;
 
-  if (! selection_check (drawable, TRUE, error) || ! selection_find (drawable, &selected, error)
-      || (view && ! region_check_view (drawable, view, error)))
+  if (! selection_check (drawable, TRUE, &selected, error) || (view && ! region_check_view (drawable, view, error)))
     return NULL;
 
   region = region_new (drawable);
   if (! view)
-    region->selected = selected;
+    region->selected = selection_look (drawable);
   region->final = TRUE;
   region->hole = hole = g_new0 (RegionHole, 1);
   hole->inpaint = *inpaint;
@@ -393,7 +406,7 @@ cut_mask (const DiffusionPicture *mask, const GeglRectangle *place, const GeglRe
 
 /* From the mask of where it may be: where the hole is, and its own mask. */
 static gboolean
-find_hole (Region *region, GError **error)
+find_hole (Region *region, GCancellable *cancellable, GError **error)
 {
   g_autoptr (DiffusionPicture) mask = g_steal_pointer (&region->mask);
   g_autofree RegionHole *hole = g_steal_pointer (&region->hole);
@@ -406,7 +419,8 @@ find_hole (Region *region, GError **error)
   if (empty && view.width == 0)
     return selection_fail_beside (error);
   if (! empty
-      && ! diffusion_inpaint_get_boxes (mask, &hole->inpaint, view.width > 0 ? &view : NULL, &grown, &seen, error))
+      && ! diffusion_inpaint_get_boxes (mask, &hole->inpaint, view.width > 0 ? &view : NULL, &grown, &seen, cancellable,
+                                        error))
     return FALSE;
   if (grown.width > 0)
     {
@@ -432,10 +446,10 @@ find_hole (Region *region, GError **error)
 }
 
 gboolean
-region_find (Region *region, gboolean *more, GError **error)
+region_find (Region *region, GCancellable *cancellable, gboolean *more, GError **error)
 {
   *more = FALSE;
-  if (region->hole && region->mask && ! find_hole (region, error))
+  if (region->hole && region->mask && ! find_hole (region, cancellable, error))
     return FALSE;
   if (region->picture)
     return TRUE;
@@ -507,12 +521,13 @@ keep_checksum (Region *region, const GeglRectangle *rect, GError **error)
   g_autofree guchar *native = NULL;
   gsize              n;
 
-  if (region->selected.width == 0 || region->apart > 1 || ! gegl_rectangle_intersect (&strip.rect, rect, &region->rect))
+  if (region->selected.bounds.width == 0 || region->apart > 1
+      || ! gegl_rectangle_intersect (&strip.rect, rect, &region->rect))
     return TRUE;
   n = (gsize) strip.rect.width * strip.rect.height;
   native = g_try_malloc_n (n, bytes);
   if (! native)
-    return fail_memory (error);
+    return region_fail_memory (error);
   gegl_buffer_get (region->source, &strip.rect, 1.0, region->native, native, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   strip.checksum = strip_checksum (0, native, n * bytes);
   if (! region->strips)
@@ -530,7 +545,7 @@ read_pixels (Region *region, const GeglRectangle *rect, gsize start, GError **er
   g_autofree float *seen = g_try_malloc_n (n, sizeof (float) * components);
 
   if (! seen)
-    return fail_memory (error);
+    return region_fail_memory (error);
 
   gegl_buffer_get (region->source, rect, 1.0, region->seen, seen, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   formats_settle_seen (region->native, seen, n);
@@ -564,11 +579,9 @@ read_pixels (Region *region, const GeglRectangle *rect, gsize start, GError **er
 gboolean
 region_read_strip (Region *region, gboolean *done, GError **error)
 {
-  const int y = region->outer.y + region->rows * region->apart;
-  const int left = region->outer.height - region->rows;
-  /* Of a very wide layer not so much at a time that the dialog would stand still. */
-  const int           most = MAX (STRIP_PIXELS / region->outer.width, 1);
-  const int           height = region->apart > 1 ? MIN (STRIP, left) : MIN (strip_height (y, y + left), most);
+  const int           y = region->outer.y + region->rows * region->apart;
+  const int           left = region->outer.height - region->rows;
+  const int           height = region->apart > 1 ? MIN (STRIP, left) : strip_height (y, y + left, region->outer.width);
   const GeglRectangle rect = { region->outer.x, y, region->outer.width, height };
   const gsize         start = (gsize) region->rows * rect.width;
 
@@ -589,23 +602,6 @@ region_read_strip (Region *region, gboolean *done, GError **error)
   if (*done)
     region_close (region);
   return TRUE;
-}
-
-gboolean
-region_read (Region *region, RegionTick tick, gpointer data, GError **error)
-{
-  gboolean more;
-
-  while (region_find (region, &more, error))
-    {
-      if (! more)
-        return TRUE;
-      for (gboolean done = FALSE; ! done;)
-        if (! region_read_strip (region, &done, error)
-            || (tick && ! tick (region->picture ? (double) region->rows / region->outer.height : 0, data, error)))
-          return FALSE;
-    }
-  return FALSE;
 }
 
 gboolean
@@ -765,7 +761,7 @@ write_rows (const Region *region, const DiffusionPicture *picture, const GeglRec
 
   for (int y = part->y, height; y < end; y += height)
     {
-      height = strip_height (y, end);
+      height = strip_height (y, end, part->width);
 
       const GeglRectangle rect = { part->x, y, part->width, height };
 
@@ -783,8 +779,8 @@ write_rows (const Region *region, const DiffusionPicture *picture, const GeglRec
 }
 
 /* Users go on working while the engine does. */
-static gboolean
-check_layer_unchanged (const Region *region, GError **error)
+gboolean
+region_check_layer (const Region *region, GError **error)
 {
   if (! region_check (region->drawable, error) || ! region_check_view (region->drawable, &region->rect, error))
     return FALSE;
@@ -796,13 +792,11 @@ check_layer_unchanged (const Region *region, GError **error)
 static gboolean
 check_selection_unchanged (const Region *region, GError **error)
 {
-  const HostImage image = gimp_item_get_image (GIMP_ITEM (region->drawable));
-  GeglRectangle   rect;
+  const Selection now = selection_look (region->drawable);
   int             x, y;
 
   gimp_drawable_get_offsets (region->drawable, &x, &y);
-  if (gimp_drawable_mask_intersect (region->drawable, &rect.x, &rect.y, &rect.width, &rect.height)
-      && gegl_rectangle_equal (&rect, &region->selected) && region->masked == ! gimp_selection_is_empty (image)
+  if (selection_equal (&now, &region->selected)
       && (! region->masked || (x == region->selection_x && y == region->selection_y)))
     return TRUE;
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
@@ -813,7 +807,7 @@ check_selection_unchanged (const Region *region, GError **error)
 gboolean
 region_check_unchanged (const Region *region, GError **error)
 {
-  return check_layer_unchanged (region, error) && check_selection_unchanged (region, error);
+  return region_check_layer (region, error) && check_selection_unchanged (region, error);
 }
 
 gboolean
@@ -874,7 +868,7 @@ region_render (Region *region, const DiffusionPicture *picture, const GeglRectan
 {
   g_autoptr (GeglBuffer) target = NULL;
 
-  if (! check_layer_unchanged (region, error) || ! screen_open (screen, error))
+  if (! region_check_layer (region, error) || ! screen_open (screen, error))
     return FALSE;
   target = gegl_buffer_new (part, region->native);
   if (! write_rows (region, picture, part, screen->pixels, target, region->masked && ! region->final, NULL, NULL,

@@ -10,6 +10,7 @@
 
 #include "engine/diffusion.h"
 #include "host.h"
+#include "selection.h"
 
 G_BEGIN_DECLS
 
@@ -30,7 +31,7 @@ typedef struct
   GeglRectangle layer; /* all of the drawable, as it was when the region was made */
   GeglRectangle rect;  /* what is to change, in the drawable's coordinates */
   GeglRectangle outer; /* rect and the context around it, as far as the drawable has it */
-  GeglRectangle selected;    /* the bounds of the selection in the drawable; none for a view */
+  Selection     selected;    /* as it was when the region was made; without bounds for a view */
   gboolean      masked;      /* there is a selection */
   gboolean      final;       /* the filter has heeded the selection: what it made is not mixed in by it once more */
   DiffusionPicture *picture; /* of outer; NaN where a pixel means nothing */
@@ -70,8 +71,8 @@ gboolean region_check_lock (HostDrawable drawable, gboolean beside, GError **err
 /* FALSE, with a sentence, if the drawable does not have all of a rectangle that it once had. */
 gboolean region_check_view (HostDrawable drawable, const GeglRectangle *view, GError **error);
 
-/* None of these takes memory for pixels, or reads any: that is what region_read () does, or region_find () and
- * region_read_strip () do in turn. */
+/* None of these takes memory for pixels, or reads any: that is what region_find () and region_read_strip () do in turn.
+ */
 
 /* The rectangle of the selection in the drawable, with margin pixels of context; weighed: with weights. */
 Region *region_new_selected (HostDrawable drawable, int margin, gboolean weighed, GError **error);
@@ -96,11 +97,9 @@ void region_heed_selection (Region *region);
 
 /* On any thread, before anything is read and again when all has been: makes room for what is to be read next, of which
  * the mask of a hole comes first.  *more is FALSE if nothing is. */
-gboolean region_find (Region *region, gboolean *more, GError **error);
+gboolean region_find (Region *region, GCancellable *cancellable, gboolean *more, GError **error);
 /* Reads the next strip of rows; *done tells whether it was the last. */
 gboolean region_read_strip (Region *region, gboolean *done, GError **error);
-/* Finds and reads all. */
-gboolean region_read (Region *region, RegionTick tick, gpointer data, GError **error);
 
 /* After reading, on any thread: gives meaningless pixels a continuation of their surroundings.  *any is FALSE if there
  * was not one pixel that means something. */
@@ -109,8 +108,12 @@ gboolean region_prepare (Region *region, gboolean *any, GError **error);
 /* FALSE, with a sentence, if the drawable's size, its format or the selection is not what it was when the region was
  * made.  Pixels are looked at by what writes them: see result_check (). */
 gboolean region_check_unchanged (const Region *region, GError **error);
+/* The same but for the selection, at no cost. */
+gboolean region_check_layer (const Region *region, GError **error);
 /* Sets the error of a drawable that has changed; FALSE. */
 gboolean region_fail_changed (GError **error);
+/* Sets that of a region for which there is not enough memory; FALSE. */
+gboolean region_fail_memory (GError **error);
 
 /* Fills a buffer, which covers rect, with the drawable's new pixels: mixed with the old ones by the selection, or as
  * they would be without one. */

@@ -103,8 +103,12 @@ gboolean
 result_check (Result *result, const Region *like, RegionTick tick, gpointer data, GError **error)
 {
   const gsize        pixel = babl_format_get_bytes_per_pixel (like->native);
-  g_autofree guchar *bytes = g_malloc_n (result->rect.width, STRIP * pixel);
+  g_autofree guchar *bytes
+      = g_try_malloc_n ((gsize) result->rect.width * strip_height_most (result->rect.width), pixel);
   g_autoptr (GeglBuffer) source = NULL;
+
+  if (! bytes)
+    return region_fail_memory (error);
 
   for (guint i = 0; i < result->strips->len; i++)
     {
@@ -112,7 +116,7 @@ result_check (Result *result, const Region *like, RegionTick tick, gpointer data
       const gsize        size = pixel * strip->rect.width * strip->rect.height;
 
       /* GIMP ends a plug-in that asks for pixels of what is no more. */
-      if (! tick (1, data, error) || ! region_check_unchanged (like, error))
+      if (! tick (1, data, error) || ! region_check_layer (like, error))
         return FALSE;
       if (! source)
         source = gimp_drawable_get_buffer (like->drawable);

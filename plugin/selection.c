@@ -5,14 +5,8 @@
 
 #include "engine/diffusion.h"
 #include "selection.h"
+#include "sight.h"
 #include "strips.h"
-
-enum
-{
-  /* Pixels that a checksum is made of, for it is made while the dialog stands still: of a larger selection only some
-   * strips are read, and a change between them goes unnoticed. */
-  CHECKED = 500 * 1000
-};
 
 GeglBuffer *
 selection_get_buffer (HostDrawable drawable)
@@ -28,51 +22,14 @@ has_selection (HostDrawable drawable)
   return ! gimp_selection_is_empty (gimp_item_get_image (GIMP_ITEM (drawable)));
 }
 
-/* Takes bytes of the selection, in its own format; FALSE: has seen enough. */
-typedef gboolean (*Look) (const guchar *bytes, gsize n, gpointer data);
-
-/* Shows the strips of the selection in a rectangle of the drawable, of `apart` strips one; they end where rows of tiles
- * do. */
-static void
-look_at_strips (HostDrawable drawable, const GeglRectangle *rect, int apart, Look look, gpointer data)
+/* A rectangle of the drawable, in the image's coordinates. */
+static GeglRectangle
+get_place (HostDrawable drawable, const GeglRectangle *rect)
 {
-  g_autoptr (GeglBuffer) selection = selection_get_buffer (drawable);
-  const Babl        *format = gegl_buffer_get_format (selection);
-  const gsize        row = (gsize) rect->width * babl_format_get_bytes_per_pixel (format);
-  g_autofree guchar *bytes = g_malloc (row * STRIP);
-  gboolean           more = TRUE;
-  int                left, top, end;
+  int left, top;
 
   gimp_drawable_get_offsets (drawable, &left, &top);
-  end = rect->y + top + rect->height;
-  for (int y = rect->y + top, height; more && y < end; y += height + (apart - 1) * STRIP)
-    {
-      height = strip_height (y, end);
-
-      const GeglRectangle strip = { rect->x + left, y, rect->width, height };
-
-      gegl_buffer_get (selection, &strip, 1.0, format, bytes, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-      more = look (bytes, row * height, data);
-    }
-}
-
-static gboolean
-add_to_checksum (const guchar *bytes, gsize n, gpointer data)
-{
-  guint64 *checksum = data;
-
-  *checksum = strip_checksum (*checksum, bytes, n);
-  return TRUE;
-}
-
-static gboolean
-is_nothing (const guchar *bytes, gsize n, gpointer data)
-{
-  gboolean *any = data;
-
-  for (gsize i = 0; i < n && ! *any; i++)
-    *any = bytes[i] != 0;
-  return ! *any;
+  return (GeglRectangle){ rect->x + left, rect->y + top, rect->width, rect->height };
 }
 
 GeglRectangle
@@ -90,13 +47,16 @@ selection_get_bounds (HostDrawable drawable)
 Selection
 selection_look (HostDrawable drawable)
 {
-  Selection    selection = { .bounds = selection_get_bounds (drawable) };
-  const gint64 pixels = (gint64) selection.bounds.width * selection.bounds.height;
+  Selection selection = { .bounds = selection_get_bounds (drawable) };
 
   selection.any = gimp_item_is_valid (GIMP_ITEM (drawable)) && has_selection (drawable);
-  if (selection.any && pixels > 0)
-    look_at_strips (drawable, &selection.bounds, (int) ((pixels - 1) / CHECKED) + 1, add_to_checksum,
-                    &selection.checksum);
+  if (selection.any && selection.bounds.width > 0)
+    {
+      const GeglRectangle place = get_place (drawable, &selection.bounds);
+      g_autoptr (GeglBuffer) buffer = selection_get_buffer (drawable);
+
+      selection.checksum = sight_checksum (buffer, &place);
+    }
   return selection;
 }
 
@@ -126,21 +86,40 @@ selection_find (HostDrawable drawable, GeglRectangle *rect, GError **error)
 static gboolean
 is_any_selected (HostDrawable drawable, const GeglRectangle *rect)
 {
-  gboolean any = ! has_selection (drawable);
+  const GeglRectangle place = get_place (drawable, rect);
+  g_autoptr (GeglBuffer) selection = NULL;
+  g_autofree guchar *bytes = NULL;
+  const Babl        *format;
+  gsize              row;
+  gboolean           any = ! has_selection (drawable);
 
-  if (! any)
-    look_at_strips (drawable, rect, 1, is_nothing, &any);
+  if (any)
+    return TRUE;
+  selection = selection_get_buffer (drawable);
+  format = gegl_buffer_get_format (selection);
+  row = (gsize) place.width * babl_format_get_bytes_per_pixel (format);
+  bytes = g_malloc (row * strip_height_most (place.width));
+  for (int y = place.y, height; ! any && y < place.y + place.height; y += height)
+    {
+      height = strip_height (y, place.y + place.height, place.width);
+      gegl_buffer_get (selection, GEGL_RECTANGLE (place.x, y, place.width, height), 1.0, format, bytes,
+                       GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+      for (gsize i = 0; i < row * height && ! any; i++)
+        any = bytes[i] != 0;
+    }
   return any;
 }
 
 gboolean
-selection_check (HostDrawable drawable, gboolean needed, GError **error)
+selection_check (HostDrawable drawable, gboolean needed, GeglRectangle *rect, GError **error)
 {
-  GeglRectangle rect;
+  GeglRectangle own;
 
+  if (! rect)
+    rect = &own;
   if (! needed || has_selection (drawable))
-    return selection_find (drawable, &rect, error)
-           && (is_any_selected (drawable, &rect) || selection_fail_beside (error));
+    return selection_find (drawable, rect, error)
+           && (is_any_selected (drawable, rect) || selection_fail_beside (error));
   g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
                        C_ ("error", "Nothing is selected; select what is to be replaced, a little generously."));
   return FALSE;

@@ -29,8 +29,9 @@ GeglRectangle selection_get_bounds (HostDrawable drawable);
 /* The rectangle of the drawable that is selected; FALSE with a sentence if it is none. */
 gboolean selection_find (HostDrawable drawable, GeglRectangle *rect, GError **error);
 
-/* FALSE, with a sentence, if no pixel of the drawable is selected, or nothing at all although that is needed. */
-gboolean selection_check (HostDrawable drawable, gboolean needed, GError **error);
+/* FALSE, with a sentence, if no pixel of the drawable is selected, or nothing at all although that is needed; rect: the
+ * rectangle that is, or NULL. */
+gboolean selection_check (HostDrawable drawable, gboolean needed, GeglRectangle *rect, GError **error);
 
 /* Sets the error of a selection that lies beside the drawable; FALSE. */
 gboolean selection_fail_beside (GError **error);

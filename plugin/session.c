@@ -98,9 +98,9 @@ get_cost (Session *session, Cost *cost)
 {
   const Settings *settings = &session->settings;
   const int       margin = diffusion_model_get_margin (session->model);
-  GeglRectangle   rect = { 0, 0, 0, 0 };
+  Selection       selected = { .bounds.width = 0 };
+  GeglRectangle   rect;
   int             band, band_margin;
-  int             pictures = 1;
 
   if (diffusion_model_get_checkpoint (session->model))
     {
@@ -118,7 +118,8 @@ get_cost (Session *session, Cost *cost)
       return TRUE;
     }
   if (session->prepared && session->pace.pixel > 0 && session->filter->kind != FILTER_INPAINT)
-    rect = selection_get_bounds (session->drawable);
+    selected = selection_look (session->drawable);
+  rect = selected.bounds;
   if (rect.width == 0)
     return FALSE;
 
@@ -127,13 +128,11 @@ get_cost (Session *session, Cost *cost)
   GeglRectangle outer = { rect.x - margin, rect.y - margin, rect.width + 2 * margin, rect.height + 2 * margin };
 
   gegl_rectangle_intersect (&outer, &outer, &layer);
-  /* The original is kept for what is mixed with it, and the first call's result for what is mixed with the second's. */
-  pictures += session->filter->kind == FILTER_REGENERATE || settings->strength < 1 || settings->detail > 0
-              || settings->colour < 1;
-  pictures += session->filter->kind == FILTER_DENOISE && settings->strength > 1;
   band = process_get_band (session->filter, settings, session->model, rect.width, rect.height, &band_margin);
-  cost_estimate (cost, &session->pace, outer.width, outer.height, band, band_margin,
-                 process_get_calls (session->filter->kind, settings, session->model), pictures);
+  cost_estimate (
+      cost, &session->pace, outer.width, outer.height, band, band_margin,
+      process_get_calls (session->filter->kind, settings, session->model, session->estimated ? &session->noise : NULL),
+      process_count_floats (session->filter->kind, settings, session->model, selected.any));
   cost->bytes -= session->held;
   return TRUE;
 }
@@ -247,7 +246,7 @@ prepare_work (GTask *task, gpointer source, gpointer data, GCancellable *cancell
 {
   Preparation *preparation = data;
   GError      *error = NULL;
-  gboolean     success = region_find (preparation->region, &preparation->unread, &error);
+  gboolean     success = region_find (preparation->region, cancellable, &preparation->unread, &error);
 
   if (success && ! preparation->unread)
     success
@@ -579,7 +578,7 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
 static gboolean
 preview_find (gpointer data, gboolean *more, GError **error)
 {
-  return region_find (((Crop *) data)->job->region, more, error);
+  return region_find (((Crop *) data)->job->region, NULL, more, error);
 }
 
 static gboolean
@@ -712,7 +711,7 @@ learn_cost (Session *session, const Crop *crop)
 {
   const Job *job = crop->job;
   const int  steps = process_get_options (job->kind, &job->settings, job->model).steps;
-  const int  calls = process_get_calls (job->kind, &job->settings, job->model);
+  const int  calls = process_get_calls (job->kind, &job->settings, job->model, NULL);
   /* Where there was nothing to do, that says nothing. */
   const gboolean telling = g_atomic_int_get (&crop->job->permille) > 0;
   Cost           told;
@@ -957,9 +956,9 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
   GThread *warm_up;
 
   /* Where the result goes is not known before the dialog. */
-  if (mode == GIMP_RUN_INTERACTIVE
-          ? ! region_check (drawable, error) || ! selection_check (drawable, filter->kind == FILTER_INPAINT, error)
-          : ! process_check (filter, drawable, config, error))
+  if (mode == GIMP_RUN_INTERACTIVE ? ! region_check (drawable, error)
+                                         || ! selection_check (drawable, filter->kind == FILTER_INPAINT, NULL, error)
+                                   : ! process_check (filter, drawable, config, error))
     return FALSE;
   /* The dialog loads what was used last when its window is there: a large file takes its time, and one that is gone is
    * no reason not to choose another one. */

@@ -13,29 +13,20 @@ enum
   BLOCK = 256 /* columns: some of GIMP's tiles; as high as a strip */
 };
 
-Sight
-sight_take (HostDrawable drawable, const GeglRectangle *rect)
+guint64
+sight_checksum (GeglBuffer *buffer, const GeglRectangle *rect)
 {
-  Sight sight = { .rect = *rect };
-  g_autoptr (GeglBuffer) buffer = NULL;
-  g_autofree guchar *bytes = NULL;
-  const Babl        *format;
-  gint64             pixels, apart, block = 0;
-  int                pixel;
+  const Babl        *format = gegl_buffer_get_format (buffer);
+  const int          pixel = babl_format_get_bytes_per_pixel (format);
+  const gint64       pixels = (gint64) rect->width * rect->height;
+  const gint64       apart = MAX (pixels / CHECKED_PIXELS, pixels * pixel / CHECKED_BYTES) + 1;
+  g_autofree guchar *bytes = g_malloc_n (BLOCK * STRIP, pixel);
+  gint64             block = 0;
+  guint64            checksum = 1;
 
-  /* GIMP ends a plug-in that asks for pixels of what is no more. */
-  if (! gimp_item_is_valid (GIMP_ITEM (drawable)))
-    return sight;
-  buffer = gimp_drawable_get_buffer (drawable);
-  format = gegl_buffer_get_format (buffer);
-  pixel = babl_format_get_bytes_per_pixel (format);
-  bytes = g_malloc_n (BLOCK * STRIP, pixel);
-  pixels = (gint64) rect->width * rect->height;
-  apart = MAX (pixels / CHECKED_PIXELS, pixels * pixel / CHECKED_BYTES) + 1;
-  sight.checksum = 1;
   for (int y = rect->y, height; y < rect->y + rect->height; y += height)
     {
-      height = strip_height (y, rect->y + rect->height);
+      height = strip_height (y, rect->y + rect->height, BLOCK);
       for (int x = rect->x, width; x < rect->x + rect->width; x += width, block++)
         {
           width = MIN (BLOCK - x % BLOCK, rect->x + rect->width - x);
@@ -43,10 +34,22 @@ sight_take (HostDrawable drawable, const GeglRectangle *rect)
             continue;
           gegl_buffer_get (buffer, GEGL_RECTANGLE (x, y, width, height), 1.0, format, bytes, GEGL_AUTO_ROWSTRIDE,
                            GEGL_ABYSS_NONE);
-          sight.checksum = strip_checksum (sight.checksum, bytes, (gsize) width * height * pixel);
+          checksum = strip_checksum (checksum, bytes, (gsize) width * height * pixel);
         }
     }
-  return sight;
+  return checksum;
+}
+
+Sight
+sight_take (HostDrawable drawable, const GeglRectangle *rect)
+{
+  g_autoptr (GeglBuffer) buffer = NULL;
+
+  /* GIMP ends a plug-in that asks for pixels of what is no more. */
+  if (! gimp_item_is_valid (GIMP_ITEM (drawable)))
+    return (Sight){ *rect, 0 };
+  buffer = gimp_drawable_get_buffer (drawable);
+  return (Sight){ *rect, sight_checksum (buffer, rect) };
 }
 
 gboolean

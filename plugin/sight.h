@@ -19,6 +19,9 @@ typedef struct
   guint64       checksum; /* of a sample of them; 0: the drawable does not exist */
 } Sight;
 
+/* Of a sample of a buffer's pixels in a rectangle, whose place is not negative; never 0. */
+guint64 sight_checksum (GeglBuffer *buffer, const GeglRectangle *rect);
+
 Sight    sight_take (HostDrawable drawable, const GeglRectangle *rect);
 gboolean sight_holds (const Sight *sight, HostDrawable drawable);
 

@@ -5,10 +5,21 @@
 
 #include "strips.h"
 
-int
-strip_height (int y, int end)
+enum
 {
-  return MIN (STRIP - y % STRIP, end - y);
+  PIXELS = 500 * 1000 /* read or written at a time, about */
+};
+
+int
+strip_height_most (int width)
+{
+  return CLAMP (PIXELS / width, 1, STRIP);
+}
+
+int
+strip_height (int y, int end, int width)
+{
+  return MIN (MIN (STRIP - y % STRIP, end - y), strip_height_most (width));
 }
 
 /* FNV's way, with words for bytes. */

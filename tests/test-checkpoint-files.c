@@ -801,7 +801,7 @@ test_schedules (void)
 static void
 test_zero_schedules (void)
 {
-  static const TensorType types[] = { TENSOR_F32, TENSOR_F16, TENSOR_BF16 };
+  static const TensorType types[] = { TENSOR_F32, TENSOR_F16 };
   static const int        length = SD_TIMESTEPS;
   g_autofree char        *path = g_build_filename (g_get_tmp_dir (), "zero.safetensors", NULL);
   References              r;

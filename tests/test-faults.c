@@ -190,7 +190,7 @@ run_inpaint (Scene *scene, GError **error)
 
   scene->options.steps = 2;
   scene->options.sampler = DIFFUSION_INPAINT_SAMPLER;
-  return diffusion_inpaint_get_boxes (scene->mask, &inpaint, NULL, &changed, &seen, error)
+  return diffusion_inpaint_get_boxes (scene->mask, &inpaint, NULL, &changed, &seen, NULL, error)
          && diffusion_inpaint (scene->model, scene->picture, scene->mask, &inpaint, &scene->options, NULL, error);
 }
 

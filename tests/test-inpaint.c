@@ -232,7 +232,7 @@ test_boxes (void)
   inpaint.context = 9;
   inpaint.grow = 3;
   set_box (mask, 50, 4, 20, 10, 1);
-  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, NULL, &changed, &seen, NULL));
+  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, NULL, &changed, &seen, NULL, NULL));
   g_assert_cmpint (changed.x, ==, 47);
   g_assert_cmpint (changed.y, ==, 1);
   g_assert_cmpint (changed.width, ==, 26);
@@ -243,15 +243,15 @@ test_boxes (void)
 
   /* What reaches into a view, with all of it; the rest is left out. */
   set_box (mask, 4, 40, 6, 6, 1);
-  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 0, 20, 47, 30 }, &changed, &seen, NULL));
+  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 0, 20, 47, 30 }, &changed, &seen, NULL, NULL));
   g_assert_cmpint (changed.x, ==, 1);
   g_assert_cmpint (changed.y, ==, 37);
   g_assert_cmpint (changed.width, ==, 12);
   g_assert_cmpint (seen.width, ==, 22);
-  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 72, 3, 9, 9 }, &changed, &seen, NULL));
+  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 72, 3, 9, 9 }, &changed, &seen, NULL, NULL));
   g_assert_cmpint (changed.x, ==, 47);
   g_assert_cmpint (changed.width, ==, 26);
-  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 73, 3, 9, 9 }, &changed, &seen, NULL));
+  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 73, 3, 9, 9 }, &changed, &seen, NULL, NULL));
   g_assert_cmpint (changed.width, ==, 0);
   g_assert_cmpint (seen.width, ==, 0);
 }

@@ -407,15 +407,11 @@ ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *fiel
 {
   GtkWidget *box, *number, *row = NULL;
 
-  if (field->kind == UI_FIELD_NONE)
-    return;
   choose_target (dialog, field);
   if (field->kind != UI_FIELD_SEED && field->kind != UI_FIELD_MODEL)
     ui_presets_add_property (dialog->presets, property, field->suits);
   switch (field->kind)
     {
-    case UI_FIELD_NONE:
-      break;
     case UI_FIELD_SCALE:
       box = scale_new (dialog, property, field, &number);
       row = add_row (dialog, property, box, number);

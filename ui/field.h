@@ -11,7 +11,6 @@ G_BEGIN_DECLS
 
 typedef enum
 {
-  UI_FIELD_NONE,   /* not in the dialog */
   UI_FIELD_SCALE,  /* a slider and a number */
   UI_FIELD_NOISE,  /* the same, with a switch for "estimate it", which is the property's value 0 */
   UI_FIELD_SEED,   /* a number, a button that draws a new one, and whether it is kept for the next time */

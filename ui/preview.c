@@ -444,7 +444,7 @@ proceed (UiPreview *preview)
       if (! preview->failed && is_wanted (preview))
         start_compute (preview, &visible);
     }
-  else if (preview->mixed && preview->shown)
+  else if (preview->mixed && preview->shown && is_wanted (preview))
     {
       stop_painting (preview, UI_VIEW_AFTER);
       start_thread (preview, BLENDING, preview->shown);

@@ -182,11 +182,12 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
 
 gboolean
 diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
-                             const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen, GError **error)
+                             const DiffusionBox *view, DiffusionBox *changed, DiffusionBox *seen,
+                             GCancellable *cancellable, GError **error)
 {
   Regions  regions = { .count = 0 };
   gboolean success
-      = check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, NULL, error);
+      = check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, cancellable, error);
 
   *changed = *seen = (DiffusionBox){ 0, 0, 0, 0 };
   for (int i = 0; success && i < regions.count; i++)

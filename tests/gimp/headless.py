@@ -644,6 +644,16 @@ def add_quality(suite, model):
                       Layer('RGB', kind, linear, width, height, values=values), check, noise=noise, model=model)
 
 
+def add_grid(suite, model):
+    """Amid a layer that is larger than what the network sees around it, a selection comes out as all of the layer does."""
+    # Each step looks as far again, of which one is read: what comes from beyond is faint.
+    for steps, tolerance in ((1, 2e-5), (4, 2e-3)):
+        whole = Layer('RGB', 'float', width=330, height=310)
+        suite.add('a large layer, steps %d' % steps, whole, selected_only, steps=steps, model=model)
+        suite.add('amid a large layer, steps %d' % steps, Layer('RGB', 'float', width=330, height=310), expect_blend(whole, tolerance),
+                  steps=steps, model=model, before='(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 157 141 80 70)')
+
+
 def main():
     options = gimptest.parse_arguments(__doc__)
     tap = gimptest.Tap()
@@ -671,6 +681,7 @@ def main():
     add_transparency(suite)
     if os.path.exists(trained):
         add_quality(suite, trained)
+        add_grid(suite, trained)
     else:
         tap.skip('noise goes', 'there is no trained model in $DIFFUSION_MODELS')
     suite.run()

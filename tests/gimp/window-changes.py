@@ -173,6 +173,12 @@ def script_selection(session):
     session.add(RUN % ('layer', 1))
     session.add_dump('layer')
     session.add('(stage "layers" (lambda () (describe image)))')
+    # What Undo takes back is a hole in the middle: the bounds stay.
+    session.add(SELECTED % (5, 5, width - 10, height - 10))
+    session.add('(gimp-image-select-ellipse image CHANNEL-OP-SUBTRACT %d %d %d %d)' % (width // 4, height // 4, width // 2, height // 2))
+    session.add_wait('within')
+    session.add(RUN % ('within', 0))
+    session.add_dump('within')
 
 
 def undo_when(session, pattern, start=0):
@@ -191,12 +197,42 @@ def check_selection(session, driver):
     session.result('bands-dumped')
     driver.say('another selection between two bands: the layer is left as it was', None if 'selection was changed' in result
                and session.read('out-bands.raw') == session.read('in-large.raw') else result or 'other pixels')
-    undo_when(session, b'run: makes a layer', end)
+    end = undo_when(session, b'run: makes a layer', end)
     result, layers = session.result('layer') or '', ''
     session.result('layer-dumped')
     layers = session.result('layers') or ''
     driver.say('another selection before a new layer is there: there is none', None if 'selection was changed' in result and layers.count('layer') == 1
                and 'Denoised' not in layers else '%s, %s' % (result, layers))
+    session.go('within')
+    undo_when(session, b'run: takes over rows', end)
+    result = session.result('within') or ''
+    session.result('within-dumped')
+    driver.say('another selection of the same bounds between two bands: the layer is left as it was', None if 'selection was changed' in result
+               and session.read('out-within.raw') == session.read('in-large.raw') else result or 'other pixels')
+
+
+def script_removed(session):
+    copied = '(gimp-layer-copy layer TRUE)' if session.gimp.major == '2' else '(gimp-layer-copy layer)'
+    session.add_image('colour', 'RGB', 'u8', window.noisy('RGB', 'u8', scale=2), '', scale=2)
+    session.add('(define below layer) (gimp-message-set-handler 1) (gimp-displays-flush)')  # 1: messages go to the console
+    for output, name in enumerate(('in-place', 'beside')):
+        session.add('(define layer (car %s)) (gimp-image-insert-layer image layer 0 0)' % copied.replace('layer ', 'below ').replace('layer)', 'below)'))
+        session.add_wait(name)
+        session.add('(stage "%s" (lambda () (denoise-to %d RUN-NONINTERACTIVE image layer 10 1 40 0 "")))' % (name, output))
+
+
+def check_removed(session, driver):
+    """The layer goes while the filter works: its sentence is the plug-in's, and GIMP has none of its own."""
+    wait_until(lambda: session.screen.find('– GIMP$'))
+    end = 0
+    for name in ('in-place', 'beside'):
+        session.go(name)
+        end = undo_when(session, b'run: computes', end)
+        result = session.result(name) or ''
+        time.sleep(1)
+        driver.say('a layer that is deleted while the filter works is named (%s)' % name, None if 'does not exist' in result else result)
+        said = [line for line in session.read('output.txt').decode(errors='replace').splitlines() if "for procedure 'gimp-" in line]
+        driver.say('and GIMP has no message of its own (%s)' % name, None if not said else said)
 
 
 def script_painted(session):
@@ -233,6 +269,7 @@ def main():
         run(options, tap, model, 'a locked layer', script_locked, check_locked)
         run(options, tap, model, 'a selection that changes', script_selection, check_selection)
         run(options, tap, model, 'pixels that change', script_painted, check_painted)
+        run(options, tap, model, 'a layer that goes', script_removed, check_removed)
     return tap.end()
 
 
