@@ -349,11 +349,11 @@ process_get_options (FilterKind kind, const Settings *settings, const DiffusionM
 int
 process_get_calls (FilterKind kind, const Settings *settings, const DiffusionModel *model, const DiffusionNoise *noise)
 {
-  gboolean any = ! noise;
+  gboolean any = ! noise || settings->noise > 0;
 
   for (int i = 0; ! any && i < DIFFUSION_NOISE_BINS; i++)
     any = noise->curve[i] > 0;
-  if (kind == FILTER_DENOISE && (settings->strength == 0 || (settings->noise == 0 && ! any)))
+  if (kind == FILTER_DENOISE && ! any)
     return 0;
   return process_get_options (kind, settings, model).steps + (kind == FILTER_DENOISE && settings->strength > 1);
 }

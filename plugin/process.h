@@ -69,7 +69,7 @@ GeglRectangle process_get_outer (FilterKind kind, const Settings *settings, cons
                                  const GeglRectangle *selected);
 
 /* How often the network is asked for each pixel: in each step, and once more to denoise with a strength above 1; never
- * where there is nothing to do.  noise: what was estimated; NULL if it is not known. */
+ * where there is no noise.  noise: what was estimated; NULL if it is not known. */
 int process_get_calls (FilterKind kind, const Settings *settings, const DiffusionModel *model,
                        const DiffusionNoise *noise);
 /* How many floats are kept for each pixel of a region, its picture among them; masked: there is a selection.  Not for
