@@ -748,6 +748,38 @@ test_prediction (void)
   references_close (&r);
 }
 
+/* The usual schedule, with betas of so much of the usual ones. */
+static void
+fill_schedule (double share, float *table)
+{
+  double product = 1;
+
+  for (int t = 0; t < SD_TIMESTEPS; t++)
+    {
+      double root = sqrt (0.00085) + (sqrt (0.0120) - sqrt (0.00085)) * t / (SD_TIMESTEPS - 1);
+
+      product *= 1 - root * root * share;
+      table[t] = (float) product;
+    }
+}
+
+/* What schedule is used of a file that has this one. */
+static void
+load_schedule (const References *r, const float *table, TensorType type, float *alphas)
+{
+  static const int length = SD_TIMESTEPS;
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "schedule.safetensors", NULL);
+  TensorEntry      change = { "alphas_cumprod", &length, 1, SD_TIMESTEPS, table, type };
+  g_autoptr (DiffusionModel) model = NULL;
+  GError *error = NULL;
+
+  references_write_changes (r->checkpoint, path, TENSOR_F16, &change, 1, tensor_file_get_metadata (r->checkpoint));
+  model = diffusion_model_load (path, &error);
+  g_assert_no_error (error);
+  memcpy (alphas, sd_checkpoint_get_alphas (model_get_checkpoint (model)), SD_TIMESTEPS * sizeof *alphas);
+  g_unlink (path);
+}
+
 /* The usual noise schedule is the exact one, though a file in half precision has it rounded; one of a file's own is
  * taken as it is. */
 static void
@@ -760,38 +792,21 @@ test_schedules (void)
   } cases[] = {
     { TENSOR_F32, FALSE }, { TENSOR_F16, FALSE }, { TENSOR_BF16, FALSE }, { TENSOR_F32, TRUE }, { TENSOR_F16, TRUE }
   };
-  static const int length = SD_TIMESTEPS;
-  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "schedule.safetensors", NULL);
-  References       r;
+  References r;
 
   if (! references_open (&r, "sd1", "blas"))
     return;
   for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
     {
-      float       table[SD_TIMESTEPS];
-      double      product = 1;
-      TensorEntry change = { "alphas_cumprod", &length, 1, SD_TIMESTEPS, table, cases[i].type };
-      g_autoptr (DiffusionModel) model = NULL;
-      const float *alphas;
-      GError      *error = NULL;
+      float table[SD_TIMESTEPS], alphas[SD_TIMESTEPS];
 
-      for (int t = 0; t < SD_TIMESTEPS; t++)
-        {
-          double root = sqrt (0.00085) + (sqrt (0.0120) - sqrt (0.00085)) * t / (SD_TIMESTEPS - 1);
-
-          product *= 1 - root * root * (cases[i].own ? 0.8 : 1);
-          table[t] = (float) product;
-        }
-      references_write_changes (r.checkpoint, path, TENSOR_F16, &change, 1, tensor_file_get_metadata (r.checkpoint));
-      model = diffusion_model_load (path, &error);
-      g_assert_no_error (error);
-      alphas = sd_checkpoint_get_alphas (model_get_checkpoint (model));
+      fill_schedule (cases[i].own ? 0.8 : 1, table);
+      load_schedule (&r, table, cases[i].type, alphas);
       for (int t = 0; t < SD_TIMESTEPS; t++)
         if (cases[i].own && cases[i].type == TENSOR_F16)
           g_assert_cmpfloat_with_epsilon (alphas[t] / table[t], 1, 1e-3);
         else
           g_assert_cmpfloat_with_epsilon (sqrtf (1 - alphas[t]) / sqrtf (1 - table[t]), 1, 1e-4);
-      g_unlink (path);
     }
   references_close (&r);
 }
@@ -802,44 +817,29 @@ static void
 test_zero_schedules (void)
 {
   static const TensorType types[] = { TENSOR_F32, TENSOR_F16 };
-  static const int        length = SD_TIMESTEPS;
-  g_autofree char        *path = g_build_filename (g_get_tmp_dir (), "zero.safetensors", NULL);
   References              r;
 
   if (! references_open (&r, "sd1", "blas"))
     return;
   for (gsize i = 0; i < G_N_ELEMENTS (types); i++)
     {
-      float       table[SD_TIMESTEPS], roots[SD_TIMESTEPS];
-      double      product = 1;
-      TensorEntry change = { "alphas_cumprod", &length, 1, SD_TIMESTEPS, table, types[i] };
-      g_autoptr (DiffusionModel) model = NULL;
-      const float *alphas;
-      GError      *error = NULL;
+      float table[SD_TIMESTEPS], alphas[SD_TIMESTEPS], first, last;
 
+      fill_schedule (1, table);
+      first = sqrtf (table[0]);
+      last = sqrtf (table[SD_TIMESTEPS - 1]);
       for (int t = 0; t < SD_TIMESTEPS; t++)
         {
-          double root = sqrt (0.00085) + (sqrt (0.0120) - sqrt (0.00085)) * t / (SD_TIMESTEPS - 1);
-
-          product *= 1 - root * root;
-          roots[t] = (float) sqrt (product);
-        }
-      for (int t = 0; t < SD_TIMESTEPS; t++)
-        {
-          float root = (roots[t] - roots[SD_TIMESTEPS - 1]) * roots[0] / (roots[0] - roots[SD_TIMESTEPS - 1]);
+          float root = (sqrtf (table[t]) - last) * first / (first - last);
 
           table[t] = root * root;
         }
       g_assert_cmpfloat (table[SD_TIMESTEPS - 1], ==, 0);
-      references_write_changes (r.checkpoint, path, TENSOR_F16, &change, 1, tensor_file_get_metadata (r.checkpoint));
-      model = diffusion_model_load (path, &error);
-      g_assert_no_error (error);
-      alphas = sd_checkpoint_get_alphas (model_get_checkpoint (model));
+      load_schedule (&r, table, types[i], alphas);
       for (int t = 0; t < SD_TIMESTEPS - 1; t++)
         g_assert_cmpfloat_with_epsilon (alphas[t], table[t], 4e-3 * table[t] + 1e-7);
       g_assert_cmpfloat (alphas[SD_TIMESTEPS - 1], >, 0);
       g_assert_cmpfloat (latent_sigma (alphas, SD_TIMESTEPS - 1), >, 1000);
-      g_unlink (path);
     }
   references_close (&r);
 }
