@@ -242,8 +242,8 @@ test_operations (void)
       before = session.run->flops;
       g_assert_true (checkpoint_run (&session, &job, &error));
       g_assert_cmpfloat_with_epsilon ((session.run->flops - before) / foretold, 1, 1e-6);
-      checkpoint_count_work (session.checkpoint, compute_get_default (NULL), sizes[i].width, sizes[i].height, 128, 2,
-                             &work);
+      checkpoint_count_work (session.checkpoint, compute_get_default (COMPUTE_FILTERS, NULL), sizes[i].width,
+                             sizes[i].height, 128, 2, &work);
       g_test_message ("%.1f MB of %.1f that were foretold", (double) session.run->peak / 1e6,
                       (double) work.bytes / 1e6);
       g_assert_cmpuint (session.run->peak, <=, work.bytes);

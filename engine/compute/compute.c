@@ -89,8 +89,9 @@ check_blas_memory (GError **error)
   return enough;
 }
 
-const ComputeBackend *
-compute_get (const char *name, GError **error)
+/* name: NULL takes the first one that is preferred for the use. */
+static const ComputeBackend *
+choose (const char *name, ComputeUse use, GError **error)
 {
   g_autoptr (GString) names = g_string_new (NULL);
 
@@ -100,7 +101,7 @@ compute_get (const char *name, GError **error)
     {
       if (! backends[i]->is_available ())
         continue;
-      if (name ? strcmp (name, backends[i]->name) == 0 : ! backends[i]->is_preferred || backends[i]->is_preferred ())
+      if (name ? strcmp (name, backends[i]->name) == 0 : ! backends[i]->is_preferred || backends[i]->is_preferred (use))
         return backends[i];
       g_string_append_printf (names, "%s%s", names->len ? ", " : "", backends[i]->name);
     }
@@ -112,11 +113,17 @@ compute_get (const char *name, GError **error)
 }
 
 const ComputeBackend *
-compute_get_default (GError **error)
+compute_get (const char *name, GError **error)
+{
+  return choose (name, COMPUTE_CONVS, error);
+}
+
+const ComputeBackend *
+compute_get_default (ComputeUse use, GError **error)
 {
   const char *name = g_getenv ("DIFFUSION_COMPUTE");
 
-  return compute_get (name && *name ? name : NULL, error);
+  return choose (name && *name ? name : NULL, use, error);
 }
 
 const ComputeBackend **

@@ -129,13 +129,20 @@ filter_shape_width_in (const FilterShape *shape)
   return (shape->width - 1) * shape->stride + shape->edge;
 }
 
+/* What a back end is chosen for. */
+typedef enum
+{
+  COMPUTE_CONVS,  /* our own networks: 3x3 convolutions, of which Winograd spares three of four multiplications */
+  COMPUTE_FILTERS /* checkpoints: mostly products, of which nothing can be spared */
+} ComputeUse;
+
 struct _ComputeBackend
 {
   const char *name;
   Element     element;
   gboolean (*is_available) (void);
-  /* Faster here than the back ends behind it: else it runs only if it is named.  NULL: always. */
-  gboolean (*is_preferred) (void);
+  /* Faster here for that than the back ends behind it: else it runs only if it is named.  NULL: always. */
+  gboolean (*is_preferred) (ComputeUse use);
 
   Conv *(*conv_new) (const ConvShape *shape, gboolean training, GError **error);
   /* Lays the weights out as the back end likes them.  They and the bias must stay until the next call. */
@@ -173,8 +180,8 @@ extern const ComputeBackend compute_blas;      /* f32 on OpenBLAS, Winograd for 
 extern const ComputeBackend compute_onednn; /* bf16 on AMX or AVX512-BF16; the default where that is faster than f32 */
 #endif
 
-/* The fastest back end of this machine, or the one that $DIFFUSION_COMPUTE names. */
-const ComputeBackend *compute_get_default (GError **error);
+/* The back end that is the fastest for that use on this machine, or the one that $DIFFUSION_COMPUTE names. */
+const ComputeBackend *compute_get_default (ComputeUse use, GError **error);
 /* By name; fails when the processor or the build lacks it. */
 const ComputeBackend *compute_get (const char *name, GError **error);
 /* All that work here, NULL-terminated. */

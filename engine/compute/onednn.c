@@ -10,6 +10,9 @@
 #include "onednn-describe.h"
 
 #include <omp.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
 
 /* Different shapes kept per convolution; a picture needs some ten, and each is some 100 kB of code. */
 #define KEPT_MAX 48
@@ -855,13 +858,30 @@ onednn_is_short_of_multipliers (void)
   return ! onednn_isa_has (dnnl_get_effective_cpu_isa (), dnnl_cpu_isa_avx512_core_amx);
 }
 
-/* Without matrix units, AMD's processors do twice as many multiplications a second in bf16 as in f32, but Intel's half
- * as many (measured on an Emerald Rapids: 83 GFLOP/s by VDPBF16PS, 160 by f32's VFMADD). */
+/* Whether vectors of 512 bits go through in two halves, as AMD's Zen 4 and small Zen 5 do it: CPUID Fn8000_001A, bit 2
+ * of EAX for units of 256 bits, bit 3 for 512 (AMD64 Architecture Programmer's Manual, volume 3). */
 static gboolean
-onednn_is_preferred (void)
+has_half_wide_units (void)
 {
 #if defined(__x86_64__) || defined(__i386__)
-  return ! onednn_is_short_of_multipliers () || ! __builtin_cpu_is ("intel");
+  unsigned int eax = 0, ebx, ecx, edx;
+
+  return __get_cpuid (0x8000001a, &eax, &ebx, &ecx, &edx) && (eax & 12) == 4;
+#else
+  return FALSE;
+#endif
+}
+
+/* Without matrix units, AMD's processors do twice as many multiplications a second in bf16 as in f32, but Intel's half
+ * as many (measured on an Emerald Rapids: 83 GFLOP/s by VDPBF16PS, 160 by f32's VFMADD).  Half-wide units are twice as
+ * fast with products, but not with 3x3 convolutions, since in f32 those spare more than that by Winograd (measured on
+ * a Zen 4: 410 GFLOP/s in bf16, 486 in f32; a step of Stable Diffusion 1.5 2.0 s and 3.2 s). */
+static gboolean
+onednn_is_preferred (ComputeUse use)
+{
+#if defined(__x86_64__) || defined(__i386__)
+  return ! onednn_is_short_of_multipliers ()
+         || (! __builtin_cpu_is ("intel") && (use == COMPUTE_FILTERS || ! has_half_wide_units ()));
 #else
   return TRUE;
 #endif

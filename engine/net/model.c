@@ -286,7 +286,8 @@ const NetPlan *
 model_get_plan (const DiffusionModel *const_model, GError **error)
 {
   DiffusionModel       *model = (DiffusionModel *) const_model; /* a cache is no change */
-  const ComputeBackend *backend = model_check_own (model, "used here", error) ? compute_get_default (error) : NULL;
+  const ComputeBackend *backend
+      = model_check_own (model, "used here", error) ? compute_get_default (COMPUTE_CONVS, error) : NULL;
 
   if (! backend)
     return NULL;

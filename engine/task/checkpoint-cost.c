@@ -240,7 +240,8 @@ checkpoint_count_views (const SdCheckpoint *checkpoint, const DiffusionOptions *
                         int size, const DiffusionBox *views, int n_views, double *flops)
 {
   g_autoptr (GArray) known = g_array_new (FALSE, FALSE, sizeof (Known));
-  Count count = { checkpoint, compute_get_default (NULL), options, TRUE, width, height, size, known, 0 };
+  Count count
+      = { checkpoint, compute_get_default (COMPUTE_FILTERS, NULL), options, TRUE, width, height, size, known, 0 };
 
   for (int i = 0; i < n_views; i++)
     flops[i] = count_region (&count, views[i]);
@@ -254,7 +255,7 @@ diffusion_model_estimate_cost (const DiffusionModel *model, int width, int heigh
   SdCheckpoint            *checkpoint = model_get_checkpoint (model);
   g_autofree DiffusionBox *views = g_memdup2 (regions, (gsize) n_regions * sizeof *regions);
   g_autoptr (GArray) known = g_array_new (FALSE, FALSE, sizeof (Known));
-  Count        count = { checkpoint, compute_get_default (NULL), options, fill, width, height, 0, known, 0 };
+  Count count = { checkpoint, compute_get_default (COMPUTE_FILTERS, NULL), options, fill, width, height, 0, known, 0 };
   DiffusionBox all;
   double       holes, flops = 0;
 

@@ -431,7 +431,7 @@ checkpoint_count_run (const CheckpointSession *session, int width, int height, g
   int            encodings
       = (fresh ? 0 : 1) + (sd_unet_get_channels (sd_checkpoint_get_unet (session->checkpoint)) > LATENT_CHANNELS);
 
-  checkpoint_count_work (session->checkpoint, compute_get_default (NULL), width, height, session->size,
+  checkpoint_count_work (session->checkpoint, compute_get_default (COMPUTE_FILTERS, NULL), width, height, session->size,
                          session->context.n, &work);
   return session->options->steps * tiles * work.call + work.encode * encodings + work.decode;
 }

@@ -8,7 +8,7 @@
  * must know more than what it will meet.  Generation: EDM's log-normal, to its sigma_max of 80 (on [-1, 1]). */
 #define PHOTO_MIN       (1.0 / 255)
 #define PHOTO_MAX       (255.0 / 255)
-#define PHOTO_USUAL_MIN (4.0 / 255)
+#define PHOTO_USUAL_MIN (3.0 / 255)
 #define PHOTO_USUAL_MAX (60.0 / 255)
 #define GENERATION_MAX  40.0
 /* Where a hand shows: below, too little is left open; above, nothing of the picture is left that one would keep. */
@@ -42,7 +42,7 @@
 
 /* Shares of each kind in per cent, per mix. */
 static const int shares[][6] = {
-  [DIFFUSION_TRAIN_DENOISE] = { 72, 24, 1, 1, 2, 0 },
+  [DIFFUSION_TRAIN_DENOISE] = { 66, 30, 1, 1, 2, 0 },
   [DIFFUSION_TRAIN_INPAINT] = { 12, 8, 18, 46, 10, 6 },
   [DIFFUSION_TRAIN_STYLE] = { 8, 0, 4, 4, 4, 80 },
 };
@@ -247,11 +247,11 @@ vary_colours (Random *random, int pixels, float *clean)
 
 /* ---- level maps ---- */
 
-/* Three of four evenly where most noisy photographs are, the others by the logarithm. */
+/* Seven of eight evenly where most noisy photographs are, the others by the logarithm. */
 static double
 draw_photo_level (Random *random, double most)
 {
-  if (random_double (random) < 0.75)
+  if (random_double (random) < 0.875)
     return random_range (random, PHOTO_USUAL_MIN, MIN (PHOTO_USUAL_MAX, most));
   return exp (random_range (random, log (PHOTO_MIN), log (most)));
 }

@@ -577,7 +577,7 @@ static Trainer *
 trainer_new (const DiffusionTrainOptions *options, const char *checkpoint, GError **error)
 {
   g_autoptr (Trainer) trainer = g_new0 (Trainer, 1);
-  const ComputeBackend *backend = compute_get_default (error);
+  const ComputeBackend *backend = compute_get_default (COMPUTE_CONVS, error);
   DiffusionArchitecture architecture;
 
   trainer->options = options;

@@ -24,7 +24,7 @@ sd_run_new (int threads, const ComputeBackend *backend, GCancellable *cancellabl
   g_autoptr (SdRun) run = g_new0 (SdRun, 1);
 
   run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
-  if (! backend && ! (backend = compute_get_default (error)))
+  if (! backend && ! (backend = compute_get_default (COMPUTE_FILTERS, error)))
     return NULL;
   run->keep = KEEP;
   /* OpenBLAS is to use the calling thread alone. */
