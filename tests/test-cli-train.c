@@ -114,8 +114,15 @@ test_train_bar (void)
                   *out = in_folder ("watched.safetensors");
   const char *const terminal[]
       = { python, "-c", "import os, pty, sys; sys.exit (os.waitstatus_to_exitcode (pty.spawn (sys.argv[1:])))", NULL };
+  const char *const narrow[]
+      = { python, "-c",
+          "import os, pty, sys; sys.exit (os.waitstatus_to_exitcode (pty.spawn (['sh', '-c', 'stty cols 80; \"$@\"', "
+          "'sh', *sys.argv[1:]])))",
+          NULL };
   const char *const arguments[] = { "train", "--data", pictures, "--out", out, "--samples", "400", TINY, NULL };
-  g_auto (Result) result = { 0 };
+  g_auto (Result) result = { 0 }, narrowed = { 0 };
+  g_auto (GStrv) lines = NULL;
+  int bars = 0;
 
   if (! python)
     {
@@ -126,6 +133,18 @@ test_train_bar (void)
   g_assert_cmpint (result.status, ==, 0);
   g_assert_true (
       g_regex_match_simple ("\r[^\r\n]*\\[#*-+\\] +\\d+ %  loss .* \\d+:\\d\\d:\\d\\d left", result.out, 0, 0));
+
+  /* What does not fit is left out: the next line could not wipe out what a terminal has broken off. */
+  narrowed = run_under (narrow, arguments);
+  g_assert_cmpint (narrowed.status, ==, 0);
+  lines = g_strsplit_set (narrowed.out, "\r\n", -1);
+  for (int i = 0; lines[i]; i++)
+    if (strstr (lines[i], " left"))
+      {
+        g_assert_cmpuint (strlen (lines[i]) - strlen ("\033[K"), <, 80);
+        bars++;
+      }
+  g_assert_cmpint (bars, >, 0);
 }
 
 static double
@@ -179,6 +198,49 @@ test_train_resume (void)
   g_assert_cmpint (g_remove (checkpoint), ==, 0);
   FINE ("train", "--data", pictures, "--out", out, "--samples", "400", "--resume", TINY);
   g_assert_cmpint (count_points (csv), >=, 1);
+}
+
+/* A model that is trained further under its own name: what it had seen counts once, however often it is resumed. */
+static void
+test_train_further (void)
+{
+  g_autofree char *pictures = get_pictures (), *out = in_folder ("further.safetensors");
+  double           before;
+
+#define FURTHER "train", "--data", pictures, "--from", out, "--out", out, "--crop", "32", "--batch", "8"
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "400", TINY);
+  before = count_samples (out);
+  FINE (FURTHER, "--samples", "64");
+  g_assert_cmpfloat (count_samples (out), ==, before + 64);
+  FINE (FURTHER, "--samples", "128", "--resume");
+  g_assert_cmpfloat (count_samples (out), ==, before + 128);
+}
+
+/* To forget --resume costs nothing that is not to be had again. */
+static void
+test_train_afresh (void)
+{
+  g_autofree char *pictures = get_pictures (), *out = in_folder ("afresh.safetensors"),
+                  *checkpoint = in_folder ("afresh.safetensors.checkpoint"),
+                  *aside = in_folder ("afresh.safetensors.checkpoint.old"), *trained = NULL, *kept = NULL;
+  gsize size, kept_size;
+
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "64", TINY);
+  g_assert_false (g_file_test (aside, G_FILE_TEST_EXISTS));
+  g_assert_true (g_file_get_contents (checkpoint, &trained, &size, NULL));
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "64", TINY);
+  g_assert_true (g_file_get_contents (aside, &kept, &kept_size, NULL));
+  g_assert_cmpmem (trained, size, kept, kept_size);
+}
+
+/* A file's name is of bytes, not of letters. */
+static void
+test_train_name (void)
+{
+  g_autofree char *pictures = get_pictures (), *out = in_folder ("mod\xe8le.safetensors");
+
+  FINE ("train", "--data", pictures, "--out", out, "--samples", "64", TINY);
+  g_assert_cmpfloat (count_samples (out), >=, 64);
 }
 
 static void
@@ -349,6 +411,9 @@ main (int argc, char **argv)
     { "train/cache-changes", test_train_cache_changes },
     { "train/bar", test_train_bar },
     { "train/resume", test_train_resume },
+    { "train/further", test_train_further },
+    { "train/afresh", test_train_afresh },
+    { "train/name", test_train_name },
     { "train/from", test_train_from },
     { "train/style", test_train_style },
     { "train/style-blocks", test_train_style_blocks },

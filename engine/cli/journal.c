@@ -10,11 +10,13 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define LINE_SECONDS 30  /* between lines when nobody watches the terminal, */
 #define BAR_SECONDS  0.2 /* and when somebody does */
 #define BAR_WIDTH    24  /* characters */
+#define LINE_WIDTH   108 /* of the whole line, with millions of samples */
 #define CSV_NAME     "curve.csv"
 #define CSV_TITLE    "samples,minutes,loss,validation\n"
 #define PLOT_WIDTH   720
@@ -123,6 +125,15 @@ journal_clear (Journal *self)
 
 /* ---- the terminal ------------------------------------------------------------------------------------------------ */
 
+/* Whether a terminal would break the whole line, whose first part the next one could not wipe out. */
+static gboolean
+is_narrow (const Journal *self)
+{
+  struct winsize size = { 0 };
+
+  return self->watched && ioctl (STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_col < LINE_WIDTH;
+}
+
 void
 journal_report (const DiffusionTrainReport *report, gpointer user_data)
 {
@@ -146,9 +157,12 @@ journal_report (const DiffusionTrainReport *report, gpointer user_data)
       bar[BAR_WIDTH] = '\0';
       printf ("\r\033[K[%s] %3.0f %%  ", bar, 100 * done);
     }
-  printf ("loss %.4f  validation %s  %" G_GINT64_FORMAT " samples  %.1f/s  %d:%02d:%02d left%s", report->loss,
-          validation, report->samples, report->samples_per_second, left / 3600, left / 60 % 60, left % 60,
-          self->watched ? "" : "\n");
+  if (is_narrow (self))
+    printf ("loss %.4f  %" G_GINT64_FORMAT " samples", report->loss, report->samples);
+  else
+    printf ("loss %.4f  validation %s  %" G_GINT64_FORMAT " samples  %.1f/s", report->loss, validation, report->samples,
+            report->samples_per_second);
+  printf ("  %d:%02d:%02d left%s", left / 3600, left / 60 % 60, left % 60, self->watched ? "" : "\n");
   fflush (stdout);
 }
 

@@ -261,9 +261,10 @@ get_cache_prefix (const char *folder, int crop)
 
 /* Of the files' names, sizes and times, so that a changed folder is packed anew. */
 static char *
-get_state_hash (const GPtrArray *paths)
+get_state_hash (const char *folder, const GPtrArray *paths)
 {
   GChecksum *checksum = g_checksum_new (G_CHECKSUM_SHA256);
+  gsize      start = strlen (folder); /* however the folder is called, it is the same */
 
   for (guint i = 0; i < paths->len; i++)
     {
@@ -272,7 +273,7 @@ get_state_hash (const GPtrArray *paths)
       GStatBuf         status = { 0 };
 
       g_stat (path, &status);
-      line = g_strdup_printf ("\n%s %lld %lld.%09ld", path, (long long) status.st_size,
+      line = g_strdup_printf ("\n%s %lld %lld.%09ld", path + start, (long long) status.st_size,
                               (long long) status.st_mtim.tv_sec, (long) status.st_mtim.tv_nsec);
       g_checksum_update (checksum, (const guchar *) line, -1);
     }
@@ -306,7 +307,7 @@ pack_folder_cached (const char *folder, int crop, GCancellable *cancellable, GEr
     return NULL;
   paths = find_pictures (folder);
   prefix = get_cache_prefix (folder, crop);
-  state = get_state_hash (paths);
+  state = get_state_hash (folder, paths);
   name = g_strconcat (prefix, state, CORPUS, NULL);
   path = g_build_filename (cache, name, NULL);
   if (g_file_test (path, G_FILE_TEST_EXISTS))

@@ -167,11 +167,14 @@ run_get_cancellable (void)
                                                      : NULL;
   if (thread)
     {
-      struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+      struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, before;
 
       g_thread_unref (thread);
       sigaction (SIGINT, &action, NULL);
       sigaction (SIGTERM, &action, NULL);
+      /* A terminal that is closed; nohup has it ignored. */
+      if (sigaction (SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction (SIGHUP, &action, NULL);
     }
   return cancellable;
 }

@@ -323,7 +323,8 @@ diffusion_model_get_metadata (const DiffusionModel *model, const char *key)
 void
 diffusion_model_set_metadata (DiffusionModel *model, const char *key, const char *value)
 {
-  g_hash_table_insert (model->metadata, g_strdup (key), g_strdup (value));
+  /* A file's name may be of any bytes; the header of a model file is JSON. */
+  g_hash_table_insert (model->metadata, g_strdup (key), g_utf8_make_valid (value, -1));
 }
 
 char **

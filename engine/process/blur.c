@@ -76,7 +76,7 @@ blur_columns (int task, int thread, gpointer data)
 }
 
 gboolean
-process_blur (DiffusionPicture *picture, double sigma, Pool *pool, GError **error)
+process_blur (DiffusionPicture *picture, double sigma, Pool *pool, GCancellable *cancellable, GError **error)
 {
   int      radius = (int) (0.5 * sqrt (12 * sigma * sigma / BOXES + 1)), threads = pool_get_threads (pool);
   gsize    longest = (gsize) MAX (picture->width, picture->height) + 2 * (gsize) radius;
@@ -87,6 +87,11 @@ process_blur (DiffusionPicture *picture, double sigma, Pool *pool, GError **erro
     success = success && (blur.work[i] = core_alloc (longest, LINES * sizeof (float), error));
   for (int i = 0; success && radius > 0 && i < BOXES; i++)
     {
+      if (g_cancellable_set_error_if_cancelled (cancellable, error))
+        {
+          success = FALSE;
+          break;
+        }
       pool_run (pool, (picture->height + ROWS - 1) / ROWS, blur_rows, &blur);
       pool_run (pool, (picture->width * picture->channels + LINES - 1) / LINES, blur_columns, &blur);
     }

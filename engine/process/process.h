@@ -99,7 +99,7 @@ gboolean process_reverse (const DiffusionModel *model, DiffusionPicture *picture
                           const DiffusionOptions *options, GCancellable *cancellable, GError **error);
 
 /* Blurs a picture in place with a Gaussian of standard deviation sigma, in pixels (nearly: three boxes). */
-gboolean process_blur (DiffusionPicture *picture, double sigma, Pool *pool, GError **error);
+gboolean process_blur (DiffusionPicture *picture, double sigma, Pool *pool, GCancellable *cancellable, GError **error);
 
 /* A picture at another size: cubic, with a kernel as wide as a pixel of the smaller of both; edges are mirrored.  May
  * go a little beyond the range of its values. */

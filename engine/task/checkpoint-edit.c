@@ -296,7 +296,7 @@ match_colours (const DiffusionPicture *original, const Edit *edit, const Plan *p
     return TRUE;
   if (g_cancellable_set_error_if_cancelled (run->cancellable, error) || ! diffusion_fill_smooth (difference, error)
       || g_cancellable_set_error_if_cancelled (run->cancellable, error)
-      || ! process_blur (difference, RIM_BLUR, run->pool, error))
+      || ! process_blur (difference, RIM_BLUR, run->pool, run->cancellable, error))
     return FALSE;
   for (gsize i = 0; i < count * 3; i++)
     result->data[i] += CLAMP (difference->data[i], -RIM_MOST, RIM_MOST);

@@ -122,6 +122,7 @@ typedef struct
   DiffusionPicture       *noisy; /* working memory */
   float                   level;
   const DiffusionOptions *options;
+  GCancellable           *cancellable;
 } Reconcile;
 
 static void
@@ -142,7 +143,8 @@ put_known (DiffusionPicture *picture, int step, double ratio, Pool *pool, gpoint
 
   memcpy (job->noisy->data, job->known->data, pixels * 3 * sizeof (float));
   if (ratio > 0
-      && ! process_forward (job->noisy, get_level_row, data, ratio, (guint) step + 1, job->options, pool, NULL, error))
+      && ! process_forward (job->noisy, get_level_row, data, ratio, (guint) step + 1, job->options, pool,
+                            job->cancellable, error))
     return FALSE;
   for (gsize i = 0; i < pixels; i++)
     if (job->hole->data[i] == 0)
@@ -191,7 +193,7 @@ reconcile (const Filler *filler, Level *level, double sigma, const DiffusionOpti
   g_autoptr (DiffusionPicture) hole = picture ? fill_cut (level->hole, box, error) : NULL;
   g_autoptr (DiffusionPicture) known = hole ? diffusion_picture_copy (picture, error) : NULL;
   g_autoptr (DiffusionPicture) noisy = known ? diffusion_picture_copy (picture, error) : NULL;
-  Reconcile  job = { known, hole, noisy, (float) sigma, &options };
+  Reconcile  job = { known, hole, noisy, (float) sigma, &options, filler->cancellable };
   ReverseJob reverse
       = { .level = get_level_row, .largest = sigma, .forward = TRUE, .done = put_known, .user_data = &job };
 
@@ -290,7 +292,8 @@ keep_texture (const DiffusionPicture *proposed, double texture, Pool *pool, Diff
 
   for (gsize i = 0; change && i < values; i++)
     change->data[i] -= proposed->data[i];
-  if (! change || ! (coarse = diffusion_picture_copy (change, error)) || ! process_blur (coarse, FINE, pool, error))
+  if (! change || ! (coarse = diffusion_picture_copy (change, error))
+      || ! process_blur (coarse, FINE, pool, NULL, error))
     return FALSE;
   for (gsize i = 0; i < values; i++)
     picture->data[i] = proposed->data[i] + change->data[i] + (float) texture * (coarse->data[i] - change->data[i]);

@@ -20,6 +20,7 @@ typedef struct
   DiffusionPicture       *difference; /* working memory */
   double                  strength, structure, blur;
   const DiffusionOptions *options;
+  GCancellable           *cancellable;
 } Regenerate;
 
 /* A level whose share of what the network is told is the strength: s / (s + sigma_data), on [-1, 1]. */
@@ -62,11 +63,11 @@ pull (DiffusionPicture *picture, int step, double ratio, Pool *pool, gpointer da
   memcpy (difference->data, self->original->data, pixels * 3 * sizeof (float));
   if (ratio > 0
       && ! process_forward (difference, get_level_row, data, ratio, (guint) step + HOLD_STREAM, self->options, pool,
-                            NULL, error))
+                            self->cancellable, error))
     return FALSE;
   for (gsize i = 0; i < pixels * 3; i++)
     difference->data[i] -= picture->data[i];
-  if (! process_blur (difference, self->blur, pool, error))
+  if (! process_blur (difference, self->blur, pool, self->cancellable, error))
     return FALSE;
   for (gsize i = 0; i < pixels; i++)
     for (gsize c = 0; c < 3 && get_level (self, i) > 0; c++)
@@ -99,7 +100,8 @@ diffusion_regenerate (const DiffusionModel *model, DiffusionPicture *picture, co
                       GError **error)
 {
   g_autoptr (DiffusionPicture) original = NULL, difference = NULL;
-  Regenerate       self = { .mask = mask, .strength = strength, .structure = structure, .options = options };
+  Regenerate self
+      = { .mask = mask, .strength = strength, .structure = structure, .options = options, .cancellable = cancellable };
   ReverseJob       job = { .level = get_level_row, .forward = TRUE, .done = pull, .user_data = &self };
   DiffusionOptions own = *options;
   gsize            pixels;

@@ -44,6 +44,8 @@ checkpoint_save (const char *path, const NetLayout *layout, const Adam *adam, co
   note (metadata, "loss", progress->loss);
   note (metadata, "gradient_norm", progress->gradient_norm);
   note (metadata, "skipped", progress->skipped);
+  note (metadata, "samples_of_start", (double) progress->samples_of_start);
+  note (metadata, "hours_of_start", progress->hours_of_start);
   return tensors_write (path, entries, n * 4, metadata, error);
 }
 
@@ -85,5 +87,11 @@ checkpoint_load (const char *path, const NetLayout *layout, Adam *adam, Progress
   progress->loss = recall (metadata, "loss");
   progress->gradient_norm = recall (metadata, "gradient_norm");
   progress->skipped = (guint32) recall (metadata, "skipped");
+  /* In older checkpoints this is not told: what the caller knows then stays. */
+  if (g_hash_table_contains (metadata, "samples_of_start"))
+    {
+      progress->samples_of_start = (gint64) recall (metadata, "samples_of_start");
+      progress->hours_of_start = recall (metadata, "hours_of_start");
+    }
   return TRUE;
 }

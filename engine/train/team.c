@@ -32,8 +32,14 @@ gboolean
 team_share_start (const DiffusionTeam *team, Adam *adam, Progress *progress, GError **error)
 {
   float *arrays[] = { adam->weights, adam->average, adam->m, adam->v };
-  double values[] = { (double) adam->steps, (double) progress->samples, progress->seconds,
-                      progress->loss,       progress->gradient_norm,    progress->skipped };
+  double values[] = { (double) adam->steps,
+                      (double) progress->samples,
+                      progress->seconds,
+                      progress->loss,
+                      progress->gradient_norm,
+                      progress->skipped,
+                      (double) progress->samples_of_start,
+                      progress->hours_of_start };
 
   if (team->ranks <= 1)
     return TRUE;
@@ -49,6 +55,7 @@ team_share_start (const DiffusionTeam *team, Adam *adam, Progress *progress, GEr
         return FALSE;
     }
   adam->steps = (gint64) values[0];
-  *progress = (Progress){ (gint64) values[1], values[2], values[3], values[4], (guint32) values[5] };
+  *progress = (Progress){ (gint64) values[1],  values[2],          values[3], values[4],
+                          (guint32) values[5], (gint64) values[6], values[7] };
   return TRUE;
 }

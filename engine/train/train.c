@@ -11,6 +11,8 @@
 #include "process/process.h"
 #include "train.h"
 
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <math.h>
 
 #define WARM_UP_STEPS 1000 /* or this share of the training, whichever ends first: */
@@ -64,10 +66,8 @@ typedef struct
   double validation;
   gint64 started; /* monotonic */
   double seconds_before;
-  gint64 waited;           /* for the loader, microseconds */
-  gint64 samples_before;   /* of earlier runs */
-  gint64 samples_of_start; /* what the model has seen that this training starts from, and for how long */
-  double hours_of_start;
+  gint64 waited;         /* for the loader, microseconds */
+  gint64 samples_before; /* of earlier runs */
 } Trainer;
 
 /* ---- batches ---- */
@@ -194,11 +194,11 @@ load_batches (gpointer data)
 
       if (! batch)
         continue;
-      success
-          = (drawer.work || drawer_init (&drawer, trainer->options->crop, &batch->error))
-            && batch_draw (batch, trainer->options->batch, trainer, FALSE, trainer->options->seed,
-                           trainer->samples_of_start + sample + trainer->options->team.rank * trainer->options->batch,
-                           &drawer, &batch->error);
+      success = (drawer.work || drawer_init (&drawer, trainer->options->crop, &batch->error))
+                && batch_draw (batch, trainer->options->batch, trainer, FALSE, trainer->options->seed,
+                               trainer->progress.samples_of_start + sample
+                                   + trainer->options->team.rank * trainer->options->batch,
+                               &drawer, &batch->error);
       sample += team_batch (trainer->options);
       g_async_queue_push (trainer->ready, batch);
     }
@@ -382,8 +382,9 @@ make_model (const Trainer *trainer, GError **error)
   g_autoptr (DiffusionModel) model = diffusion_model_new (&trainer->layout->architecture, 0, error);
   g_autofree char *name = g_path_get_basename (o->out);
   g_autofree char *samples
-      = g_strdup_printf ("%" G_GINT64_FORMAT, trainer->samples_of_start + trainer->progress.samples);
-  g_autofree char *hours = g_strdup_printf ("%.2f", trainer->hours_of_start + trainer->progress.seconds / 3600);
+      = g_strdup_printf ("%" G_GINT64_FORMAT, trainer->progress.samples_of_start + trainer->progress.samples);
+  g_autofree char *hours
+      = g_strdup_printf ("%.2f", trainer->progress.hours_of_start + trainer->progress.seconds / 3600);
   g_autofree char *loss = g_strdup_printf ("%.4f", trainer->validation);
   g_autofree char *crop = g_strdup_printf ("%d crops of %d x %d pixels per step", team_batch (o), o->crop, o->crop);
 
@@ -412,8 +413,8 @@ note_start (Trainer *trainer, const DiffusionModel *from)
   const char *samples = diffusion_model_get_metadata (from, "samples"),
              *hours = diffusion_model_get_metadata (from, "hours");
 
-  trainer->samples_of_start = samples ? MAX (g_ascii_strtoll (samples, NULL, 10), 0) : 0;
-  trainer->hours_of_start = hours ? MAX (g_ascii_strtod (hours, NULL), 0) : 0;
+  trainer->progress.samples_of_start = samples ? MAX (g_ascii_strtoll (samples, NULL, 10), 0) : 0;
+  trainer->progress.hours_of_start = hours ? MAX (g_ascii_strtod (hours, NULL), 0) : 0;
 }
 
 /* Where the run starts from: a checkpoint, another model, or nothing. */
@@ -670,6 +671,19 @@ pause_to_save (Trainer *trainer, const char *checkpoint, GError **error)
   return model != NULL;
 }
 
+/* A training that starts afresh does not take the place of another's state before somebody can change their mind. */
+static gboolean
+put_aside (const char *checkpoint, GError **error)
+{
+  g_autofree char *aside = g_strconcat (checkpoint, ".old", NULL);
+
+  if (g_rename (checkpoint, aside) == 0 || errno == ENOENT)
+    return TRUE;
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "%s could not be put aside: %s", checkpoint,
+               g_strerror (errno));
+  return FALSE;
+}
+
 /* From here to the end of the training. */
 static gboolean
 run (Trainer *trainer, const char *checkpoint, GCancellable *cancellable, GError **error)
@@ -711,8 +725,8 @@ diffusion_train (const DiffusionTrainOptions *options, GCancellable *cancellable
   g_autoptr (DiffusionModel) start = NULL, model = NULL;
   gboolean first = options->team.rank == 0;
 
-  if (! trainer || (first && ! (start = take_stock (trainer, error)))
-      || ! run (trainer, checkpoint, cancellable, error))
+  if (! trainer || (first && ! options->resume && ! put_aside (checkpoint, error))
+      || (first && ! (start = take_stock (trainer, error))) || ! run (trainer, checkpoint, cancellable, error))
     return FALSE;
   if (! first)
     return TRUE;

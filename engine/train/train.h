@@ -140,6 +140,8 @@ typedef struct
   double  seconds;
   double  loss, gradient_norm;
   guint32 skipped;
+  gint64  samples_of_start; /* what the model has seen that this training started from, and for how long */
+  double  hours_of_start;
 } Progress;
 
 /* Written atomically: a crash at any moment leaves the one before. */

@@ -440,8 +440,8 @@ get_structure (const DiffusionPicture *a, const DiffusionPicture *b)
 {
   g_autoptr (DiffusionPicture) low_a = diffusion_picture_copy (a, NULL), low_b = diffusion_picture_copy (b, NULL);
 
-  process_blur (low_a, LOW_PASS, NULL, NULL);
-  process_blur (low_b, LOW_PASS, NULL, NULL);
+  process_blur (low_a, LOW_PASS, NULL, NULL, NULL);
+  process_blur (low_b, LOW_PASS, NULL, NULL, NULL);
   return photo_get_psnr (low_a, low_b);
 }
 

@@ -191,7 +191,8 @@ find_prediction (SdCheckpoint *checkpoint, GCancellable *cancellable, GError **e
 
   if (info->prediction != DIFFUSION_PREDICTION_AUTO)
     return TRUE;
-  run = sd_run_new (0, NULL, cancellable, error);
+  /* For one call on 16 x 16 values, laying all weights out for another back end would be most of the work. */
+  run = sd_run_new (0, compute_get ("blas", NULL), cancellable, error);
   if (! run)
     return FALSE;
   correlation = probe (checkpoint, run);

@@ -108,11 +108,12 @@ sd_run_finish (SdRun *run, GError **error)
   return FALSE;
 }
 
-/* Frees idle buffers until `keep` bytes of them are left. */
-static void
+/* Frees idle buffers until `keep` bytes of them are left; whether there were any to free. */
+static gboolean
 trim (SdRun *run, gsize keep)
 {
-  gsize idle = 0;
+  gsize    idle = 0;
+  gboolean any = FALSE;
 
   for (guint i = 0; i < run->buffers->len; i++)
     idle += g_array_index (run->buffers, Buffer, i).used ? 0 : g_array_index (run->buffers, Buffer, i).size;
@@ -125,7 +126,9 @@ trim (SdRun *run, gsize keep)
       idle -= buffer->size;
       free_buffer (run, buffer);
       g_array_remove_index_fast (run->buffers, i - 1);
+      any = TRUE;
     }
+  return any;
 }
 
 void
@@ -145,7 +148,11 @@ sd_run_trim (SdRun *run)
 gboolean
 sd_run_make_room (SdRun *run)
 {
-  if (! run->filters || ! sd_filters_make_room (run->filters))
+  gboolean any = trim (run, 0);
+
+  if (run->filters && sd_filters_make_room (run->filters))
+    any = TRUE;
+  if (! any)
     return FALSE;
   g_clear_error (&run->error);
   return TRUE;
@@ -196,8 +203,15 @@ sd_tensor_free (SdRun *run, SdTensor *x)
 float *
 sd_run_get_shared (SdRun *run, gsize bytes)
 {
+  float *shared;
+
   run->dry_shared = MAX (run->dry_shared, bytes);
-  return sd_run_is_idle (run) ? NULL : scratch_get (&run->shared, bytes, &run->error);
+  if (sd_run_is_idle (run))
+    return NULL;
+  shared = scratch_get (&run->shared, bytes, &run->error);
+  if (! shared && sd_run_make_room (run))
+    shared = scratch_get (&run->shared, bytes, &run->error);
+  return shared;
 }
 
 /* ---- splitting over the pool ---- */
