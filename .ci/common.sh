@@ -23,7 +23,8 @@ as_root () {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-is_installed () { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+# Of a package for several architectures each has its line.
+is_installed () { dpkg-query -W -f='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed; }
 
 # Installs those of the packages that are missing, if any.
 install_packages () {
@@ -41,7 +42,7 @@ install_packages () {
 # A fresh machine has no package lists; without them nothing is known of any package.
 update_package_lists () {
   command -v apt-get >/dev/null || return 0
-  apt-cache show meson >/dev/null 2>&1 && return
+  compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null && return
   can_be_root || die "There are no lists of packages, and getting them needs root: as root run 'apt-get update', or install sudo."
   as_root apt-get update >/dev/null || die "apt-get update failed: is the network there?"
 }
