@@ -233,16 +233,6 @@ test_train_afresh (void)
   g_assert_cmpmem (trained, size, kept, kept_size);
 }
 
-/* A file's name is of bytes, not of letters. */
-static void
-test_train_name (void)
-{
-  g_autofree char *pictures = get_pictures (), *out = in_folder ("mod\xe8le.safetensors");
-
-  FINE ("train", "--data", pictures, "--out", out, "--samples", "64", TINY);
-  g_assert_cmpfloat (count_samples (out), >=, 64);
-}
-
 static void
 test_train_from (void)
 {
@@ -413,7 +403,6 @@ main (int argc, char **argv)
     { "train/resume", test_train_resume },
     { "train/further", test_train_further },
     { "train/afresh", test_train_afresh },
-    { "train/name", test_train_name },
     { "train/from", test_train_from },
     { "train/style", test_train_style },
     { "train/style-blocks", test_train_style_blocks },

@@ -317,10 +317,13 @@ test_save_load (Fixture *f, gconstpointer data)
   gsize   count = diffusion_model_count_parameters (model);
 
   diffusion_model_set_metadata (model, "license", "CC0 \"quoted\" \xc3\xa9");
+  /* The name of a file is of any bytes. */
+  diffusion_model_set_metadata (model, "name", "mod\xe8le");
   g_assert_true (diffusion_model_save (model, f->path, &error));
   loaded = diffusion_model_load (f->path, &error);
   g_assert_no_error (error);
   g_assert_cmpstr (diffusion_model_get_metadata (loaded, "license"), ==, "CC0 \"quoted\" \xc3\xa9");
+  g_assert_cmpstr (diffusion_model_get_metadata (loaded, "name"), ==, "mod\xef\xbf\xbdle");
   g_assert_cmpmem (diffusion_model_get_architecture (loaded), sizeof odd, &odd, sizeof odd);
   for (gsize i = 0; i < count; i++)
     g_assert_cmpfloat_with_epsilon ((double) model_get_weights (loaded)[i], (double) model_get_weights (model)[i],
