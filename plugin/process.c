@@ -672,7 +672,9 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
   g_autoptr (GArray) layers = g_array_new (FALSE, FALSE, sizeof (HostLayer));
 
   /* Nothing is in the image before all is there.  The masks are made of what is selected at that moment. */
-  if (! run_layers (run, filter, layers, error) || ! region_check_unchanged (run->job->region, error)
+  if (! run_layers (run, filter, layers, error)
+      || ! region_check_pixels (run->job->region, run->job->region->strips, run_tick, run, error)
+      || ! region_check_unchanged (run->job->region, error)
       || ! region_check_lock (run->job->region->drawable, TRUE, error))
     {
       for (guint i = 0; i < layers->len; i++)

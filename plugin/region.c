@@ -811,6 +811,42 @@ region_check_unchanged (const Region *region, GError **error)
 }
 
 gboolean
+region_check_pixels (const Region *region, const GArray *strips, RegionTick tick, gpointer data, GError **error)
+{
+  const gsize        pixel = babl_format_get_bytes_per_pixel (region->native);
+  g_autofree guchar *bytes = NULL;
+  g_autoptr (GeglBuffer) source = NULL;
+  const guint n = strips ? strips->len : 0;
+  gsize       most = 0;
+
+  for (guint i = 0; i < n; i++)
+    {
+      const GeglRectangle *rect = &g_array_index (strips, RegionStrip, i).rect;
+
+      most = MAX (most, (gsize) rect->width * rect->height);
+    }
+  bytes = g_try_malloc_n (most, pixel);
+  if (! bytes && most > 0)
+    return region_fail_memory (error);
+
+  for (guint i = 0; i < n; i++)
+    {
+      const RegionStrip *strip = &g_array_index (strips, RegionStrip, i);
+      const gsize        size = pixel * strip->rect.width * strip->rect.height;
+
+      /* GIMP ends a plug-in that asks for pixels of what is no more. */
+      if (! tick (1, data, error) || ! region_check_layer (region, error))
+        return FALSE;
+      if (! source)
+        source = gimp_drawable_get_buffer (region->drawable);
+      gegl_buffer_get (source, &strip->rect, 1.0, region->native, bytes, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+      if (strip_checksum (0, bytes, size) != strip->checksum)
+        return region_fail_changed (error);
+    }
+  return TRUE;
+}
+
+gboolean
 region_write_buffer (const Region *region, GeglBuffer *buffer, gboolean mixed, RegionTick tick, gpointer data,
                      GError **error)
 {

@@ -106,10 +106,14 @@ gboolean region_read_strip (Region *region, gboolean *done, GError **error);
 gboolean region_prepare (Region *region, gboolean *any, GError **error);
 
 /* FALSE, with a sentence, if the drawable's size, its format or the selection is not what it was when the region was
- * made.  Pixels are looked at by what writes them: see result_check (). */
+ * made. */
 gboolean region_check_unchanged (const Region *region, GError **error);
 /* The same but for the selection, at no cost. */
 gboolean region_check_layer (const Region *region, GError **error);
+/* The same as that for the pixels of strips, RegionStrip each, which were read from the same drawable; NULL: of none.
+ */
+gboolean region_check_pixels (const Region *region, const GArray *strips, RegionTick tick, gpointer data,
+                              GError **error);
 /* Sets the error of a drawable that has changed; FALSE. */
 gboolean region_fail_changed (GError **error);
 /* Sets that of a region for which there is not enough memory; FALSE. */

@@ -102,29 +102,8 @@ result_add (Result *result, const Region *part, RegionTick tick, gpointer data, 
 gboolean
 result_check (Result *result, const Region *like, RegionTick tick, gpointer data, GError **error)
 {
-  const gsize        pixel = babl_format_get_bytes_per_pixel (like->native);
-  g_autofree guchar *bytes
-      = g_try_malloc_n ((gsize) result->rect.width * strip_height_most (result->rect.width), pixel);
-  g_autoptr (GeglBuffer) source = NULL;
-
-  if (! bytes)
-    return region_fail_memory (error);
-
-  for (guint i = 0; i < result->strips->len; i++)
-    {
-      const RegionStrip *strip = &g_array_index (result->strips, RegionStrip, i);
-      const gsize        size = pixel * strip->rect.width * strip->rect.height;
-
-      /* GIMP ends a plug-in that asks for pixels of what is no more. */
-      if (! tick (1, data, error) || ! region_check_layer (like, error))
-        return FALSE;
-      if (! source)
-        source = gimp_drawable_get_buffer (like->drawable);
-      gegl_buffer_get (source, &strip->rect, 1.0, like->native, bytes, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-      if (strip_checksum (0, bytes, size) != strip->checksum)
-        return region_fail_changed (error);
-    }
-  return region_check_unchanged (like, error) && region_check_lock (like->drawable, FALSE, error);
+  return region_check_pixels (like, result->strips, tick, data, error) && region_check_unchanged (like, error)
+         && region_check_lock (like->drawable, FALSE, error);
 }
 
 /* Merging the shadow pushes the undo step and mixes old and new pixels through the selection.  GIMP does that in 32-bit

@@ -241,17 +241,29 @@ def script_painted(session):
     session.add_wait('painted')
     session.add('(stage "painted" (lambda () (denoise RUN-NONINTERACTIVE image layer 10 1 40 0 "")))')
     session.add_dump('painted')
+    session.add('(gimp-drawable-edit-fill layer FILL-FOREGROUND)')
+    session.add_wait('beside')
+    session.add('(stage "beside" (lambda () (denoise-to 1 RUN-NONINTERACTIVE image layer 10 1 40 0 "")))')
+    session.add_dump('beside')
+    session.add('(stage "layers" (lambda () (describe image)))')
 
 
 def check_painted(session, driver):
     """What was painted while the filter worked is not painted over."""
     wait_until(lambda: session.screen.find('– GIMP$'))
     session.go('painted')
-    undo_when(session, b'run: computes')
+    end = undo_when(session, b'run: computes')
     result = session.result('painted') or ''
     session.result('painted-dumped')
     driver.say('pixels that changed while the filter worked are left as they are', None if 'layer was changed' in result
                and session.read('out-painted.raw') == session.read('in-colour.raw') else result or 'other pixels')
+    session.go('beside')
+    undo_when(session, b'run: computes', end)
+    result = session.result('beside') or ''
+    session.result('beside-dumped')
+    layers = session.result('layers') or ''
+    driver.say('no new layer of pixels that changed meanwhile', None if 'layer was changed' in result and layers.count('layer') == 1
+               and 'Denoised' not in layers else '%s, %s' % (result, layers))
 
 
 def run(options, tap, model, name, make_script, check):
