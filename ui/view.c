@@ -94,13 +94,19 @@ place_axis (double area, double size, double scale, double *centre, double *star
 static gboolean
 get_place (UiView *view, Place *place)
 {
-  double width, height;
+  double width, height, x = view->x, y = view->y;
 
   if (! get_area (view, &width, &height))
     return FALSE;
   place->scale = view->fit ? MIN (1, MIN (width / view->width, height / view->height)) : 1;
-  place_axis (width, view->width, place->scale, &view->x, &place->left, &place->x, &place->width);
-  place_axis (height, view->height, place->scale, &view->y, &place->top, &place->y, &place->height);
+  place_axis (width, view->width, place->scale, &x, &place->left, &place->x, &place->width);
+  place_axis (height, view->height, place->scale, &y, &place->top, &place->y, &place->height);
+  /* Where all of the layer is shown, its middle is; 100 % goes back to the place that was seen before. */
+  if (! view->fit)
+    {
+      view->x = x;
+      view->y = y;
+    }
   return TRUE;
 }
 
@@ -295,7 +301,8 @@ pan (UiView *view, double dx, double dy)
   Place        place;
   const double x = view->x, y = view->y;
 
-  if (! get_place (view, &place))
+  /* Nothing lies beyond what is shown. */
+  if (view->fit || ! get_place (view, &place))
     return;
   view->x += dx / place.scale;
   view->y += dy / place.scale;
