@@ -78,6 +78,9 @@ ui_toolkit_scroll_new (GtkWidget *content)
   gtk_viewport_set_shadow_type (GTK_VIEWPORT (gtk_bin_get_child (GTK_BIN (scroll))), GTK_SHADOW_NONE);
 #else
   gtk_scrolled_window_add_with_viewport (GTK_SCROLLED_WINDOW (scroll), content);
+  /* What gets the focus is moved into sight; the viewports that GTK 3 adds do so by themselves. */
+  gtk_container_set_focus_vadjustment (GTK_CONTAINER (content),
+                                       gtk_scrolled_window_get_vadjustment (GTK_SCROLLED_WINDOW (scroll)));
   gtk_viewport_set_shadow_type (GTK_VIEWPORT (gtk_bin_get_child (GTK_BIN (scroll))), GTK_SHADOW_NONE);
 #endif
   return scroll;
