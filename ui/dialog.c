@@ -455,6 +455,7 @@ ui_dialog_complete (UiDialog *dialog)
   gtk_box_reorder_child (GTK_BOX (dialog->fields), dialog->first, 1);
   if (dialog->expander)
     gtk_box_pack_start (GTK_BOX (dialog->fields), dialog->expander, FALSE, FALSE, 0);
+  ui_toolkit_leave_wheel (dialog->fields);
   gtk_widget_show_all (dialog->fields);
 }
 

@@ -86,6 +86,32 @@ ui_toolkit_scroll_new (GtkWidget *content)
   return scroll;
 }
 
+static gboolean
+wheel_turned (GtkWidget *widget, GdkEventScroll *event, gpointer data)
+{
+  GtkWidget *focus = gtk_window_get_focus (GTK_WINDOW (gtk_widget_get_toplevel (widget)));
+
+  /* Only the widget's own handler is left out; what is around it still gets the event. */
+  if (! focus || (focus != widget && ! gtk_widget_is_ancestor (focus, widget)))
+    g_signal_stop_emission_by_name (widget, "scroll-event");
+  return FALSE;
+}
+
+static void
+leave_wheel (GtkWidget *widget, gpointer data)
+{
+  if (GTK_IS_COMBO_BOX (widget) || GTK_IS_SCALE (widget) || GTK_IS_SPIN_BUTTON (widget))
+    g_signal_connect (widget, "scroll-event", G_CALLBACK (wheel_turned), NULL);
+  else if (GTK_IS_CONTAINER (widget))
+    gtk_container_foreach (GTK_CONTAINER (widget), leave_wheel, data);
+}
+
+void
+ui_toolkit_leave_wheel (GtkWidget *content)
+{
+  leave_wheel (content, NULL);
+}
+
 int
 ui_toolkit_get_wanted_height (GtkWidget *widget)
 {

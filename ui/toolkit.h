@@ -21,6 +21,10 @@ int ui_toolkit_get_scale (GtkWidget *widget);
 /* The widget as something that scrolls vertically where there is too little room, and is as wide as its content. */
 GtkWidget *ui_toolkit_scroll_new (GtkWidget *content);
 
+/* The wheel scrolls what is around the lists, sliders and numbers of the content: only one that has the focus is set by
+ * it. */
+void ui_toolkit_leave_wheel (GtkWidget *content);
+
 /* The content's own height, up to a limit, is asked for before any scrolling. */
 void ui_toolkit_scroll_fit (GtkWidget *scroll, GtkWidget *content, int limit);
 
