@@ -10,7 +10,8 @@
 
 enum
 {
-  CARD_WIDTH = 36 /* characters */
+  CARD_WIDTH = 36, /* characters */
+  LIST_WIDTH = 20  /* the same */
 };
 
 static const char SUFFIX[] = ".safetensors";
@@ -421,7 +422,7 @@ start (UiModels *models)
   g_autofree char *signal = g_strdup_printf ("notify::%s", models->property);
   g_autofree char *value = NULL;
 
-  models->list = gtk_combo_box_text_new ();
+  models->list = ui_toolkit_list_new (LIST_WIDTH);
   models->card = ui_toolkit_note_new (NULL, CARD_WIDTH);
   show_card (models);
   g_signal_connect (models->list, "changed", G_CALLBACK (list_changed), models);

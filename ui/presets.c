@@ -11,7 +11,8 @@
 enum
 {
   SPACING = 6,
-  BORDER = 12
+  BORDER = 12,
+  LIST_WIDTH = 16 /* characters */
 };
 
 static const double SAME = 1e-6;
@@ -406,7 +407,7 @@ ui_presets_get_widget (UiPresets *presets, GtkWidget **target)
   GtkSizeGroup *buttons = gtk_size_group_new (GTK_SIZE_GROUP_HORIZONTAL);
   GtkWidget    *save;
 
-  presets->list = *target = gtk_combo_box_text_new ();
+  presets->list = *target = ui_toolkit_list_new (LIST_WIDTH);
   gtk_box_pack_start (GTK_BOX (row), presets->list, TRUE, TRUE, 0);
   save = add_button (presets, row, "_+", C_ ("tip", "Save these settings as a preset of your own"),
                      G_CALLBACK (save_clicked));

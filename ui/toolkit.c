@@ -158,11 +158,32 @@ ui_toolkit_text_scroll_new (GtkWidget *view, int characters, int lines)
 }
 
 GtkWidget *
+ui_toolkit_list_new (int characters)
+{
+  GtkWidget *list = gtk_combo_box_text_new ();
+  GList     *cells = gtk_cell_layout_get_cells (GTK_CELL_LAYOUT (list));
+
+  for (GList *cell = cells; cell; cell = cell->next)
+    {
+      /* Names that differ often differ at their ends. */
+      g_object_set (cell->data, "ellipsize", PANGO_ELLIPSIZE_MIDDLE, "width-chars", characters, NULL);
+#if GTK_CHECK_VERSION(3, 0, 0)
+      /* In GTK 3 the width above is the least, and all of the text what is asked for. */
+      g_object_set (cell->data, "max-width-chars", characters, NULL);
+#endif
+    }
+  g_list_free (cells);
+  return list;
+}
+
+GtkWidget *
 ui_toolkit_note_new (const char *text, int characters)
 {
   GtkWidget *label = gtk_label_new (text);
 
   gtk_label_set_line_wrap (GTK_LABEL (label), TRUE);
+  /* Paths have no spaces to break at. */
+  gtk_label_set_line_wrap_mode (GTK_LABEL (label), PANGO_WRAP_WORD_CHAR);
   gtk_label_set_xalign (GTK_LABEL (label), 0);
 #if GTK_CHECK_VERSION(3, 0, 0)
   gtk_label_set_max_width_chars (GTK_LABEL (label), characters);

@@ -34,6 +34,10 @@ GtkWidget *ui_toolkit_text_scroll_new (GtkWidget *view, int characters, int line
 /* The height that the widget would like to have. */
 int ui_toolkit_get_wanted_height (GtkWidget *widget);
 
+/* A GtkComboBoxText that asks for so many characters, however long the names in it are; it shows more where there is
+ * room. */
+GtkWidget *ui_toolkit_list_new (int characters);
+
 /* A label that breaks its lines, and is never wider than so many characters. */
 GtkWidget *ui_toolkit_note_new (const char *text, int characters);
 
