@@ -279,17 +279,62 @@ ui_toolkit_get_scroll (const GdkEventScroll *event, double *dx, double *dy)
 #endif
 }
 
+/* The window that the widget is in, or NULL while it is nowhere on the screen. */
+static GdkWindow *
+get_shown_window (GtkWidget *widget)
+{
+  GtkWidget *top = gtk_widget_get_toplevel (widget);
+
+  return gtk_widget_get_mapped (top) ? gtk_widget_get_window (top) : NULL;
+}
+
+#if GTK_CHECK_VERSION(3, 0, 0)
+
 int
 ui_toolkit_get_screen_height (GtkWidget *widget)
 {
-#if GTK_CHECK_VERSION(3, 0, 0)
   GdkDisplay  *display = gtk_widget_get_display (widget);
-  GdkMonitor  *monitor = gdk_display_get_primary_monitor (display);
+  GdkWindow   *window = get_shown_window (widget);
+  GdkDevice   *pointer = gdk_seat_get_pointer (gdk_display_get_default_seat (display));
+  GdkMonitor  *monitor = NULL;
   GdkRectangle area;
+  int          x, y;
 
+  if (window)
+    monitor = gdk_display_get_monitor_at_window (display, window);
+  else if (pointer)
+    {
+      /* Windows come up where the pointer is. */
+      gdk_device_get_position (pointer, NULL, &x, &y);
+      monitor = gdk_display_get_monitor_at_point (display, x, y);
+    }
+  if (! monitor)
+    monitor = gdk_display_get_primary_monitor (display);
   gdk_monitor_get_workarea (monitor ? monitor : gdk_display_get_monitor (display, 0), &area);
   return area.height;
-#else
-  return gdk_screen_get_height (gtk_widget_get_screen (widget));
-#endif
 }
+
+#else
+
+int
+ui_toolkit_get_screen_height (GtkWidget *widget)
+{
+  GdkScreen   *screen = gtk_widget_get_screen (widget), *other;
+  GdkWindow   *window = get_shown_window (widget);
+  GdkRectangle area;
+  int          monitor = gdk_screen_get_primary_monitor (screen), x, y;
+
+  if (window)
+    monitor = gdk_screen_get_monitor_at_window (screen, window);
+  else
+    {
+      /* Windows come up where the pointer is. */
+      gdk_display_get_pointer (gtk_widget_get_display (widget), &other, &x, &y, NULL);
+      if (other == screen)
+        monitor = gdk_screen_get_monitor_at_point (screen, x, y);
+    }
+  gdk_screen_get_monitor_geometry (screen, monitor, &area);
+  return area.height;
+}
+
+#endif

@@ -56,7 +56,8 @@ int ui_toolkit_get_scroll_mask (void);
 /* How far the event turned the wheel, in steps, down and right positive. */
 void ui_toolkit_get_scroll (const GdkEventScroll *event, double *dx, double *dy);
 
-/* The height of the screen that the widget is on, less what panels cover, in the widget's units. */
+/* The height of the monitor that the widget is on, or will be, in the widget's units; in GTK 3 less what panels cover.
+ */
 int ui_toolkit_get_screen_height (GtkWidget *widget);
 
 G_END_DECLS
