@@ -1,6 +1,8 @@
 /* gimp-diffusion: a diffusion model engine for photographs
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
+#include <glib/gi18n.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,4 +170,15 @@ cost_reset_peak (void)
 
   if (stream)
     g_output_stream_write (G_OUTPUT_STREAM (stream), "5", 1, NULL, NULL);
+}
+
+char *
+cost_format_time (double seconds)
+{
+  const int rounded = MAX ((int) ceil (seconds), 1);
+
+  /* Translators: seconds. */
+  return rounded < 60 ? g_strdup_printf (C_ ("time", "%d s"), rounded)
+                      /* Translators: minutes and seconds. */
+                      : g_strdup_printf (C_ ("time", "%d min %d s"), rounded / 60, rounded % 60);
 }

@@ -54,6 +54,9 @@ void cost_add_region (Cost *cost, double pixels, gboolean masked, int variants);
 /* A fill of holes among so many pixels that has once taken these seconds and, at its peak, bytes. */
 void cost_estimate_fill (Cost *cost, double pixels, double seconds, double bytes, int variants);
 
+/* How long something takes, for users: in whole seconds, one at least.  Free with g_free (). */
+char *cost_format_time (double seconds);
+
 /* What the process has in memory now, and has had at most since cost_reset_peak (), in bytes; 0 if the system does not
  * tell. */
 double cost_get_memory (void);

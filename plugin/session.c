@@ -5,7 +5,6 @@
  * events, and its noise is estimated on a thread; from then on the preview computes.  Then the run, with the dialog as
  * its progress window.
  */
-#include <math.h>
 #include <string.h>
 
 #include <glib/gi18n.h>
@@ -71,17 +70,6 @@ enum
 {
   TELLING_PIXELS = 100000
 };
-
-static char *
-format_time (double seconds)
-{
-  const int rounded = MAX ((int) ceil (seconds), 1);
-
-  /* Translators: seconds. */
-  return rounded < 60 ? g_strdup_printf (C_ ("time", "%d s"), rounded)
-                      /* Translators: minutes and seconds. */
-                      : g_strdup_printf (C_ ("time", "%d min %d s"), rounded / 60, rounded % 60);
-}
 
 /* ---- what it will cost ------------------------------------------------------------------------------------ */
 
@@ -166,7 +154,7 @@ describe_cost (Session *session)
        && ! session->previewed)
       || ! get_cost (session, &cost))
     return NULL;
-  time = format_time (cost.seconds);
+  time = cost_format_time (cost.seconds);
   size = g_format_size ((guint64) cost.bytes);
   /* Translators: what the filter will need, as in "About 1 min 5 s and 310.2 MB of memory for all that is selected". */
   text = g_strdup_printf (C_ ("status", "About %s and %s of memory for all that is selected."), time, size);
@@ -807,7 +795,7 @@ run_progress (double fraction, gpointer data)
     ui_dialog_set_status (session->dialog, C_ ("status", "Stopping..."));
   else if (fraction > 0.07 && seconds > 1)
     {
-      g_autofree char *left = format_time (seconds * (1 - fraction) / fraction);
+      g_autofree char *left = cost_format_time (seconds * (1 - fraction) / fraction);
       g_autofree char *text = g_strdup_printf (C_ ("status", "About %s left."), left);
 
       ui_dialog_set_status (session->dialog, text);
@@ -870,6 +858,25 @@ run (Session *session, double *noise_used, GError **error)
   return success;
 }
 
+/* FALSE if the user has cancelled.  OK is refused while there is something to change first: what has been previewed is
+ * not lost.  (With a layer that is gone nothing can be done any more: the run says so.) */
+static gboolean
+ask (Session *session)
+{
+  GError *error = NULL;
+
+  while (host_dialog_run (session->window, session->config))
+    {
+      if (! region_check (session->drawable, NULL)
+          || process_check (session->filter, session->drawable, session->config, &error))
+        return TRUE;
+      g_debug ("dialog: refuses");
+      ui_dialog_set_status (session->dialog, error->message);
+      g_clear_error (&error);
+    }
+  return FALSE;
+}
+
 static gboolean
 run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, HostDialogContext *context,
                  DiffusionModel *model, const char *name, GThread *warm_up, double *noise_used, GError **error)
@@ -909,7 +916,7 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
       ui_dialog_size_window (session.dialog, GTK_WINDOW (session.window));
       gtk_widget_show (session.window);
 
-      const gboolean accepted = host_dialog_run (session.window, config);
+      const gboolean accepted = ask (&session);
 
       if (! accepted)
         {

@@ -432,6 +432,9 @@ proceed (UiPreview *preview)
   if (preview->stopped || preview->phase != IDLE || preview->timer
       || ! ui_view_get_visible (preview->view, &visible, &scale))
     return;
+  /* Changed pixels are seen when something is to be done; what they were is on the screen. */
+  if (preview->shown && ! preview->filter->holds (preview->shown, preview->data))
+    paint (preview, UI_VIEW_BEFORE, NULL);
   if (! preview->stale && is_outdated (preview, &visible))
     {
       preview->stale = TRUE;

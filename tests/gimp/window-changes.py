@@ -145,12 +145,19 @@ def check_locked(session, driver):
         computed = wait_until(lambda: window.results(session) > before, 30)
         driver.say('a locked layer is previewed (%s)' % name, None if computed else 'nothing was computed')
         session.screen.settle(driver.window)
+        start = len(session.read('output.txt'))
         session.screen.keys(driver.window, *keys, 'alt+o')
+        if name == 'locked':
+            refused = wait_until(lambda: b'dialog: refuses' in session.read('output.txt')[start:], 10)
+            session.screen.settle(driver.window)
+            session.screenshot('changes-refused', driver.window)
+            driver.say('OK refuses to write into it, and the dialog stays', None if refused else 'it does not')
+            session.screen.keys(driver.window, 'Escape')
         result = session.result(name) or ''
         session.result(name + '-dumped')
         driver.say('its pixels stay as they are (%s)' % name, None if session.read('out-%s.raw' % name) == session.read('in-colour.raw') else result)
-        driver.say('OK refuses to write into it' if name == 'locked' else 'and makes a layer above it',
-                   None if ('unlock' in result if name == 'locked' else 'OK' in result) else result)
+        driver.say('and can be cancelled' if name == 'locked' else 'and makes a layer above it',
+                   None if ('unlock' not in result if name == 'locked' else 'OK' in result) else result)
     layers = session.result('layers') or ''
     driver.say('the new layer is there', None if layers.count('Denoised') == 1 else layers)
 

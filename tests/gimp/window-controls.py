@@ -245,6 +245,7 @@ def check_pixels(session, driver):
         session.screen.settle(driver.window)
         before = window.results(session)
         main = wait_until(lambda: session.screen.find('GNU Image Manipulation Program|GIMP'))
+        noisy, flat = session.read('in-colour.raw'), session.screen.picture(driver.window)
         session.screen.keys(main, 'ctrl+z')
         session.screen.settle(main, 0.5)
         if name == 'later':
@@ -252,7 +253,9 @@ def check_pixels(session, driver):
             session.screen.enter(driver.window, 'alt+t', '0.9')
             driver.say('the preview is computed again when the pixels have changed', None if wait_until(lambda: window.results(session) > before, 30)
                        else 'it is not')
-            session.screen.settle(driver.window)
+            # The left part of the view, which has the layer as it is.
+            driver.say('and so is what is seen of before', None if not window.find_layer(flat, noisy) and window.find_layer(
+                session.screen.settle(driver.window), noisy) else 'the layer was not found in the screenshot')
         session.screen.keys(driver.window, 'alt+o')
         noise(name)
     found = {name: noise(name) for name in ('later', 'soon', 'noisy')}
