@@ -564,9 +564,9 @@ preview_begin (const GdkRectangle *visible, gpointer data, GError **error)
 }
 
 static gboolean
-preview_find (gpointer data, gboolean *more, GError **error)
+preview_find (gpointer data, GCancellable *cancellable, gboolean *more, GError **error)
 {
-  return region_find (((Crop *) data)->job->region, NULL, more, error);
+  return region_find (((Crop *) data)->job->region, cancellable, more, error);
 }
 
 static gboolean

@@ -233,7 +233,7 @@ work_run (GTask *task, gpointer source, gpointer data, GCancellable *cancellable
   GError    *error = NULL;
 
   if (preview->phase == FINDING)
-    preview->filter->find (preview->crop, &preview->more, &error);
+    preview->filter->find (preview->crop, cancellable, &preview->more, &error);
   else if (preview->phase == BLENDING || preview->filter->compute (preview->crop, cancellable, &error))
     preview->filter->blend (preview->phase == BLENDING ? preview->shown : preview->crop, &error);
 

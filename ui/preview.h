@@ -27,7 +27,7 @@ typedef struct
   gpointer (*begin) (const GdkRectangle *visible, gpointer data, GError **error);
   /* Any thread, before anything is read and again when all has been: makes room for what is to be read next.  *more
    * is FALSE if nothing is. */
-  gboolean (*find) (gpointer crop, gboolean *more, GError **error);
+  gboolean (*find) (gpointer crop, GCancellable *cancellable, gboolean *more, GError **error);
   /* Main thread, for some milliseconds: reads some of it; *done: it was the last. */
   gboolean (*read) (gpointer crop, gboolean *done, GError **error);
   /* Any thread: the long work. */
