@@ -11,7 +11,7 @@
 enum
 {
   CARD_WIDTH = 36, /* characters */
-  LIST_WIDTH = 20  /* the same */
+  LIST_WIDTH = 20  /* also characters */
 };
 
 static const char SUFFIX[] = ".safetensors";

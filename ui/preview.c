@@ -414,13 +414,18 @@ is_wanted (UiPreview *preview)
   return gtk_toggle_button_get_active (GTK_TOGGLE_BUTTON (preview->toggle));
 }
 
-/* What is shown is not what would be computed now. */
+/* What is shown was made of something else than what there is now. */
 static gboolean
-is_outdated (UiPreview *preview, const GdkRectangle *visible)
+is_changed (UiPreview *preview)
 {
-  return preview->shown
-         && ! (preview->filter->covers (preview->shown, visible, preview->data)
-               && preview->filter->holds (preview->shown, preview->data));
+  return preview->shown && ! preview->filter->holds (preview->shown, preview->data);
+}
+
+/* What is shown lacks some of what is seen. */
+static gboolean
+is_short (UiPreview *preview, const GdkRectangle *visible)
+{
+  return preview->shown && ! preview->filter->covers (preview->shown, visible, preview->data);
 }
 
 static void
@@ -428,14 +433,16 @@ proceed (UiPreview *preview)
 {
   GdkRectangle visible;
   double       scale;
+  gboolean     changed;
 
   if (preview->stopped || preview->phase != IDLE || preview->timer
       || ! ui_view_get_visible (preview->view, &visible, &scale))
     return;
   /* Changed pixels are seen when something is to be done; what they were is on the screen. */
-  if (preview->shown && ! preview->filter->holds (preview->shown, preview->data))
+  changed = is_changed (preview);
+  if (changed)
     paint (preview, UI_VIEW_BEFORE, NULL);
-  if (! preview->stale && is_outdated (preview, &visible))
+  if (! preview->stale && (changed || is_short (preview, &visible)))
     {
       preview->stale = TRUE;
       /* By hand, it is the user who starts it again. */
@@ -565,7 +572,8 @@ after_toggled (GtkToggleButton *button, UiPreview *preview)
       cancel (preview);
       return;
     }
-  if (preview->manual && ui_view_get_visible (preview->view, &visible, &scale) && is_outdated (preview, &visible))
+  if (preview->manual && ui_view_get_visible (preview->view, &visible, &scale)
+      && (is_short (preview, &visible) || is_changed (preview)))
     preview->stale = TRUE;
   /* What there is from before is not what is asked for now. */
   if (preview->manual && preview->stale)
