@@ -399,7 +399,7 @@ gboolean diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const Diffus
 /* The boxes around the grown holes that diffusion_inpaint () fills, one by one or several together; g_free ().  NULL
  * with an error. */
 DiffusionBox *diffusion_inpaint_get_holes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint,
-                                           int *count, GError **error);
+                                           int *count, GCancellable *cancellable, GError **error);
 
 /* Makes a picture anew, in place (SDEdit: Meng et al. 2022).  strength: how far up the forward process it goes before
  * the way back, 0 (unchanged, bit for bit) ... 1 (nothing of it is left); mask: 1 channel in [0, 1], multiplies the

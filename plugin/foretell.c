@@ -5,6 +5,7 @@
 
 #include "process.h"
 #include "selection.h"
+#include "ui/relay.h"
 
 struct _Foretelling
 {
@@ -19,12 +20,10 @@ struct _Foretelling
   DiffusionBox           *holes; /* in the drawable's coordinates; NULL: not known */
   int                     n_holes;
 
-  Region  *region;   /* whose mask is being read; NULL: none is */
-  guint    reader;   /* idle source */
-  gboolean read;     /* all of the mask is */
-  gboolean thinking; /* on a thread */
-  gboolean stale;    /* other holes are asked for meanwhile */
-  gboolean stopping;
+  Region       *region;      /* whose mask is being read; NULL: none is */
+  gboolean      read;        /* all of the mask is */
+  GCancellable *cancellable; /* of that, and of finding them in it */
+  gboolean      stopping;
 };
 
 Foretelling *
@@ -41,88 +40,52 @@ foretelling_new (const Filter *filter, HostDrawable drawable, void (*known) (gpo
 
 /* ---- where the holes are ---- */
 
-static void think (Foretelling *self);
-
-static void
-forget_region (Foretelling *self)
-{
-  if (self->reader)
-    g_source_remove (self->reader);
-  self->reader = 0;
-  g_clear_pointer (&self->region, region_free);
-}
-
 /* Makes room for the mask before it is read, and finds the holes in it afterwards. */
-static void
-think_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+static gboolean
+find_think (gpointer data, GCancellable *cancellable, gboolean *more, GError **error)
 {
   Foretelling *self = data;
-  gboolean     more;
 
   if (! self->read)
-    {
-      g_task_return_boolean (task, region_find (self->region, NULL, &more, NULL));
-      return;
-    }
-  self->holes = diffusion_inpaint_get_holes (self->region->mask, &self->inpaint, &self->n_holes, NULL);
+    return region_find (self->region, cancellable, more, error);
+  self->holes = diffusion_inpaint_get_holes (self->region->mask, &self->inpaint, &self->n_holes, cancellable, error);
   for (int i = 0; i < self->n_holes; i++)
     {
       self->holes[i].x += self->region->outer.x;
       self->holes[i].y += self->region->outer.y;
     }
-  g_task_return_boolean (task, self->holes != NULL);
+  return self->holes != NULL;
 }
 
 static gboolean
-read_strip (gpointer data)
+find_read (gpointer data, gboolean *done, GError **error)
 {
-  Foretelling *self = data;
+  Foretelling   *self = data;
+  const gboolean success = region_read_strip (self->region, done, error);
 
-  if (! region_read_strip (self->region, &self->read, NULL))
-    {
-      self->reader = 0;
-      forget_region (self);
-      return G_SOURCE_REMOVE;
-    }
-  if (! self->read)
-    return G_SOURCE_CONTINUE;
-  self->reader = 0;
-  think (self);
-  return G_SOURCE_REMOVE;
+  self->read = *done;
+  return success;
 }
 
 static void
-think_done (GObject *source, GAsyncResult *result, gpointer data)
+find_end (gpointer data, const GError *error)
 {
-  Foretelling *self = data;
-  gboolean     success = g_task_propagate_boolean (G_TASK (result), NULL);
+  Foretelling   *self = data;
+  const gboolean cancelled = g_cancellable_is_cancelled (self->cancellable);
 
-  self->thinking = FALSE;
-  if (success && ! self->read && ! self->stale && ! self->stopping)
-    {
-      self->reader = g_idle_add (read_strip, self);
-      return;
-    }
-  forget_region (self);
-  if (self->stale)
+  g_clear_pointer (&self->region, region_free);
+  g_clear_object (&self->cancellable);
+  /* Other holes are asked for. */
+  if (cancelled)
     {
       g_clear_pointer (&self->holes, g_free);
       self->selected.bounds.width = 0;
     }
-  if (! self->stopping && (success || self->stale))
+  if (! self->stopping && (cancelled || ! error))
     self->known (self->data);
 }
 
-static void
-think (Foretelling *self)
-{
-  GTask *task = g_task_new (NULL, NULL, think_done, self);
-
-  self->thinking = TRUE;
-  g_task_set_task_data (task, self, NULL);
-  g_task_run_in_thread (task, think_work);
-  g_object_unref (task);
-}
+static const UiRelayWork finding = { find_think, find_read, find_end };
 
 /* TRUE when they are known; else it is begun to find them, unless that has failed. */
 static gboolean
@@ -131,21 +94,24 @@ find_holes (Foretelling *self, const Selection *selected, const DiffusionInpaint
   const gboolean same = selection_equal (selected, &self->selected) && inpaint->grow == self->inpaint.grow
                         && inpaint->context == self->inpaint.context;
 
-  if (self->thinking)
+  if (self->region)
     {
-      self->stale = ! same;
+      if (! same)
+        g_cancellable_cancel (self->cancellable);
       return FALSE;
     }
   if (same)
     return self->holes != NULL;
-  forget_region (self);
   g_clear_pointer (&self->holes, g_free);
   self->selected = *selected;
   self->inpaint = *inpaint;
-  self->read = self->stale = FALSE;
+  self->read = FALSE;
   self->region = region_new_hole (self->drawable, NULL, inpaint, 0, NULL);
   if (self->region)
-    think (self);
+    {
+      self->cancellable = g_cancellable_new ();
+      ui_relay_run (&finding, self, self->cancellable);
+    }
   return FALSE;
 }
 
@@ -155,9 +121,9 @@ foretelling_free (Foretelling *self)
   if (! self)
     return;
   self->stopping = TRUE;
-  while (self->thinking)
+  g_cancellable_cancel (self->cancellable);
+  while (self->region)
     g_main_context_iteration (NULL, TRUE);
-  forget_region (self);
   g_free (self->holes);
   g_free (self);
 }

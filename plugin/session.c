@@ -17,6 +17,7 @@
 #include "sight.h"
 #include "ui/dialog.h"
 #include "ui/preview.h"
+#include "ui/relay.h"
 
 typedef struct
 {
@@ -30,8 +31,6 @@ typedef struct
   UiPreview      *preview;
   Settings        settings; /* that the preview knows of */
 
-  Region        *region; /* whose noise is being estimated */
-  guint          reader; /* idle source */
   gboolean       preparing, stopping;
   gboolean       prepared; /* the rest is known */
   gboolean       estimated;
@@ -206,50 +205,61 @@ set_trouble (Session *session, const GError *error)
 
 /* ---- before a preview ------------------------------------------------------------------------------------- */
 
-static gboolean prepare_read (gpointer data);
-
-/* What is found out of a region on a thread.  All that is selected is read, strip by strip, between this and its second
- * call. */
+/* A region whose noise is estimated, for which all that is selected is read. */
 typedef struct
 {
+  Session        *session;
   Region         *region;
   DiffusionModel *model;
   DiffusionNoise  noise;
   gboolean        measured; /* the model's pace is asked for */
   Pace            pace;
-  gboolean        unread; /* there is more of the region to be read; else the others are known */
 } Preparation;
 
-static void
-preparation_free (gpointer data)
+static gboolean
+prepare_think (gpointer data, GCancellable *cancellable, gboolean *more, GError **error)
 {
   Preparation *preparation = data;
 
+  return region_find (preparation->region, cancellable, more, error)
+         && (*more
+             || (process_estimate (preparation->region, &preparation->noise, error)
+                 && (! preparation->measured
+                     || pace_measure (&preparation->pace, preparation->model, cancellable, error))));
+}
+
+static gboolean
+prepare_read (gpointer data, gboolean *done, GError **error)
+{
+  Preparation *preparation = data;
+  Session     *session = preparation->session;
+
+  if (session->stopping)
+    {
+      g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_CANCELLED, C_ ("status", "Cancelled."));
+      return FALSE;
+    }
+  if (! region_read_strip (preparation->region, done, error))
+    return FALSE;
+  /* Else it is another model's that will be wanted, which is being measured on the same processor. */
+  preparation->measured = ! session->loading && session->pace.pixel == 0;
+  return TRUE;
+}
+
+static void
+prepare_end (gpointer data, const GError *error)
+{
+  Preparation *preparation = data;
+  Session     *session = preparation->session;
+
+  session->noise = preparation->noise;
+  /* Another model has a pace of its own. */
+  if (preparation->model == session->model && session->pace.pixel == 0)
+    session->pace = preparation->pace;
+  region_free (preparation->region);
   diffusion_model_unref (preparation->model);
   g_free (preparation);
-}
 
-static void
-prepare_work (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
-{
-  Preparation *preparation = data;
-  GError      *error = NULL;
-  gboolean     success = region_find (preparation->region, cancellable, &preparation->unread, &error);
-
-  if (success && ! preparation->unread)
-    success
-        = process_estimate (preparation->region, &preparation->noise, &error)
-          && (! preparation->measured || pace_measure (&preparation->pace, preparation->model, cancellable, &error));
-  if (success)
-    g_task_return_boolean (task, TRUE);
-  else
-    g_task_return_error (task, error);
-}
-
-static void
-prepare_finish (Session *session, GError *error)
-{
-  g_clear_pointer (&session->region, region_free);
   session->preparing = FALSE;
   session->prepared = session->estimated = ! error;
   if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
@@ -261,73 +271,14 @@ prepare_finish (Session *session, GError *error)
   ui_preview_invalidate (session->preview, UI_PREVIEW_COMPUTE);
 }
 
-static void
-prepare_done (GObject *source, GAsyncResult *result, gpointer data)
-{
-  Session     *session = data;
-  Preparation *preparation = g_task_get_task_data (G_TASK (result));
-  g_autoptr (GError) error = NULL;
-
-  g_task_propagate_boolean (G_TASK (result), &error);
-  if (error || ! preparation->unread)
-    {
-      session->noise = preparation->noise;
-      /* Another model has a pace of its own. */
-      if (preparation->model == session->model && session->pace.pixel == 0)
-        session->pace = preparation->pace;
-      prepare_finish (session, error);
-    }
-  else if (session->stopping)
-    {
-      g_clear_pointer (&session->region, region_free);
-      session->preparing = FALSE;
-    }
-  else
-    {
-      session->reader = g_idle_add (prepare_read, session);
-    }
-}
-
-static void
-prepare_think (Session *session)
-{
-  GTask       *task = g_task_new (NULL, session->cancellable, prepare_done, session);
-  Preparation *preparation = g_new0 (Preparation, 1);
-
-  preparation->region = session->region;
-  preparation->model = diffusion_model_ref (session->model);
-  /* Else it is another model's that will be wanted, which is being measured on the same processor. */
-  preparation->measured = ! session->loading && session->pace.pixel == 0;
-  g_task_set_task_data (task, preparation, preparation_free);
-  g_task_run_in_thread (task, prepare_work);
-  g_object_unref (task);
-}
-
-static gboolean
-prepare_read (gpointer data)
-{
-  Session *session = data;
-  g_autoptr (GError) error = NULL;
-  gboolean done = FALSE;
-
-  if (region_read_strip (session->region, &done, &error) && ! done)
-    return G_SOURCE_CONTINUE;
-
-  session->reader = 0;
-  if (error)
-    {
-      prepare_finish (session, error);
-    }
-  else
-    {
-      prepare_think (session);
-    }
-  return G_SOURCE_REMOVE;
-}
+static const UiRelayWork preparing = { prepare_think, prepare_read, prepare_end };
 
 static gboolean
 prepare_start (Session *session, GError **error)
 {
+  Preparation *preparation;
+  Region      *region;
+
   if (session->filter->kind != FILTER_DENOISE)
     {
       session->prepared = TRUE;
@@ -336,28 +287,25 @@ prepare_start (Session *session, GError **error)
   session->prepared = session->estimated = FALSE;
   session->measured = selection_look (session->drawable);
   session->sight = sight_take (session->drawable, &session->measured.bounds);
-  session->region = region_new_sample (session->drawable, diffusion_model_get_margin (session->model), error);
-  if (! session->region)
+  region = region_new_sample (session->drawable, diffusion_model_get_margin (session->model), error);
+  if (! region)
     return FALSE;
+  preparation = g_new0 (Preparation, 1);
+  preparation->session = session;
+  preparation->region = region;
+  preparation->model = diffusion_model_ref (session->model);
   session->preparing = TRUE;
-  prepare_think (session);
+  ui_relay_run (&preparing, preparation, session->cancellable);
   update_status (session);
   return TRUE;
 }
 
-/* Either stops the reading or waits for the threads, which have at most a few seconds of work left. */
+/* Reads no more, and waits for the threads, which have at most a few seconds of work left. */
 static void
 prepare_stop (Session *session)
 {
   session->stopping = TRUE;
   g_cancellable_cancel (session->loading);
-  if (session->reader)
-    {
-      g_source_remove (session->reader);
-      session->reader = 0;
-      g_clear_pointer (&session->region, region_free);
-      session->preparing = FALSE;
-    }
   while (session->preparing || session->loading)
     g_main_context_iteration (NULL, TRUE);
   g_clear_pointer (&session->foretelling, foretelling_free);
@@ -935,7 +883,6 @@ run_interactive (const Filter *filter, HostDrawable drawable, GObject *config, H
   gtk_widget_destroy (session.window);
   ui_preview_free (session.preview);
   ui_dialog_free (session.dialog);
-  region_free (session.region);
   foretelling_free (session.foretelling);
   g_object_unref (session.cancellable);
   diffusion_model_unref (session.model);

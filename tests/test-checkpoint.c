@@ -611,7 +611,7 @@ test_cost_of_holes (void)
     for (int y = 0; y < places[i].height; y++)
       for (int x = 0; x < places[i].width; x++)
         mask->data[(places[i].y + y) * WIDTH + places[i].x + x] = 1;
-  holes = diffusion_inpaint_get_holes (mask, &inpaint, &count, &error);
+  holes = diffusion_inpaint_get_holes (mask, &inpaint, &count, NULL, &error);
   g_assert_no_error (error);
   g_assert_cmpint (count, >=, 2);
   diffusion_model_estimate_cost (model, WIDTH, HEIGHT, &places[0], 1, TRUE, &options, &bytes[0], &seconds[0]);
@@ -623,7 +623,7 @@ test_cost_of_holes (void)
   g_assert_cmpfloat (seconds[3], >, 5 * seconds[2]);
   g_assert_cmpfloat (bytes[3], >, bytes[2]);
   memset (mask->data, 0, WIDTH * HEIGHT * sizeof (float));
-  g_assert_null (diffusion_inpaint_get_holes (mask, &inpaint, &count, &error));
+  g_assert_null (diffusion_inpaint_get_holes (mask, &inpaint, &count, NULL, &error));
   g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
   g_clear_error (&error);
 }

@@ -9,6 +9,7 @@
 #include <glib/gi18n.h>
 
 #include "preview.h"
+#include "relay.h"
 #include "toolkit.h"
 #include "view.h"
 
@@ -26,8 +27,7 @@ enum
 typedef enum
 {
   IDLE,
-  READING,
-  FINDING,
+  READING, /* with what there is to be thought about for it */
   COMPUTING,
   BLENDING
 } Phase;
@@ -54,7 +54,6 @@ struct _UiPreview
   GCancellable *cancellable;       /* of the computing */
   guint         looks, painted_at; /* how often the work was looked at, and when a step was last painted; 0: never */
   gint64        start, cancelled;
-  gboolean      more;   /* has to be read */
   gboolean      stale;  /* long work is wanted */
   gboolean      mixed;  /* short work is wanted */
   gboolean      failed; /* and is not tried again by itself */
@@ -62,12 +61,11 @@ struct _UiPreview
   gboolean      manual; /* it is not to be, as soon as it would be computed anew */
 
   Painting paintings[UI_VIEW_SIDES];
-  guint    reader, painter, timer, looker, watch;
+  guint    painter, timer, looker, watch;
   gint64   watched, worked;
 };
 
 static void proceed (UiPreview *preview);
-static void go_on_reading (UiPreview *preview);
 static void free_outdated (UiPreview *preview);
 
 static void
@@ -232,9 +230,7 @@ work_run (GTask *task, gpointer source, gpointer data, GCancellable *cancellable
   UiPreview *preview = data;
   GError    *error = NULL;
 
-  if (preview->phase == FINDING)
-    preview->filter->find (preview->crop, cancellable, &preview->more, &error);
-  else if (preview->phase == BLENDING || preview->filter->compute (preview->crop, cancellable, &error))
+  if (preview->phase == BLENDING || preview->filter->compute (preview->crop, cancellable, &error))
     preview->filter->blend (preview->phase == BLENDING ? preview->shown : preview->crop, &error);
 
   if (! error)
@@ -244,7 +240,7 @@ work_run (GTask *task, gpointer source, gpointer data, GCancellable *cancellable
 }
 
 static void
-finish_compute (UiPreview *preview, GError *error)
+finish_compute (UiPreview *preview, const GError *error)
 {
   const gint64   now = g_get_monotonic_time ();
   const gboolean cancelled = g_cancellable_is_cancelled (preview->cancellable);
@@ -282,12 +278,7 @@ work_done (GObject *source, GAsyncResult *result, gpointer data)
 
   g_task_propagate_boolean (G_TASK (result), &error);
   preview->phase = IDLE;
-  if (phase == FINDING && ! error && ! g_cancellable_is_cancelled (preview->cancellable))
-    {
-      go_on_reading (preview);
-      return;
-    }
-  if (phase == FINDING || phase == COMPUTING)
+  if (phase == COMPUTING)
     {
       finish_compute (preview, error);
     }
@@ -341,49 +332,40 @@ look (gpointer data)
 }
 
 static gboolean
-read_some (gpointer data)
+find (gpointer data, GCancellable *cancellable, gboolean *more, GError **error)
 {
   UiPreview *preview = data;
-  GError    *error = NULL;
-  gboolean   done = FALSE;
 
-  if (preview->filter->read (preview->crop, &done, &error) && ! done)
-    return G_SOURCE_CONTINUE;
+  return preview->filter->find (preview->crop, cancellable, more, error);
+}
 
-  preview->reader = 0;
+static gboolean
+read_some (gpointer data, gboolean *done, GError **error)
+{
+  UiPreview *preview = data;
+
+  return preview->filter->read (preview->crop, done, error);
+}
+
+static void
+read_end (gpointer data, const GError *error)
+{
+  UiPreview *preview = data;
+
+  preview->phase = IDLE;
   if (error)
     {
-      preview->phase = IDLE;
-      preview->failed = preview->stale = TRUE;
+      finish_compute (preview, error);
       g_clear_object (&preview->cancellable);
-      free_crop (preview, &preview->crop);
-      preview->filter->notify (NULL, UI_PREVIEW_STOPPED, error, preview->data);
-      ui_view_set_progress (preview->view, -1);
-      g_clear_error (&error);
+      proceed (preview);
+      return;
     }
-  else
-    {
-      start_thread (preview, FINDING, preview->crop);
-    }
-  return G_SOURCE_REMOVE;
+  preview->looks = preview->painted_at = 0;
+  preview->looker = g_timeout_add (LOOK_MS, look, preview);
+  start_thread (preview, COMPUTING, preview->crop);
 }
 
-/* When it has been found what else is to be read. */
-static void
-go_on_reading (UiPreview *preview)
-{
-  if (preview->more)
-    {
-      preview->phase = READING;
-      preview->reader = g_idle_add (read_some, preview);
-    }
-  else
-    {
-      preview->looks = preview->painted_at = 0;
-      preview->looker = g_timeout_add (LOOK_MS, look, preview);
-      start_thread (preview, COMPUTING, preview->crop);
-    }
-}
+static const UiRelayWork reading = { find, read_some, read_end };
 
 static void
 start_compute (UiPreview *preview, const GdkRectangle *visible)
@@ -405,7 +387,8 @@ start_compute (UiPreview *preview, const GdkRectangle *visible)
   preview->filter->notify (preview->crop, UI_PREVIEW_BEGUN, NULL, preview->data);
   ui_view_set_progress (preview->view, 0);
   preview->cancellable = g_cancellable_new ();
-  start_thread (preview, FINDING, preview->crop);
+  preview->phase = READING;
+  ui_relay_run (&reading, preview, preview->cancellable);
 }
 
 static gboolean
@@ -483,21 +466,10 @@ schedule (UiPreview *preview)
 static void
 cancel (UiPreview *preview)
 {
-  if (preview->phase == READING)
-    {
-      remove_source (&preview->reader);
-      g_clear_object (&preview->cancellable);
-      free_crop (preview, &preview->crop);
-      preview->phase = IDLE;
-      ui_view_set_progress (preview->view, -1);
-      preview->filter->notify (NULL, UI_PREVIEW_STOPPED, NULL, preview->data);
-    }
-  else if ((preview->phase == FINDING || preview->phase == COMPUTING)
-           && ! g_cancellable_is_cancelled (preview->cancellable))
-    {
-      preview->cancelled = g_get_monotonic_time ();
-      g_cancellable_cancel (preview->cancellable);
-    }
+  if ((preview->phase != READING && preview->phase != COMPUTING) || g_cancellable_is_cancelled (preview->cancellable))
+    return;
+  preview->cancelled = g_get_monotonic_time ();
+  g_cancellable_cancel (preview->cancellable);
 }
 
 static void

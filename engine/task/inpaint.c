@@ -206,13 +206,13 @@ diffusion_inpaint_get_boxes (const DiffusionPicture *mask, const DiffusionInpain
 
 DiffusionBox *
 diffusion_inpaint_get_holes (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpaint, int *count,
-                             GError **error)
+                             GCancellable *cancellable, GError **error)
 {
   Regions       regions = { .count = 0 };
   DiffusionBox *boxes = NULL;
 
   *count = 0;
-  if (check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, NULL, error))
+  if (check_arguments (NULL, mask, inpaint, error) && regions_find (mask, inpaint, &regions, cancellable, error))
     {
       *count = regions.count;
       boxes = g_new (DiffusionBox, (gsize) regions.count);
