@@ -1,14 +1,18 @@
 #!/usr/bin/python3
 # gimp-diffusion: a diffusion model engine for photographs
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""catalogs.py TREE: whether each catalog that is installed has every text of the interface, with the same formats; and whether translators are told
-what each text is for."""
+"""catalogs.py TREE: whether each catalog that is installed has every text of the interface, and every sentence of the engine that is shown there, with the
+same formats; and whether translators are told what each text is for."""
 import os
+import re
 import subprocess
 import sys
 import tempfile
 
 KEYWORDS = ['-k_', '-kN_', '-kC_:1c,2', '-kNC_:1c,2']
+# Parts of the engine that the plug-in uses.
+SHOWN = ['engine/' + name for name in ('compute', 'core', 'net', 'process', 'task')]
+UNMARKED = re.compile(r'g_set_error(?:_literal)? \([^;"]*?DIFFUSION_ERROR_(?:MODEL|MEMORY),\s*(?:/\*[^"]*?\*/\s*)?(?!/\*|C_ \(|\s)')
 
 
 def run(*command):
@@ -23,6 +27,29 @@ def without_context(template):
     return '\n'.join(entry for entry in entries if '\nmsgctxt ' not in '\n' + entry and '#. Translators: ' not in entry)
 
 
+def read(tree, name):
+    with open(os.path.join(tree, name), encoding='utf-8') as f:
+        return f.read()
+
+
+def find_sources(tree, *folders):
+    return sorted(os.path.relpath(os.path.join(folder, name), tree) for top in folders for folder, _, names in os.walk(os.path.join(tree, top))
+                  for name in names if name.endswith('.c'))
+
+
+def find_unmarked(tree):
+    """Where the engine says something about a file or memory that nobody can translate."""
+    places = ((name, text, match) for name in find_sources(tree, *SHOWN) for text in [read(tree, name)] for match in UNMARKED.finditer(text))
+    return '\n'.join('%s:%d' % (name, text[:match.start()].count('\n') + 1) for name, text, match in places)
+
+
+def check_formats(folder, catalog, template):
+    """By the template: a catalog may not say what is a format.  Merging calls those fuzzy that do not fit."""
+    merged = os.path.join(folder, 'merged.po')
+    return run('msgmerge', '--quiet', '--no-fuzzy-matching', '-o', merged, catalog, template) \
+        or run('msgfmt', '--check', '--check-format', '--use-fuzzy', '-o', os.devnull, merged)
+
+
 def main():
     tree = sys.argv[1]
     with open(os.path.join(tree, 'po', 'LINGUAS'), encoding='utf-8') as f:
@@ -30,10 +57,9 @@ def main():
     with open(os.path.join(tree, 'po', 'POTFILES.in'), encoding='utf-8') as f:
         sources = f.read().split()
     listed = set(sources)
-    missing = [name for folder in ('plugin', 'ui') for name in sorted(os.listdir(os.path.join(tree, folder)))
-               if name.endswith('.c') and folder + '/' + name not in listed
-               and 'glib/gi18n.h' in open(os.path.join(tree, folder, name), encoding='utf-8').read()]
-    cases = [('every file with texts is looked through', ', '.join(missing))]
+    missing = [name for name in find_sources(tree, 'engine', 'plugin', 'ui') if name not in listed and '#include <glib/gi18n' in read(tree, name)]
+    cases = [('every file with texts is looked through', ', '.join(missing)),
+             ('what the engine says about files and memory can be translated', find_unmarked(tree))]
     with tempfile.TemporaryDirectory() as folder:
         template = os.path.join(folder, 'all.pot')
         problem = run('xgettext', '--from-code=UTF-8', *KEYWORDS, '--add-comments=Translators:', '-D', tree, '-o', template, *sources)
@@ -44,7 +70,7 @@ def main():
             catalog = os.path.join(tree, 'po', language + '.po')
             cases.append((language + ' is complete', problem or run('msgcmp', catalog, template)))
             cases.append((language + ' has the same formats',
-                          run('msgfmt', '--check', '--check-format', '-o', os.devnull, catalog)))
+                          problem or check_formats(folder, catalog, template)))
     for number, (name, wrong) in enumerate(cases, 1):
         print('%sok %d - %s' % ('not ' if wrong else '', number, name))
         for line in (wrong or '').splitlines()[:20]:

@@ -2,6 +2,7 @@
 #include "compute.h"
 
 #include <cblas.h>
+#include <glib/gi18n-lib.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -105,10 +106,12 @@ choose (const char *name, ComputeUse use, GError **error)
         return backends[i];
       g_string_append_printf (names, "%s%s", names->len ? ", " : "", backends[i]->name);
     }
-  g_set_error (
-      error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-      "DIFFUSION_COMPUTE names the compute back end \"%s\", which this build or this processor lacks; it has: %s.",
-      name, names->str);
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+               C_ ("error",
+                   /* Translators: a variable of the environment; its value, and those that are possible. */
+                   "DIFFUSION_COMPUTE names the compute back end \"%s\", which this build or this processor lacks; it "
+                   "has: %s."),
+               name, names->str);
   return NULL;
 }
 

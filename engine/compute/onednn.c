@@ -9,6 +9,7 @@
 #include "compute.h"
 #include "onednn-describe.h"
 
+#include <glib/gi18n-lib.h>
 #include <omp.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
@@ -79,17 +80,20 @@ get_engine (void)
   return engine == 1 ? NULL : (dnnl_engine_t) engine;
 }
 
+/* what: marked for translation, which is looked up only for failures. */
 static gboolean
 check (dnnl_status_t status, const char *what, GError **error)
 {
   if (status == dnnl_success)
     return TRUE;
   if (status == dnnl_out_of_memory)
-    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
-                 "There is not enough memory for the bf16 convolutions.");
+    g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+                         C_ ("error", "There is not enough memory for the bf16 convolutions."));
   else
     g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                 "oneDNN could not %s (status %d); DIFFUSION_COMPUTE=blas does without it.", what, (int) status);
+                 /* Translators: %s is one of the texts with the context "oneDNN could not". */
+                 C_ ("error", "oneDNN could not %s (status %d); DIFFUSION_COMPUTE=blas does without it."),
+                 g_dpgettext2 (GETTEXT_PACKAGE, "oneDNN could not", what), (int) status);
   return FALSE;
 }
 
@@ -103,7 +107,7 @@ run_primitive (dnnl_primitive_t primitive, int count, const dnnl_exec_arg_t *arg
     status = dnnl_primitive_execute (primitive, stream, count, arguments);
   if (stream)
     dnnl_stream_destroy (stream);
-  return check (status, "run a convolution", error);
+  return check (status, NC_ ("oneDNN could not", "run a convolution"), error);
 }
 
 static dnnl_status_t
@@ -238,13 +242,13 @@ weights_fill (OnednnConv *self, Weights *weights, GError **error)
 
   status = init_canonical_weights (&self->conv.shape, &desc);
   if (status != dnnl_success)
-    return check (status, "describe weights", error);
+    return check (status, NC_ ("oneDNN could not", "describe weights"), error);
   status = dnnl_memory_get_memory_desc (weights->memory, &to);
   if (status == dnnl_success)
     status = dnnl_memory_create (&canonical, DESC (desc), get_engine (), (gpointer) self->weights);
   if (status == dnnl_success)
     status = create_reorder (DESC (desc), to, &reorder);
-  success = check (status, "lay out weights", error);
+  success = check (status, NC_ ("oneDNN could not", "lay out weights"), error);
   if (success)
     {
       const dnnl_exec_arg_t arguments[] = { { DNNL_ARG_FROM, canonical }, { DNNL_ARG_TO, weights->memory } };
@@ -276,7 +280,8 @@ get_weights (OnednnConv *self, MemoryDesc desc, GError **error)
   weights = g_new0 (Weights, 1);
   weights->data = core_alloc0 (dnnl_memory_desc_get_size (desc), 1, error);
   if (! weights->data
-      || ! check (dnnl_memory_create (&weights->memory, desc, get_engine (), weights->data), "hold weights", error)
+      || ! check (dnnl_memory_create (&weights->memory, desc, get_engine (), weights->data),
+                  NC_ ("oneDNN could not", "hold weights"), error)
       || ! weights_fill (self, weights, error))
     {
       weights_free (weights);
@@ -349,7 +354,7 @@ plan_new (OnednnConv *self, const PlanKey *key, GError **error)
           DESC_CLEAR (canonical);
         }
     }
-  if (! check (status, "plan a convolution", error))
+  if (! check (status, NC_ ("oneDNN could not", "plan a convolution"), error))
     {
       plan_unref (plan);
       return NULL;
@@ -427,7 +432,7 @@ arguments_add (Arguments *arguments, int which, MemoryDesc desc, gpointer data)
 static gboolean
 arguments_run (Arguments *arguments, dnnl_primitive_t primitive, GError **error)
 {
-  gboolean success = check (arguments->status, "describe its data", error)
+  gboolean success = check (arguments->status, NC_ ("oneDNN could not", "describe its data"), error)
                      && run_primitive (primitive, arguments->count, arguments->list, error);
 
   for (int i = 0; i < arguments->count; i++)
@@ -570,7 +575,8 @@ onednn_conv_backward_weights (const Conv *conv, const ConvPiece *piece, const vo
     return FALSE;
   blocked_size = (dnnl_memory_desc_get_size (QUERY (plan, diff_weights)) + 63) / 64 * 64;
   work = scratch_get (scratch, plan->scratch_size + blocked_size + bias_size + count * sizeof (float) + 64, error);
-  if (work && check (init_canonical_weights (&conv->shape, &canonical), "describe weights", error))
+  if (work
+      && check (init_canonical_weights (&conv->shape, &canonical), NC_ ("oneDNN could not", "describe weights"), error))
     {
       gboolean exchanged = is_exchanged (&conv->shape);
       float   *bias = (float *) (work + blocked_size), *plain = (float *) (work + blocked_size + bias_size);
@@ -641,7 +647,7 @@ kernel_finish (Kernel *kernel, dnnl_status_t status, Problem *problem, dnnl_prim
     status = core_has_room (ROOM) ? dnnl_primitive_create (&kernel->primitive, kernel->desc) : dnnl_out_of_memory;
   if (status == dnnl_success)
     kernel->scratch_size = dnnl_memory_desc_get_size (QUERY (kernel, scratchpad));
-  return check (status, "plan a product", error);
+  return check (status, NC_ ("oneDNN could not", "plan a product"), error);
 }
 
 static dnnl_status_t
@@ -712,9 +718,11 @@ onednn_filter_lay_out (const Filter *filter, const void *weights, void *laid_out
   gboolean           success;
 
   omp_set_num_threads (1);
-  if (! check (onednn_desc_init (&plain, 4, sizes, dnnl_bf16, dnnl_oihw), "describe weights", error))
+  if (! check (onednn_desc_init (&plain, 4, sizes, dnnl_bf16, dnnl_oihw), NC_ ("oneDNN could not", "describe weights"),
+               error))
     return FALSE;
-  success = check (create_reorder (DESC (plain), QUERY (kernel, weights), &reorder), "lay out weights", error);
+  success = check (create_reorder (DESC (plain), QUERY (kernel, weights), &reorder),
+                   NC_ ("oneDNN could not", "lay out weights"), error);
   if (success)
     {
       arguments_add (&arguments, DNNL_ARG_FROM, DESC (plain), (gpointer) weights);

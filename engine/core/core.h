@@ -73,7 +73,8 @@ gboolean core_take_first_error (GError **errors, int count, GError **error);
 /* ---- files ---- */
 
 /* Files are read, never mapped: a mapping takes the program down when the file shrinks while it is in use.  Opens a
- * regular file and tells its size; -1, and what is wrong with it as part of a sentence, where that cannot be. */
+ * regular file and tells its size; -1, and what is wrong with it as part of a sentence (translated), where that cannot
+ * be. */
 int core_open_file (const char *path, gsize *size, const char **reason);
 /* `size` bytes from `offset` on, or FALSE and the reason: the file may have become shorter. */
 gboolean core_read_file (int fd, gsize offset, gsize size, void *to, const char **reason);

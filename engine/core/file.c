@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <glib/gstdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,7 +18,8 @@ core_open_file (const char *path, gsize *size, const char **reason)
   if (fd < 0 || fstat (fd, &info) != 0)
     *reason = g_strerror (errno);
   else if (! S_ISREG (info.st_mode))
-    *reason = "it is no regular file";
+    /* Translators: why a file cannot be read; it is the file. */
+    *reason = C_ ("reason", "it is no regular file");
   else
     {
       *size = (gsize) info.st_size;
@@ -41,7 +43,8 @@ core_read_file (int fd, gsize offset, gsize size, void *to, const char **reason)
         continue;
       if (got <= 0)
         {
-          *reason = got == 0 ? "it has become shorter since it was opened" : g_strerror (errno);
+          /* Translators: why a file cannot be used; it is the file. */
+          *reason = got == 0 ? C_ ("reason", "it has become shorter since it was opened") : g_strerror (errno);
           return FALSE;
         }
       p += got;

@@ -1,6 +1,7 @@
 /* Allocation, pictures, errors.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "core.h"
 
+#include <glib/gi18n-lib.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -54,7 +55,8 @@ core_alloc (gsize count, gsize size, GError **error)
   if (! memory)
     g_set_error (
         error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
-        "There is not enough memory (%.0f MB more were needed): close other pictures or select a smaller region.",
+        C_ ("error",
+            "There is not enough memory (%.0f MB more were needed): close other pictures or select a smaller region."),
         (double) count * size / 1e6);
   return memory;
 }

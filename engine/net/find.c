@@ -1,6 +1,7 @@
 /* Where models and what belongs to them are.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "find.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define SUFFIX ".safetensors"
@@ -38,7 +39,9 @@ find_model_file (const char *file, GError **error)
   g_ptr_array_add (folders, NULL);
   looked = g_strjoinv (", ", (char **) folders->pdata);
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-               "There is no model %s in any of %s: install the program again, or choose a model file.", file, looked);
+               /* Translators: a file's name, and folders, separated by commas. */
+               C_ ("error", "There is no model %s in any of %s: install the program again, or choose a model file."),
+               file, looked);
   return NULL;
 }
 

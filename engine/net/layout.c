@@ -1,6 +1,7 @@
 /* The network's nodes and parameters from its architecture.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "net.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -17,10 +18,9 @@ check_architecture (const DiffusionArchitecture *a, GError **error)
     good = a->width[i] >= 8 && a->width[i] <= 1024 && a->width[i] % 8 == 0 && a->blocks[i] >= 0
            && a->blocks[i] <= MAX_BLOCKS;
   if (! good)
-    g_set_error_literal (
-        error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-        "The network's shape is not one that this version can run: it takes 1 to 5 levels, each of 8 to 1024 channels "
-        "(a multiple of 8) and 0 to 32 blocks.");
+    g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                         C_ ("error", "The network's shape is not one that this version can run: it takes 1 to 5 "
+                                      "levels, each of 8 to 1024 channels (a multiple of 8) and 0 to 32 blocks."));
   return good;
 }
 

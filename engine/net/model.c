@@ -1,6 +1,7 @@
 /* Models: weights, their file, their network.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "model.h"
 
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define FORMAT_NAME "gimp-diffusion"
@@ -69,9 +70,9 @@ model_parse_architecture (GHashTable *metadata, const char *path, DiffusionArchi
       && model_numbers_from_text (g_hash_table_lookup (metadata, "blocks"), a->blocks, &blocks) && blocks == a->levels)
     return TRUE;
   g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-               "%s is not a model of this program, or one of another version: its metadata names the format \"%s\" "
-               "instead of \"%s\", or no "
-               "architecture.",
+               C_ ("error",
+                   "%s is not a model of this program, or one of another version: its metadata names the format \"%s\" "
+                   "instead of \"%s\", or no architecture."),
                path, format && strlen (format) < 100 ? format : "", FORMAT);
   return FALSE;
 }
@@ -167,8 +168,8 @@ load_own (TensorFile *file, GError **error)
   if (tensor_file_count (file) != model->layout->n_tensors)
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                   "%s has %d tensors where its architecture has %d: it is no model of this program.", path,
-                   tensor_file_count (file), model->layout->n_tensors);
+                   C_ ("error", "%s has %d tensors where its architecture has %d: it is no model of this program."),
+                   path, tensor_file_count (file), model->layout->n_tensors);
       return NULL;
     }
   g_hash_table_iter_init (&iter, tensor_file_get_metadata (file));
@@ -227,13 +228,15 @@ diffusion_model_load_cancellable (const char *path, GCancellable *cancellable, G
 }
 
 gboolean
-model_check_own (const DiffusionModel *model, const char *what, GError **error)
+model_check_own (const DiffusionModel *model, const char *reason, GError **error)
 {
   if (model->checkpoint)
-    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s is a Stable Diffusion checkpoint: it can generate, inpaint and regenerate, but not be %s.  Choose "
-                 "one of this program's own models for that.",
-                 tensor_file_get_path (sd_checkpoint_get_file (model->checkpoint)), what);
+    g_set_error (
+        error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+        /* Translators: a file's path, and what can and what cannot be done with it. */
+        C_ ("error", "%s is a Stable Diffusion checkpoint: %s.  Choose one of this program's own models for that."),
+        tensor_file_get_path (sd_checkpoint_get_file (model->checkpoint)),
+        g_dpgettext2 (GETTEXT_PACKAGE, "reason", reason));
   return ! model->checkpoint;
 }
 
@@ -242,7 +245,7 @@ diffusion_model_save (const DiffusionModel *model, const char *path, GError **er
 {
   g_autofree TensorEntry *entries = NULL;
 
-  if (! model_check_own (model, "saved", error))
+  if (! model_check_own (model, "it can generate, inpaint and regenerate, but not be saved", error))
     return FALSE;
   entries = g_new0 (TensorEntry, (gsize) model->layout->n_tensors);
   model_add_entries (model->layout, NULL, model->weights, TENSOR_F16, entries);
@@ -286,9 +289,11 @@ const NetPlan *
 model_get_plan (const DiffusionModel *const_model, GError **error)
 {
   DiffusionModel       *model = (DiffusionModel *) const_model; /* a cache is no change */
-  const ComputeBackend *backend
-      = model_check_own (model, "used here", error) ? compute_get_default (COMPUTE_CONVS, error) : NULL;
+  const ComputeBackend *backend = NULL;
 
+  /* Translators: a checkpoint; here it is to denoise. */
+  if (model_check_own (model, NC_ ("reason", "it can generate, inpaint and regenerate, but not be used here"), error))
+    backend = compute_get_default (COMPUTE_CONVS, error);
   if (! backend)
     return NULL;
   g_mutex_lock (&model->lock);

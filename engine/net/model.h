@@ -7,8 +7,9 @@
 
 /* NULL for a model of this program. */
 SdCheckpoint *model_get_checkpoint (const DiffusionModel *model);
-/* Fails for a checkpoint: it cannot be `what` (denoised with, trained, saved). */
-gboolean model_check_own (const DiffusionModel *model, const char *what, GError **error);
+/* Fails for a checkpoint.  reason: a clause on what it can do and what it cannot, marked with NC_ ("reason") where
+ * users of the plug-in get to read it. */
+gboolean model_check_own (const DiffusionModel *model, const char *reason, GError **error);
 
 const NetLayout *model_get_layout (const DiffusionModel *model);
 float           *model_get_weights (DiffusionModel *model); /* to be changed only before the model is shared */

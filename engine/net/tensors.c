@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <glib/gstdio.h>
 #include <json-glib/json-glib.h>
 #include <math.h>
@@ -229,9 +230,11 @@ struct _TensorFile
 static gboolean
 refuse (GError **error, const char *path, const char *reason)
 {
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-               "%s is not a model that can be used: %s.  Choose another model file, or install this one again.", path,
-               reason);
+  g_set_error (
+      error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+      /* Translators: a file's path, and why: one of the texts with the context "reason", or what the system says. */
+      C_ ("error", "%s is not a model that can be used: %s.  Choose another model file, or install this one again."),
+      path, reason);
   return FALSE;
 }
 
@@ -390,10 +393,10 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
 
   if (! g_utf8_validate_len (json, length, NULL) || ! is_modest (json, length)
       || ! json_parser_load_from_data (parser, json, (gssize) length, NULL))
-    return refuse (error, file->path, "its header is damaged");
+    return refuse (error, file->path, C_ ("reason", "its header is damaged"));
   root = json_parser_get_root (parser);
   if (! root || ! JSON_NODE_HOLDS_OBJECT (root))
-    return refuse (error, file->path, "its header is damaged");
+    return refuse (error, file->path, C_ ("reason", "its header is damaged"));
   object = json_node_get_object (root);
   names = json_object_get_members (object);
   for (GList *l = names; l; l = l->next)
@@ -408,13 +411,14 @@ parse_header (TensorFile *file, const char *json, gsize length, GError **error)
 
           if (! info)
             return refuse (error, file->path,
-                           "it is truncated, or a tensor in its header is not one of f16, bf16 or f32 within "
-                           "the file");
+                           C_ ("reason",
+                               "it is truncated, or a tensor in its header is not one of f16, bf16 or f32 within "
+                               "the file"));
           g_hash_table_insert (file->tensors, g_strdup (l->data), info);
         }
     }
   if (overlap (file->tensors))
-    return refuse (error, file->path, "its tensors overlap");
+    return refuse (error, file->path, C_ ("reason", "its tensors overlap"));
   return TRUE;
 }
 
@@ -428,15 +432,15 @@ read_header (TensorFile *file, gsize size, GError **error)
   gboolean    success = FALSE;
 
   if (size < sizeof length || ! core_read_file (file->fd, 0, sizeof length, &length, &reason))
-    return refuse (error, file->path, "it is too short");
+    return refuse (error, file->path, C_ ("reason", "it is too short"));
   length = GUINT64_FROM_LE (length);
   if (length > TENSORS_HEADER_MAX || length > size - sizeof length)
-    return refuse (error, file->path, "it is truncated, or no safetensors file");
+    return refuse (error, file->path, C_ ("reason", "it is truncated, or no safetensors file"));
   file->data = sizeof length + (gsize) length;
   file->data_size = size - file->data;
   json = core_alloc ((gsize) length, 1, error);
   if (json && ! core_read_file (file->fd, sizeof length, (gsize) length, json, &reason))
-    refuse (error, file->path, "it is truncated, or no safetensors file");
+    refuse (error, file->path, C_ ("reason", "it is truncated, or no safetensors file"));
   else if (json)
     success = parse_header (file, json, (gsize) length, error);
   core_free (json);
@@ -456,8 +460,9 @@ tensor_file_open (const char *path, GError **error)
   file->fd = core_open_file (path, &size, &reason);
   if (file->fd < 0)
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "The model file %s could not be read: %s.", path,
-                   reason);
+      /* Translators: a file's path, and why: what the system says, or that it is no regular file. */
+      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+                   C_ ("error", "The model file %s could not be read: %s."), path, reason);
       return NULL;
     }
   if (fstat (file->fd, &file->opened) != 0)
@@ -479,16 +484,17 @@ is_unchanged (const TensorFile *file)
 gboolean
 tensor_file_fetch (const TensorFile *file, gsize offset, gsize size, void *to, GError **error)
 {
-  const char *reason = "a tensor is said to lie beyond its end";
+  const char *reason = NULL;
 
   if (offset <= file->data_size && size <= file->data_size - offset
       && core_read_file (file->fd, file->data + offset, size, to, &reason))
     {
       if (is_unchanged (file))
         return TRUE;
-      reason = "it was changed while it was used";
+      reason = C_ ("reason", "it was changed while it was used");
     }
-  return refuse (error, file->path, reason);
+  /* Translators: the end of the file. */
+  return refuse (error, file->path, reason ? reason : C_ ("reason", "a tensor is said to lie beyond its end"));
 }
 
 void
@@ -591,7 +597,8 @@ tensor_file_check_shape (const TensorFile *file, const char *name, const int *di
     same = info->dims[d] == dims[d];
   if (same)
     return TRUE;
-  reason = g_strdup_printf ("its tensor %s is %s", name, info ? "of another shape" : "missing");
+  reason = g_strdup_printf (
+      info ? C_ ("reason", "its tensor %s is of another shape") : C_ ("reason", "its tensor %s is missing"), name);
   return refuse (error, file->path, reason);
 }
 
@@ -639,7 +646,8 @@ tensor_file_read (const TensorFile *file, const char *name, const int *dims, int
           values[first + i] = convert (info->type, piece + i * size);
           if (! isfinite (values[first + i]))
             {
-              reason = g_strdup_printf ("its tensor %s has values that are no numbers (NaN or infinity)", name);
+              reason = g_strdup_printf (C_ ("reason", "its tensor %s has values that are no numbers (NaN or infinity)"),
+                                        name);
               return refuse (error, file->path, reason);
             }
         }

@@ -3,6 +3,7 @@
 
 #include "net/model.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -69,8 +70,9 @@ check_result (const CheckpointSession *session, const float *values, gsize count
     return TRUE;
   g_set_error (
       error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-      "%s gives no picture: its networks' results are no numbers.  The file is damaged, or no Stable Diffusion "
-      "checkpoint.",
+      C_ ("error",
+          "%s gives no picture: its networks' results are no numbers.  The file is damaged, or no Stable Diffusion "
+          "checkpoint."),
       tensor_file_get_path (sd_checkpoint_get_file (session->checkpoint)));
   return FALSE;
 }

@@ -6,6 +6,7 @@
 #include "part.h"
 #include "region.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -27,8 +28,9 @@ crop_cut (const DiffusionPicture *picture, const DiffusionPicture *mask, const R
   /* Places within a crop are counted in 32 bits. */
   if ((gint64) box.width * box.height > G_MAXINT32)
     {
-      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
-                           "What is selected, with its surroundings, is too large to be filled at once: select less.");
+      g_set_error_literal (
+          error, DIFFUSION_ERROR, DIFFUSION_ERROR_MEMORY,
+          C_ ("error", "What is selected, with its surroundings, is too large to be filled at once: select less."));
       return FALSE;
     }
   crop->cover = region_make_cover (region, regions, mask, cancellable, error);
@@ -48,8 +50,9 @@ crop_cut (const DiffusionPicture *picture, const DiffusionPicture *mask, const R
         known += ! unknown;
       }
   if (known == 0)
-    g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                 "All of it is selected: leave some of the picture unselected, for the fill is made from that.");
+    g_set_error_literal (
+        error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+        C_ ("error", "All of it is selected: leave some of the picture unselected, for the fill is made from that."));
   return known > 0;
 }
 

@@ -1,6 +1,7 @@
 /* Where the holes are.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "region.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,8 +296,8 @@ regions_find (const DiffusionPicture *mask, const DiffusionInpaintOptions *inpai
   *regions = (Regions){ .box = box };
   if (box.width == 0)
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
-                   "Nothing is selected: select what is to be replaced.");
+      g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                           C_ ("error", "Nothing is selected: select what is to be replaced."));
       return FALSE;
     }
   regions->labels = core_alloc0 ((gsize) box.width * (gsize) box.height, sizeof (guint32), error);

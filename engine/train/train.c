@@ -466,7 +466,7 @@ check_options (const DiffusionTrainOptions *o, DiffusionArchitecture *architectu
     {
       g_autoptr (DiffusionModel) from = diffusion_model_load (o->from, error);
 
-      if (! from || ! model_check_own (from, "trained", error))
+      if (! from || ! model_check_own (from, "it can generate, inpaint and regenerate, but not be trained", error))
         return FALSE;
       if (o->architecture.levels
           && ! net_architecture_equal_widths (diffusion_model_get_architecture (from), &o->architecture))

@@ -1,6 +1,8 @@
 /* Finding a network's tensors in a file.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "run.h"
 
+#include <glib/gi18n-lib.h>
+
 gboolean
 sd_has (const TensorFile *file, const char *name, ...)
 {
@@ -21,14 +23,25 @@ sd_get_dim (const TensorFile *file, const char *name, int dim)
   return tensor_file_view (file, name, &view) && dim < view.n_dims ? view.dims[dim] : 0;
 }
 
+/* reason: translated, a clause that names the tensor. */
+static void refuse (SdBinder *binder, const char *reason, ...) G_GNUC_PRINTF (2, 3);
+
 static void
-refuse (SdBinder *binder, const char *name, const char *what)
+refuse (SdBinder *binder, const char *reason, ...)
 {
-  if (! binder->error)
-    g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s is no complete Stable Diffusion checkpoint: its tensor %s %s.  Download the file again, or choose "
-                 "another.",
-                 tensor_file_get_path (binder->file), name, what);
+  g_autofree char *clause = NULL;
+  va_list          arguments;
+
+  if (binder->error)
+    return;
+  va_start (arguments, reason);
+  clause = g_strdup_vprintf (reason, arguments);
+  va_end (arguments);
+  g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+               /* Translators: a file's path, and why: a text with the context "reason". */
+               C_ ("error", "%s is no complete Stable Diffusion checkpoint: %s.  Download the file again, or choose "
+                            "another."),
+               tensor_file_get_path (binder->file), clause);
 }
 
 /* A tensor that must be there, in a type that can be read. */
@@ -38,9 +51,9 @@ find (SdBinder *binder, const char *name, TensorView *view)
   if (binder->error)
     return FALSE;
   if (! tensor_file_view (binder->file, name, view))
-    refuse (binder, name, "is missing");
+    refuse (binder, C_ ("reason", "its tensor %s is missing"), name);
   else if (view->type == TENSOR_OTHER)
-    refuse (binder, name, "is of a type other than f32, f16 and bf16");
+    refuse (binder, C_ ("reason", "its tensor %s is of a type other than f32, f16 and bf16"), name);
   return ! binder->error;
 }
 
@@ -78,7 +91,7 @@ bind_values (SdBinder *binder, int first, int count, int total, const char *name
     return NULL;
   if (view.n_dims != 1 || view.dims[0] != total)
     {
-      refuse (binder, name, "has another shape than its neighbours make it");
+      refuse (binder, C_ ("reason", "its tensor %s has another shape than its neighbours make it"), name);
       return NULL;
     }
   values = core_alloc ((gsize) count, sizeof (float), &binder->error);
@@ -101,10 +114,10 @@ sd_bind_weights (SdBinder *binder, SdLayer *layer, int out, int in, int taps, co
   if (! find (binder, name, &view))
     return;
   if (! (view.n_dims == 4 && view.dims[2] == side && view.dims[3] == side) && ! (view.n_dims == 2 && taps == 1))
-    refuse (binder, name, "has another shape than its place in the network makes it");
+    refuse (binder, C_ ("reason", "its tensor %s has another shape than its place in the network makes it"), name);
   else if ((out != SD_ANY && view.dims[0] != out) || (in != SD_ANY && view.dims[1] != in) || view.dims[0] < 1
            || view.dims[1] < 1)
-    refuse (binder, name, "has another shape than its neighbours make it");
+    refuse (binder, C_ ("reason", "its tensor %s has another shape than its neighbours make it"), name);
   *layer = (SdLayer){ binder->file, view.offset, sd_weight_type (view.type), view.dims[0], view.dims[1], taps, NULL };
 }
 
@@ -164,7 +177,8 @@ sd_bind_group_norm (SdBinder *binder, SdNorm *norm, int channels, const char *na
   va_end (arguments);
   if (! binder->error && (channels < SD_GROUPS || channels % SD_GROUPS != 0))
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s cannot be used: its norm %s is over %d channels, a number that %d does not divide.",
+                 /* Translators: a file's path, and the name of a normalization in its network. */
+                 C_ ("error", "%s cannot be used: its norm %s is over %d channels, a number that %d does not divide."),
                  tensor_file_get_path (binder->file), full, channels, SD_GROUPS);
   sd_bind_norm (binder, norm, channels, "%s", full);
 }

@@ -3,6 +3,7 @@
 
 #include "net/find.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <string.h>
 
@@ -61,10 +62,12 @@ scan_tensor (int task, int thread, gpointer data)
 
       if (tensor_file_fetch (scan->file, view.offset + first * size, count * size, piece, error)
           && ! weights_are_finite (type, count, piece))
-        g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                     "%s cannot be used: its tensor %s has values that are no numbers (NaN or infinity).  Download the "
-                     "file again, or choose another.",
-                     tensor_file_get_path (scan->file), name);
+        g_set_error (
+            error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+            C_ ("error",
+                "%s cannot be used: its tensor %s has values that are no numbers (NaN or infinity).  Download the "
+                "file again, or choose another."),
+            tensor_file_get_path (scan->file), name);
     }
 }
 

@@ -2,6 +2,7 @@
 #include "checkpoint.h"
 
 #include <fcntl.h>
+#include <glib/gi18n-lib.h>
 #include <glib/gstdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,10 +12,13 @@
 #define FIRST_TENSOR UNET "input_blocks.0.0.weight"
 #define SGM          "conditioner."
 
+/* reason: marked for translation. */
 static gboolean
-refuse (GError **error, const char *path, const char *what)
+refuse (GError **error, const char *path, const char *reason)
 {
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, "%s cannot be used: it is %s.", path, what);
+  /* Translators: a file's path, and what it is instead: a text with the context "reason", perhaps of two sentences. */
+  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL, C_ ("error", "%s cannot be used: %s."), path,
+               g_dpgettext2 (GETTEXT_PACKAGE, "reason", reason));
   return FALSE;
 }
 
@@ -41,11 +45,15 @@ sd_family_check_format (const char *path, GError **error)
   if (fd >= 0)
     close (fd);
   if (pickle || g_str_has_suffix (path, ".ckpt"))
-    return refuse (error, path,
-                   "a Python pickle (as .ckpt and .pt files are), and reading one can run programs that are hidden in "
-                   "it.  Get the model as a .safetensors file");
+    return refuse (
+        error, path,
+        NC_ ("reason",
+             "it is a Python pickle (as .ckpt and .pt files are), and reading one can run programs that are hidden in "
+             "it.  Get the model as a .safetensors file"));
   if (size >= 4 && memcmp (head, "GGUF", 4) == 0)
-    return refuse (error, path, "a GGUF file, a format that is not supported.  Get the model as a .safetensors file");
+    return refuse (
+        error, path,
+        NC_ ("reason", "it is a GGUF file, a format that is not supported.  Get the model as a .safetensors file"));
   return TRUE;
 }
 
@@ -128,24 +136,32 @@ is_text (const char *name)
 static const struct
 {
   gboolean (*match) (const char *name);
-  const char *what;
+  const char *reason;
 } kinds[] = {
-  { is_lora,
-    "a LoRA, a small change to a checkpoint, and not a checkpoint of its own.  Choose a checkpoint; a LoRA can "
-    "be merged into one by other programs" },
-  { is_flux, "a Flux model, which is not supported: Stable Diffusion 1.x and 2.x are" },
-  { is_sd3, "a Stable Diffusion 3 model, which is not supported: Stable Diffusion 1.x and 2.x are" },
-  { is_sd2_relative,
-    "a relative of Stable Diffusion 2 that varies or enlarges pictures (unCLIP, x4 upscaler), which is not supported: "
-    "those that paint from a prompt alone are" },
-  { is_sdxl, "a Stable Diffusion XL model, which is not supported: Stable Diffusion 1.x and 2.x are" },
-  { is_control, "a ControlNet, an addition to a checkpoint, and not a checkpoint of its own.  Choose a checkpoint" },
+  { is_lora, NC_ ("reason", "it is a LoRA, a small change to a checkpoint, and not a checkpoint of its own.  Choose a "
+                            "checkpoint; a LoRA can be merged into one by other programs") },
+  { is_flux, NC_ ("reason", "it is a Flux model, which is not supported: Stable Diffusion 1.x and 2.x are") },
+  { is_sd3,
+    NC_ ("reason", "it is a Stable Diffusion 3 model, which is not supported: Stable Diffusion 1.x and 2.x are") },
+  { is_sd2_relative, NC_ ("reason", "it is a relative of Stable Diffusion 2 that varies or enlarges pictures (unCLIP, "
+                                    "x4 upscaler), which is not supported: those that paint from a prompt alone are") },
+  { is_sdxl,
+    NC_ ("reason", "it is a Stable Diffusion XL model, which is not supported: Stable Diffusion 1.x and 2.x are") },
+  { is_control,
+    NC_ ("reason",
+         "it is a ControlNet, an addition to a checkpoint, and not a checkpoint of its own.  Choose a checkpoint") },
   { is_unet, NULL },
-  { is_diffusers, "one part of a model that is stored in several files.  Choose a checkpoint that is one .safetensors "
-                  "file" },
-  { is_vae, "an autoencoder (VAE) alone, without the network that paints.  Choose a whole checkpoint" },
-  { is_embedding, "a textual inversion, an addition to a checkpoint, and not a checkpoint of its own" },
-  { is_text, "a text encoder alone, without the network that paints.  Choose a whole checkpoint" },
+  { is_diffusers,
+    NC_ ("reason",
+         "it is one part of a model that is stored in several files.  Choose a checkpoint that is one .safetensors "
+         "file") },
+  { is_vae,
+    NC_ ("reason", "it is an autoencoder (VAE) alone, without the network that paints.  Choose a whole checkpoint") },
+  { is_embedding,
+    /* Translators: a word for prompts that was learnt from pictures. */
+    NC_ ("reason", "it is a textual inversion, an addition to a checkpoint, and not a checkpoint of its own") },
+  { is_text,
+    NC_ ("reason", "it is a text encoder alone, without the network that paints.  Choose a whole checkpoint") },
 };
 
 static gboolean
@@ -155,15 +171,16 @@ check_kind (const TensorFile *file, GError **error)
     {
       g_autofree char *name = tensor_file_find (file, kinds[i].match);
 
-      if (name && ! kinds[i].what)
+      if (name && ! kinds[i].reason)
         return TRUE;
       if (name)
-        return refuse (error, tensor_file_get_path (file), kinds[i].what);
+        return refuse (error, tensor_file_get_path (file), kinds[i].reason);
     }
-  g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-               "%s is neither a model of this program nor a Stable Diffusion checkpoint: its tensor " FIRST_TENSOR
-               " is missing.",
-               tensor_file_get_path (file));
+  g_set_error (
+      error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+      C_ ("error",
+          "%s is neither a model of this program nor a Stable Diffusion checkpoint: its tensor %s is missing."),
+      tensor_file_get_path (file), FIRST_TENSOR);
   return FALSE;
 }
 
@@ -283,8 +300,9 @@ sd_family_find (const TensorFile *file, DiffusionCheckpoint *checkpoint, GError 
     {
       g_set_error (
           error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-          "%s is no complete Stable Diffusion checkpoint: its tensor %s is missing.  Choose a file that has the "
-          "text encoder in it.",
+          C_ ("error",
+              "%s is no complete Stable Diffusion checkpoint: its tensor %s is missing.  Choose a file that has the "
+              "text encoder in it."),
           tensor_file_get_path (file), SD1_TOKENS);
       return FALSE;
     }

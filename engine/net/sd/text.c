@@ -5,6 +5,7 @@
  */
 #include "networks.h"
 
+#include <glib/gi18n-lib.h>
 #include <stdlib.h>
 
 #define SD1_PREFIX "cond_stage_model.transformer.text_model."
@@ -133,7 +134,8 @@ bind_text (SdBinder *binder, SdText *text)
                 text->openclip ? "ln_final" : "final_layer_norm");
   if (! binder->error && text->width % text->heads != 0)
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s has a text encoder of %d channels, which %d heads do not divide.",
+                 /* Translators: a file's path; heads of attention. */
+                 C_ ("error", "%s has a text encoder of %d channels, which %d heads do not divide."),
                  tensor_file_get_path (binder->file), text->width, text->heads);
 }
 

@@ -2,6 +2,7 @@
 #include "prompt.h"
 
 #include <gio/gio.h>
+#include <glib/gi18n-lib.h>
 #include <string.h>
 
 #define BYTES  256
@@ -132,9 +133,11 @@ tokenizer_new (const char *path, GError **error)
     }
   if (rank < MERGES)
     {
-      g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-                   "%s is not CLIP's vocabulary: it has %d merges instead of %d.  Install the program again.", path,
-                   rank, MERGES);
+      g_set_error (
+          error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+          /* Translators: a file's path; merges are pairs of letters or syllables that become one. */
+          C_ ("error", "%s is not CLIP's vocabulary: it has %d merges instead of %d.  Install the program again."),
+          path, rank, MERGES);
       return NULL;
     }
   return g_steal_pointer (&tokenizer);

@@ -5,6 +5,7 @@
  */
 #include "networks.h"
 
+#include <glib/gi18n-lib.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -88,7 +89,8 @@ bind_block (SdBinder *binder, const SdUnet *unet, Block *b, int width, const cha
   /* Half of it is the other half's gate.  Half of one channel would be none, and that is SD_ANY. */
   if (! binder->error && b->widen.out % 2 != 0)
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s cannot be used: its layer %s.ff.net.0.proj gives an odd number of channels, %d.",
+                 /* Translators: a file's path, and the name of a layer of its network, not of a picture. */
+                 C_ ("error", "%s cannot be used: its layer %s.ff.net.0.proj gives an odd number of channels, %d."),
                  tensor_file_get_path (binder->file), name, b->widen.out);
   sd_bind_layer (binder, &b->narrow, width, b->widen.out / 2, 1, TRUE, "%s.ff.net.2", name);
   sd_bind_layer (binder, &b->q2, width, width, 1, FALSE, "%s.attn2.to_q", name);
@@ -120,7 +122,8 @@ bind_spatial (SdBinder *binder, const SdUnet *unet, Module *m, int channels, con
   m->heads = unet->head_channels ? MAX (width / unet->head_channels, 1) : SD1_HEADS;
   if (! binder->error && width % m->heads != 0)
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s has attention over %d channels at %s, which %d heads do not divide.",
+                 /* Translators: a file's path, and the name of a place in its network; heads of attention. */
+                 C_ ("error", "%s has attention over %d channels at %s, which %d heads do not divide."),
                  tensor_file_get_path (binder->file), width, name, m->heads);
 }
 
@@ -131,7 +134,7 @@ change_level (SdBinder *binder, SdUnet *unet, int by)
   unet->level += by;
   if (! binder->error && (unet->level < 0 || 1 << unet->level > SD_UNET_MULTIPLE_MOST))
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s has a U-Net that reduces or enlarges more often than is supported.",
+                 C_ ("error", "%s has a U-Net that reduces or enlarges more often than is supported."),
                  tensor_file_get_path (binder->file));
   else
     unet->multiple = MAX (unet->multiple, 1 << MAX (unet->level, 0));
@@ -142,9 +145,10 @@ static void
 check_level (SdBinder *binder, const SdUnet *unet, int level)
 {
   if (! binder->error && unet->level != level)
-    g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s has a U-Net whose stages do not fit together: they reduce and enlarge at different places.",
-                 tensor_file_get_path (binder->file));
+    g_set_error (
+        &binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+        C_ ("error", "%s has a U-Net whose stages do not fit together: they reduce and enlarge at different places."),
+        tensor_file_get_path (binder->file));
 }
 
 /* The modules of one stage, told apart by the tensors that they have; returns the channels that come out. */
@@ -230,13 +234,15 @@ static gboolean
 check_channels (const SdUnet *unet, SdBinder *binder)
 {
   if (! binder->error && unet->channels != 4 && unet->channels != 9)
-    g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s has a U-Net with %d input channels, which is not supported: only 4, and 9 for inpainting, are.",
-                 tensor_file_get_path (binder->file), unet->channels);
+    g_set_error (
+        &binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
+        C_ ("error",
+            "%s has a U-Net with %d input channels, which is not supported: only 4, and 9 for inpainting, are."),
+        tensor_file_get_path (binder->file), unet->channels);
   /* The waves that tell the timestep come in pairs. */
   if (! binder->error && unet->model_channels % 2 != 0)
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s has a U-Net with an odd number of channels, which is not supported.",
+                 C_ ("error", "%s has a U-Net with an odd number of channels, which is not supported."),
                  tensor_file_get_path (binder->file));
   return ! binder->error;
 }

@@ -4,6 +4,8 @@
  */
 #include "networks.h"
 
+#include <glib/gi18n-lib.h>
+
 #define PREFIX     "first_stage_model."
 #define EPSILON    1e-6f
 #define LEVELS_MAX 8
@@ -128,8 +130,8 @@ check_scale (SdBinder *binder, const SdVae *vae)
 {
   if (! binder->error && 1 << (vae->n_levels - 1) != LATENT_PIXELS)
     g_set_error (&binder->error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
-                 "%s has an autoencoder that makes one latent of %d x %d pixels, which is not supported: only %d x %d "
-                 "is.",
+                 C_ ("error", "%s has an autoencoder that makes one latent of %d x %d pixels, which is not supported: "
+                              "only %d x %d is."),
                  tensor_file_get_path (binder->file), 1 << (vae->n_levels - 1), 1 << (vae->n_levels - 1), LATENT_PIXELS,
                  LATENT_PIXELS);
 }
