@@ -483,6 +483,42 @@ test_clipped (void)
   assert_near (noise.curve[DIFFUSION_NOISE_BINS - 1], 10 * UNIT, 0.08);
 }
 
+/* A frame or a caption of one colour has no noise, and says nothing about the photograph's: here of a third of it. */
+static void
+test_frame (void)
+{
+  static const double colours[] = { 0.03, 0.5, 0.97 };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (colours); i++)
+    {
+      g_autoptr (DiffusionPicture) picture = new_gradient (EDGE, EDGE);
+
+      add_noise (picture, 10 * UNIT, 0, EDGE);
+      for (int y = 0; y < EDGE; y++)
+        for (int x = 0; x < EDGE; x++)
+          if (MIN (MIN (x, EDGE - 1 - x), MIN (y, EDGE - 1 - y)) < 20)
+            for (int c = 0; c < 3; c++)
+              get_pixel (picture, x, y)[c] = (float) (colours[i] + 0.01 * c);
+      assert_near (estimate (picture, NULL).sigma, 10 * UNIT, 0.05);
+      round_picture (picture);
+      assert_near (estimate (picture, NULL).sigma, 10 * UNIT, 0.05);
+    }
+}
+
+/* A wide selection is not lost for lying between the places where colour's blocks begin. */
+static void
+test_wide_mask (void)
+{
+  const int width = 8000, first = 5, count = 15;
+  g_autoptr (DiffusionPicture) picture = new_picture (width, 40, 3, 0.5), mask = new_picture (width, 40, 1, 0);
+
+  add_noise (picture, 10 * UNIT, 0, width);
+  for (int y = first; y < first + count; y++)
+    for (int x = 0; x < width; x++)
+      *get_pixel (mask, x, y) = 1;
+  assert_near (estimate (picture, mask).sigma, 10 * UNIT, 0.05);
+}
+
 static void
 test_mask (void)
 {
@@ -652,6 +688,8 @@ main (int argc, char **argv)
   g_test_add_func ("/estimate/flat", test_flat);
   g_test_add_func ("/estimate/clean", test_clean);
   g_test_add_func ("/estimate/clipped", test_clipped);
+  g_test_add_func ("/estimate/frame", test_frame);
+  g_test_add_func ("/estimate/wide-mask", test_wide_mask);
   g_test_add_func ("/estimate/mask", test_mask);
   g_test_add_func ("/estimate/small-mask", test_small_mask);
   g_test_add_func ("/estimate/tiny", test_tiny);

@@ -288,6 +288,17 @@ test_errors (void)
   inpaint.texture = -1;
   set_box (mask, 0, 0, WIDTH, HEIGHT, 0);
   set_box (mask, 30, 30, 40, 40, 1);
+  /* Selected is a part only, so that is no reason; grown it is all. */
+  inpaint.grow = WIDTH;
+  {
+    GError *error = NULL;
+
+    g_assert_false (INPAINT (mask));
+    g_assert_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT);
+    g_assert_nonnull (strstr (error->message, "grow"));
+    g_clear_error (&error);
+  }
+  inpaint.grow = 0;
   g_cancellable_cancel (cancelled);
   FAILS (INPAINT (mask), G_IO_ERROR, G_IO_ERROR_CANCELLED);
   FAILS (REGENERATE (NULL, 0.5, 0.5), G_IO_ERROR, G_IO_ERROR_CANCELLED);

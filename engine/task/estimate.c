@@ -39,7 +39,9 @@
 #define SELECTED_LEAST 8     /* blocks: 8 x 30 coefficients measure a variance to 9 % */
 #define CLIPPED_MOST   6     /* pixels of a block: the tenth that lies beyond 1.3 standard deviations */
 #define VALUE_MOST     64.0f /* values beyond are damage */
-#define CLIPPED_WITHIN 1e-5f /* of black or white; conversions between number formats round */
+#define SAME_WITHIN    1e-5f /* conversions between number formats round */
+#define PLAIN_MOST     4     /* colours of frames and captions that are known apart */
+#define PLAIN_LEAST    4     /* blocks that are nothing but such a colour; noise leaves none */
 #define UNIT           (1.0 / 255)
 
 /* The share of the blocks that are measured, weakest first: of luma where texture is, of colour differences, which are
@@ -137,7 +139,9 @@ typedef struct
   float                   ramp[SIZE];                  /* the transform of a straight line, of length 1 */
   double                  inside, across; /* sums of the finest detail in JPEG's blocks and in those across them */
   double                  jpeg;           /* how surely the picture went through JPEG, 0 ... 1 */
-  GArray *luma, *fine, *coarse;           /* of Sample: luma; colour differences; the same at half the resolution */
+  float                   plain[PLAIN_MOST][3]; /* the colours of frames and captions */
+  int                     plains;
+  GArray *luma, *fine, *coarse; /* of Sample: luma; colour differences; the same at half the resolution */
 } Survey;
 
 static inline int
@@ -146,10 +150,44 @@ round_up (int value, int step)
   return (value + step - 1) / step * step;
 }
 
-static inline gboolean
-is_clipped (float value)
+/* Where blocks begin from a place on, if those of JPEG lie at the phase: pairs of them, as colour has, or one at least,
+ * if these fit before the end. */
+static int
+align (int from, int end, int phase)
 {
-  return fabsf (value) < CLIPPED_WITHIN || fabsf (value - 1) < CLIPPED_WITHIN;
+  for (int step = 2 * SIZE; step >= SIZE; step /= 2)
+    {
+      int start = phase + round_up (MAX (from - phase, 0), step);
+
+      if (start + SIZE <= end)
+        return start;
+    }
+  return from;
+}
+
+static inline gboolean
+is_same (float a, float b)
+{
+  return fabsf (a - b) < SAME_WITHIN;
+}
+
+static inline gboolean
+is_same_colour (const float *a, const float *b)
+{
+  return is_same (a[0], b[0]) && is_same (a[1], b[1]) && is_same (a[2], b[2]);
+}
+
+/* A pixel that shows less noise than there is: it ends at black or white, or is a frame's. */
+static inline gboolean
+is_clipped (const Survey *survey, const float *pixel)
+{
+  for (int c = 0; c < 3; c++)
+    if (is_same (pixel[c], 0) || is_same (pixel[c], 1))
+      return TRUE;
+  for (int i = 0; i < survey->plains; i++)
+    if (is_same_colour (pixel, survey->plain[i]))
+      return TRUE;
+  return FALSE;
 }
 
 /* Reads the SIZE * scale square at (x, y) as luma and two colour differences, orthonormal, each 8x8 sum over scale x
@@ -179,7 +217,7 @@ read_block (const Survey *survey, int x, int y, int scale, float planes[3][COUNT
           if (! (fabsf (r) < VALUE_MOST && fabsf (g) < VALUE_MOST && fabsf (b) < VALUE_MOST)
               || (mask && ! (mask[i] > 0.5f)))
             return FALSE;
-          clipped += is_clipped (r) || is_clipped (g) || is_clipped (b);
+          clipped += is_clipped (survey, pixel);
           planes[0][to] += (r + g + b) * l;
           planes[1][to] += (r - b) * s;
           planes[2][to] += (r - 2 * g + b) * t;
@@ -288,6 +326,68 @@ look_for_seams (Survey *survey, int x, int y, const float *luma)
     return;
   survey->inside += get_finest (survey, luma);
   survey->across += get_finest (survey, planes[0]);
+}
+
+static int
+compare_colours (gconstpointer a, gconstpointer b)
+{
+  const float *x = a, *y = b;
+
+  for (int c = 0; c < 3; c++)
+    if (x[c] != y[c])
+      return x[c] < y[c] ? -1 : 1;
+  return 0;
+}
+
+static gboolean
+is_plain (const DiffusionPicture *picture, int x, int y)
+{
+  const float *first = picture->data + ((gsize) y * (gsize) picture->width + (gsize) x) * 3;
+
+  for (gsize j = 0; j < SIZE; j++)
+    for (gsize i = 0; i < SIZE; i++)
+      if (! is_same_colour (first, first + (j * (gsize) picture->width + i) * 3))
+        return FALSE;
+  return TRUE;
+}
+
+/* Frames and captions are no photograph: their colours are those that many blocks have and nothing else.  (A clean sky
+ * has such blocks, too, but of many colours; most of them go on to count as places without noise.) */
+static void
+find_plain (Survey *survey)
+{
+  const DiffusionPicture *p = survey->picture;
+  GArray                 *colours = g_array_new (FALSE, FALSE, 3 * sizeof (float));
+  int                     counts[PLAIN_MOST] = { 0 };
+  guint                   first = 0;
+
+  for (int y = survey->y0; y + SIZE <= survey->y1; y += survey->stride)
+    for (int x = survey->x0; x + SIZE <= survey->x1; x += survey->stride)
+      if (is_plain (p, x, y))
+        g_array_append_vals (colours, p->data + ((gsize) y * (gsize) p->width + (gsize) x) * 3, 1);
+  g_array_sort (colours, compare_colours);
+  for (guint end = 1; end <= colours->len; end++)
+    {
+      const float *data = (const float *) (gpointer) colours->data;
+      int          count = (int) (end - first), place;
+
+      if (end < colours->len && compare_colours (data + 3 * first, data + 3 * end) == 0)
+        continue;
+      for (place = survey->plains; place > 0 && counts[place - 1] < count; place--)
+        if (place < PLAIN_MOST)
+          {
+            counts[place] = counts[place - 1];
+            memcpy (survey->plain[place], survey->plain[place - 1], sizeof *survey->plain);
+          }
+      if (count >= PLAIN_LEAST && place < PLAIN_MOST)
+        {
+          counts[place] = count;
+          memcpy (survey->plain[place], data + 3 * first, sizeof *survey->plain);
+          survey->plains = MIN (survey->plains + 1, PLAIN_MOST);
+        }
+      first = end;
+    }
+  g_array_free (colours, TRUE);
 }
 
 /* Colour differences at half resolution come from every other block in both directions, as they cover four times the
@@ -432,10 +532,8 @@ survey_area (Survey *survey)
       /* Without JPEG a small selection is better used in whole. */
       if (x >= 0 || y >= 0 || area > 16 * COUNT * GROUP_LEAST)
         {
-          x = MAX (x, 0);
-          y = MAX (y, 0);
-          survey->x0 = x + round_up (MAX (survey->x0 - x, 0), 2 * SIZE);
-          survey->y0 = y + round_up (MAX (survey->y0 - y, 0), 2 * SIZE);
+          survey->x0 = align (survey->x0, survey->x1, MAX (x, 0));
+          survey->y0 = align (survey->y0, survey->y1, MAX (y, 0));
         }
     }
 }
@@ -821,6 +919,7 @@ diffusion_estimate_noise (const DiffusionPicture *picture, const DiffusionPictur
   survey.fine = g_array_new (FALSE, FALSE, sizeof (Sample));
   survey.coarse = g_array_new (FALSE, FALSE, sizeof (Sample));
   survey_area (&survey);
+  find_plain (&survey);
   survey_blocks (&survey);
   estimate (&survey, noise);
   g_array_free (survey.luma, TRUE);

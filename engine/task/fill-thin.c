@@ -284,15 +284,23 @@ mark_test (const DiffusionPicture *hole, const guint8 *near, int dx, int dy, gui
   return count;
 }
 
+/* The next place to try, of which the last one counts however near it is; behind it when there is none. */
+static int
+get_next_place (int place, int step, int last)
+{
+  return place < last ? MIN (place + step, last) : last + 1;
+}
+
 /* The part of the picture, at most WINDOW pixels wide and high, that has most of the hole. */
 static DiffusionBox
 find_window (const DiffusionPicture *hole)
 {
   DiffusionBox best = { 0, 0, MIN (hole->width, WINDOW), MIN (hole->height, WINDOW) };
+  const int    right = hole->width - best.width, bottom = hole->height - best.height;
   int          most = -1, step = WINDOW / 4;
 
-  for (int y = 0; y == 0 || y + best.height <= hole->height; y += step)
-    for (int x = 0; x == 0 || x + best.width <= hole->width; x += step)
+  for (int y = 0; y <= bottom; y = get_next_place (y, step, bottom))
+    for (int x = 0; x <= right; x = get_next_place (x, step, right))
       {
         int count = 0;
 

@@ -23,7 +23,7 @@ crop_cut (const DiffusionPicture *picture, const DiffusionPicture *mask, const R
           const gboolean *filled, Crop *crop, GCancellable *cancellable, GError **error)
 {
   DiffusionBox box = region->crop;
-  gsize        known = 0;
+  gsize        known = 0, unselected = 0;
 
   /* Places within a crop are counted in 32 bits. */
   if ((gint64) box.width * box.height > G_MAXINT32)
@@ -48,8 +48,12 @@ crop_cut (const DiffusionPicture *picture, const DiffusionPicture *mask, const R
         for (int c = 0; c < 3; c++)
           crop->picture->data[i * 3 + (gsize) c] = unknown ? NAN : pixel[c];
         known += ! unknown;
+        unselected += label == 0;
       }
-  if (known == 0)
+  if (known == 0 && unselected > 0)
+    g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                         C_ ("error", "What is selected, grown, covers all of it: let it grow by less."));
+  else if (known == 0)
     g_set_error_literal (
         error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
         C_ ("error", "All of it is selected: leave some of the picture unselected, for the fill is made from that."));
