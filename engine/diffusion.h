@@ -146,6 +146,8 @@ typedef enum
                                         2023, "Consistency models", algorithm 1) */
 } DiffusionSampler;
 
+#define DIFFUSION_N_SAMPLERS (DIFFUSION_SAMPLER_LCM + 1)
+
 /* "ddpm", "ddim", "dpm++2m", "euler", "euler-a", "lcm" and back; parsing fails with DIFFUSION_ERROR_ARGUMENT and names
  * the choices. */
 const char *diffusion_sampler_get_name (DiffusionSampler sampler);
@@ -233,7 +235,8 @@ typedef struct
   DiffusionPrediction prediction;
   gboolean            inpainting;  /* its network is told the hole and the surroundings */
   gboolean            few_steps;   /* an LCM merge, a Turbo: by its file's name, its title or its tensors */
-  int                 native_size; /* pixels: 512 or 768; as the prediction, surely known of a loaded model only */
+  int                 native_size; /* pixels: 512 or 768, or a multiple of 64 from 256 to 1024 that its metadata
+                                * name; as the prediction, surely known of a loaded model only */
   /* Defaults for DiffusionOptions. */
   int              steps;
   DiffusionSampler sampler;
@@ -471,7 +474,7 @@ typedef struct
   const char            *from;   /* fine-tune this model file instead of starting afresh; NULL: afresh */
   DiffusionArchitecture  architecture; /* no levels: that of `from`, or the default; else of the widths of `from` */
   DiffusionTrainMix      mix;
-  double                 minutes;       /* length of the whole training, earlier runs included; 0: use samples */
+  double                 minutes;       /* length of the whole training, earlier runs included; counts if samples is 0 */
   gint64                 samples;       /* the same, in samples */
   gboolean               resume;        /* go on from OUT.checkpoint if there is one */
   int                    batch;         /* samples per optimizer step */

@@ -64,7 +64,7 @@ typedef struct
 } Settings;
 
 /* The choice after all samplers: the one that the model is used with. */
-#define SAMPLER_AUTO (DIFFUSION_SAMPLER_LCM + 1)
+#define SAMPLER_AUTO DIFFUSION_N_SAMPLERS
 
 typedef struct
 {

@@ -299,7 +299,7 @@ test_left_out (void)
     original[i] = sinf ((float) i);
   results[0] = g_new (float, LONG *SHORT * 4);
   results[1] = g_new (float, LONG *SHORT * 4);
-  for (int sampler = DIFFUSION_SAMPLER_DDPM; sampler <= DIFFUSION_SAMPLER_LCM; sampler++)
+  for (int sampler = 0; sampler < DIFFUSION_N_SAMPLERS; sampler++)
     {
       double flops[2];
 

@@ -751,7 +751,7 @@ test_levels (void)
   for (int i = 0; i < COUNT; i++)
     strength[i] = i % 3 ? 1 : 0;
   job.strength = strength;
-  for (int sampler = DIFFUSION_SAMPLER_DDPM; sampler <= DIFFUSION_SAMPLER_LCM; sampler++)
+  for (int sampler = 0; sampler < DIFFUSION_N_SAMPLERS; sampler++)
     {
       g_assert_true (latent_reverse (&denoiser, &job, &whole, (DiffusionSampler) sampler, a, &error));
       for (int i = 0; i < COUNT * 4; i++)

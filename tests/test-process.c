@@ -304,7 +304,7 @@ test_sampler_names (void)
   DiffusionSampler sampler;
   GError          *error = NULL;
 
-  for (int i = DIFFUSION_SAMPLER_DDPM; i <= DIFFUSION_SAMPLER_LCM; i++)
+  for (int i = 0; i < DIFFUSION_N_SAMPLERS; i++)
     {
       g_assert_true (diffusion_sampler_parse (diffusion_sampler_get_name ((DiffusionSampler) i), &sampler, NULL));
       g_assert_cmpint (sampler, ==, i);
