@@ -236,7 +236,7 @@ typedef struct
   gboolean            inpainting;  /* its network is told the hole and the surroundings */
   gboolean            few_steps;   /* an LCM merge, a Turbo: by its file's name, its title or its tensors */
   int                 native_size; /* pixels: 512 or 768, or a multiple of 64 from 256 to 1024 that its metadata
-                                * name; as the prediction, surely known of a loaded model only */
+                                    * name; as the prediction, surely known of a loaded model only */
   /* Defaults for DiffusionOptions. */
   int              steps;
   DiffusionSampler sampler;
@@ -474,11 +474,11 @@ typedef struct
   const char            *from;   /* fine-tune this model file instead of starting afresh; NULL: afresh */
   DiffusionArchitecture  architecture; /* no levels: that of `from`, or the default; else of the widths of `from` */
   DiffusionTrainMix      mix;
-  double                 minutes;       /* length of the whole training, earlier runs included; counts if samples is 0 */
-  gint64                 samples;       /* the same, in samples */
-  gboolean               resume;        /* go on from OUT.checkpoint if there is one */
-  int                    batch;         /* samples per optimizer step */
-  int                    crop;          /* their edge in pixels, a multiple of 2^levels */
+  double                 minutes; /* length of the whole training, earlier runs included; counts if samples is 0 */
+  gint64                 samples; /* the same, in samples */
+  gboolean               resume;  /* go on from OUT.checkpoint if there is one */
+  int                    batch;   /* samples per optimizer step */
+  int                    crop;    /* their edge in pixels, a multiple of 2^levels */
   double                 learning_rate; /* at the peak of the cosine */
   guint64                seed;
   int                    threads;
