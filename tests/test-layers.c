@@ -136,6 +136,14 @@ new_weights_file (const float *weights, gsize count, gsize *offset)
   return file;
 }
 
+static SdTensor
+apply (SdRun *run, const Case *c, const SdLayer *layer, const SdTensor *x)
+{
+  if (c->taps == 1)
+    return sd_linear (run, layer, x);
+  return c->stride == 2 ? sd_conv3_down (run, layer, x, c->pad) : sd_conv3 (run, layer, x);
+}
+
 static void
 test_products (gconstpointer backend)
 {
@@ -154,20 +162,18 @@ test_products (gconstpointer backend)
       gsize              offset;
       g_autoptr (TensorFile) file = new_weights_file (weights, n_weights, &offset);
       SdLayer  layer = { file, offset, WEIGHT_F32, c->out, c->in, c->taps, bias };
-      SdTensor x = { c->n, c->h, c->w, c->in, values }, y;
+      SdTensor x = { c->n, c->h, c->w, c->in, values }, y = apply (run, c, &layer, &x), again;
 
-      if (c->taps == 1)
-        y = sd_linear (run, &layer, &x);
-      else if (c->stride == 2)
-        y = sd_conv3_down (run, &layer, &x, c->pad);
-      else
-        y = sd_conv3 (run, &layer, &x);
       g_assert_no_error (run->error);
       expected = convolve (c, values, weights, bias, y.h, y.w);
       g_test_message ("case %d", (int) i);
       assert_near (y.data, expected, sd_tensor_count (&y), tolerance);
 
-      /* Weights that are made anew give the same. */
+      /* Weights that were kept give the same, and so do those that are made anew. */
+      again = apply (run, c, &layer, &x);
+      g_assert_cmpmem (again.data, sd_tensor_count (&again) * sizeof (float), y.data,
+                       sd_tensor_count (&y) * sizeof (float));
+      sd_tensor_free (run, &again);
       sd_run_make_room (run);
 
       /* The same again, added to itself. */
@@ -182,6 +188,7 @@ test_products (gconstpointer backend)
           assert_near (y.data, expected, sd_tensor_count (&y), tolerance);
         }
       sd_tensor_free (run, &y);
+      sd_run_trim (run); /* the next case's weights are kept again, and are not taken for these */
     }
 }
 

@@ -37,7 +37,7 @@ typedef struct
   gsize             offset;   /* these two say whose they are */
   const Filter     *made_for; /* whose layout they have */
   char             *weights;  /* slice after slice */
-  gsize             size;
+  gsize             room;     /* there, which a smaller layout leaves as it is */
 } LaidOut;
 
 struct _SdFilters
@@ -240,13 +240,14 @@ static gboolean
 find_weights (Work *w)
 {
   SdFilters *filters = w->run->filters;
-  LaidOut    wanted = { w->layer->file, w->layer->offset, w->filter, NULL }, *kept;
   gsize      size = w->part_size * (gsize) w->slices * (w->winograd ? WINOGRAD2_PRODUCTS : 1);
+  LaidOut    wanted = { w->layer->file, w->layer->offset, w->filter, NULL, size }, *kept;
 
   kept = g_hash_table_lookup (filters->kept, &wanted);
-  if (kept && kept->size >= size)
+  if (kept && kept->room >= size)
     {
       w->weights = kept->weights;
+      wanted.room = kept->room;
       if (w->filter->backend->filter_is_laid_out_as (w->filter, kept->made_for))
         return TRUE;
     }
@@ -261,7 +262,6 @@ find_weights (Work *w)
         return FALSE;
     }
   wanted.weights = w->weights;
-  wanted.size = size;
   g_hash_table_remove (filters->kept, &wanted);
   sd_run_tasks (w->run, w->slices, lay_out_slice, w);
   if (! w->run->error && w->weights != filters->passing.data)
