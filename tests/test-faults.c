@@ -3,6 +3,7 @@
  * The linker gives this program's engine another aligned_alloc () and free () (--wrap): the n-th request fails, for
  * each n until none does.  Whatever fails, the call says so, and gives back all that it took.
  */
+#include "net/sd/prompt.h"
 #include "net/sd/run.h"
 #include "values.h"
 
@@ -228,6 +229,31 @@ run_train (Scene *scene, GError **error)
   return success;
 }
 
+static gboolean
+run_vocabulary (Scene *scene, GError **error)
+{
+  g_autofree char *path = g_build_filename (g_getenv ("DIFFUSION_MODELS"), "clip-vocabulary.txt.gz", NULL);
+  g_autoptr (Tokenizer) tokenizer = tokenizer_new (path, error);
+
+  return tokenizer != NULL;
+}
+
+/* A layer of a checkpoint that asks for memory beside its result's. */
+static gboolean
+run_group_norm (Scene *scene, GError **error)
+{
+  g_autoptr (SdRun) run = sd_run_new (2, compute_get ("blas", NULL), NULL, error);
+  float    gain[SD_GROUPS] = { 0 }, bias[SD_GROUPS] = { 0 };
+  SdNorm   norm = { gain, bias, SD_GROUPS };
+  SdTensor x = { 1, 10, 12, SD_GROUPS, scene->picture->data }, y;
+
+  if (! run)
+    return FALSE;
+  y = sd_group_norm (run, &norm, 1e-5f, TRUE, &x);
+  sd_tensor_free (run, &y);
+  return sd_run_finish (run, error);
+}
+
 typedef struct
 {
   const char *name;
@@ -248,6 +274,8 @@ static const Action actions[] = {
   { "inpaint", run_inpaint },
   { "regenerate", run_regenerate },
   { "train", run_train },
+  { "vocabulary", run_vocabulary },
+  { "group-norm", run_group_norm },
 };
 
 /* ---- the tests ---- */

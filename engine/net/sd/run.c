@@ -367,18 +367,23 @@ sd_group_norm (SdRun *run, const SdNorm *norm, float epsilon, gboolean silu, con
                  .epsilon = epsilon,
                  .silu = silu };
   int      pieces = split_count (&r.split), tasks = x->n * pieces;
+  gsize    n_sums = (gsize) tasks * 2 * (gsize) x->c, n_scales = (gsize) x->n * (gsize) x->c;
+  gsize    size = n_sums * sizeof (double) + 2 * n_scales * sizeof (float);
 
   if (sd_run_is_idle (run))
     return y;
-  r.sums = g_new0 (double, (gsize) tasks * 2 * (gsize) x->c);
-  r.scale = g_new (float, (gsize) x->n *(gsize) x->c * 2);
-  r.shift = r.scale + (gsize) x->n * (gsize) x->c;
+  r.sums = core_alloc0 (size, 1, &run->error);
+  if (! r.sums && sd_run_make_room (run))
+    r.sums = core_alloc0 (size, 1, &run->error);
+  if (! r.sums)
+    return y;
+  r.scale = (float *) (r.sums + n_sums);
+  r.shift = r.scale + n_scales;
   sd_run_tasks (run, tasks, sum_piece, &r);
   for (int i = 0; i < x->n; i++)
     fold_groups (&r, norm, i, pieces);
   sd_run_tasks (run, tasks, normalize_piece, &r);
-  g_free (r.sums);
-  g_free (r.scale);
+  core_free (r.sums);
   return y;
 }
 

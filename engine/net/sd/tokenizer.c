@@ -89,6 +89,7 @@ add_merge (Tokenizer *tokenizer, GHashTable *numbers, int rank, char *line)
   return TRUE;
 }
 
+/* core_free () */
 static char *
 read_gzip (const char *path, GError **error)
 {
@@ -96,10 +97,10 @@ read_gzip (const char *path, GError **error)
   g_autoptr (GFileInputStream) raw = g_file_read (file, NULL, error);
   g_autoptr (GConverter) inflate = G_CONVERTER (g_zlib_decompressor_new (G_ZLIB_COMPRESSOR_FORMAT_GZIP));
   g_autoptr (GInputStream) plain = raw ? g_converter_input_stream_new (G_INPUT_STREAM (raw), inflate) : NULL;
-  g_autofree char *text = plain ? g_malloc (VOCABULARY_MAX + 1) : NULL;
-  gsize            size;
+  core_autofree char *text = plain ? core_alloc (VOCABULARY_MAX + 1, 1, error) : NULL;
+  gsize               size;
 
-  if (! plain || ! g_input_stream_read_all (plain, text, VOCABULARY_MAX, &size, NULL, error))
+  if (! text || ! g_input_stream_read_all (plain, text, VOCABULARY_MAX, &size, NULL, error))
     return NULL;
   text[size] = '\0';
   return g_steal_pointer (&text);
@@ -110,14 +111,16 @@ tokenizer_new (const char *path, GError **error)
 {
   g_autoptr (Tokenizer) tokenizer = g_new0 (Tokenizer, 1);
   g_autoptr (GHashTable) numbers = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  g_autofree char *text = read_gzip (path, error);
-  char            *line = text ? strchr (text, '\n') : NULL; /* the first says where it comes from */
-  int              rank = 0;
+  core_autofree char *text = read_gzip (path, error);
+  char               *line = text ? strchr (text, '\n') : NULL; /* the first says where it comes from */
+  int                 rank = 0;
 
   if (! text)
     return NULL;
   tokenizer->merges = g_hash_table_new (hash_pair, g_int64_equal);
-  tokenizer->pairs = g_new (gint64, MERGES);
+  tokenizer->pairs = core_alloc (MERGES, sizeof (gint64), error);
+  if (! tokenizer->pairs)
+    return NULL;
   make_alphabet (tokenizer, numbers);
   while (line && rank < MERGES)
     {
@@ -149,7 +152,7 @@ tokenizer_free (Tokenizer *tokenizer)
   if (! tokenizer)
     return;
   g_clear_pointer (&tokenizer->merges, g_hash_table_unref);
-  g_free (tokenizer->pairs);
+  core_free (tokenizer->pairs);
   g_free (tokenizer);
 }
 
