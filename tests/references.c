@@ -134,7 +134,7 @@ references_get (References *references, const char *name)
 
   g_assert_true (tensor_file_view (references->golden, name, &view));
   values = g_new (float, view.count);
-  g_assert_true (sd_fetch_weights (references->golden, WEIGHT_F32, view.offset, view.count, values, NULL));
+  g_assert_true (sd_fetch_weights (references->golden, TENSOR_F32, view.offset, view.count, values, NULL));
   if (view.n_dims == 3)
     {
       x = sd_tensor_new (references->run, view.dims[0], 1, view.dims[1], view.dims[2]);

@@ -25,7 +25,7 @@ load_inpainting (void)
     return NULL;
   g_assert_true (tensor_file_view (r.golden, "inpaint.input_weight", &view));
   values = g_new (float, view.count);
-  g_assert_true (sd_fetch_weights (r.golden, WEIGHT_F32, view.offset, view.count, values, NULL));
+  g_assert_true (sd_fetch_weights (r.golden, TENSOR_F32, view.offset, view.count, values, NULL));
   references_write_changed (r.checkpoint, path, TENSOR_F32, "model.diffusion_model.input_blocks.0.0.weight", view.dims,
                             values, tensor_file_get_metadata (r.checkpoint));
   model = diffusion_model_load (path, &error);

@@ -192,7 +192,7 @@ open_inpainting_unet (Networks *networks)
 
   g_assert_true (tensor_file_view (networks->r.golden, "inpaint.input_weight", &view));
   values = g_new (float, view.count);
-  g_assert_true (sd_fetch_weights (networks->r.golden, WEIGHT_F32, view.offset, view.count, values, NULL));
+  g_assert_true (sd_fetch_weights (networks->r.golden, TENSOR_F32, view.offset, view.count, values, NULL));
   references_write_changed (networks->r.checkpoint, path, TENSOR_F32, "model.diffusion_model.input_blocks.0.0.weight",
                             view.dims, values, tensor_file_get_metadata (networks->r.checkpoint));
   tensor_file_free (networks->r.checkpoint);

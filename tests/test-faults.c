@@ -359,7 +359,7 @@ test_kept_weights (gconstpointer data)
   g_assert_true (tensor_file_view (file, "weights", &view));
   for (int round = 0; round < 25; round++)
     {
-      const SdLayer layer = { file, view.offset, WEIGHT_F32, CHANNELS, CHANNELS, 9, NULL };
+      const SdLayer layer = { file, view.offset, TENSOR_F32, CHANNELS, CHANNELS, 9, NULL };
 
       if (round == 1)
         requests = 0;

@@ -34,14 +34,14 @@ test_weight_types (void)
 
   /* Data may lie at odd addresses. */
   memcpy (odd + 1, halves, sizeof halves);
-  weights_to_f32 (WEIGHT_F16, G_N_ELEMENTS (halves), odd + 1, values);
+  weights_to_f32 (TENSOR_F16, G_N_ELEMENTS (halves), odd + 1, values);
   for (gsize i = 0; i < G_N_ELEMENTS (halves); i++)
     g_assert_cmpfloat ((double) values[i], ==, half_values[i]);
-  weights_to_f32 (WEIGHT_BF16, G_N_ELEMENTS (brains), brains, values);
+  weights_to_f32 (TENSOR_BF16, G_N_ELEMENTS (brains), brains, values);
   for (gsize i = 0; i < G_N_ELEMENTS (brains); i++)
     g_assert_cmpfloat ((double) values[i], ==, brain_values[i]);
-  weights_to_bf16 (WEIGHT_F16, G_N_ELEMENTS (halves), odd + 1, rounded);
-  weights_to_f32 (WEIGHT_BF16, G_N_ELEMENTS (halves), rounded, values);
+  weights_to_bf16 (TENSOR_F16, G_N_ELEMENTS (halves), odd + 1, rounded);
+  weights_to_f32 (TENSOR_BF16, G_N_ELEMENTS (halves), rounded, values);
   for (gsize i = 0; i < G_N_ELEMENTS (halves); i++)
     g_assert_cmpfloat_with_epsilon ((double) values[i], half_values[i], fabs (half_values[i]) / 256 + 1e-30);
 }
@@ -58,15 +58,15 @@ test_finite (void)
       brains[i] = 0x7F7F;
       floats[i] = 3e38f;
     }
-  g_assert_true (weights_are_finite (WEIGHT_F16, 100, halves));
-  g_assert_true (weights_are_finite (WEIGHT_BF16, 100, brains));
-  g_assert_true (weights_are_finite (WEIGHT_F32, 100, floats));
+  g_assert_true (weights_are_finite (TENSOR_F16, 100, halves));
+  g_assert_true (weights_are_finite (TENSOR_BF16, 100, brains));
+  g_assert_true (weights_are_finite (TENSOR_F32, 100, floats));
   halves[99] = 0x7C01;
   brains[37] = 0xFF80;
   memcpy (&floats[0], &(guint32){ 0x7FC00000u }, 4);
-  g_assert_false (weights_are_finite (WEIGHT_F16, 100, halves));
-  g_assert_false (weights_are_finite (WEIGHT_BF16, 100, brains));
-  g_assert_false (weights_are_finite (WEIGHT_F32, 100, floats));
+  g_assert_false (weights_are_finite (TENSOR_F16, 100, halves));
+  g_assert_false (weights_are_finite (TENSOR_BF16, 100, brains));
+  g_assert_false (weights_are_finite (TENSOR_F32, 100, floats));
 }
 
 /* ---- convolutions and products, as the networks run them ---- */
@@ -161,7 +161,7 @@ test_products (gconstpointer backend)
       g_autofree double *expected = NULL;
       gsize              offset;
       g_autoptr (TensorFile) file = new_weights_file (weights, n_weights, &offset);
-      SdLayer  layer = { file, offset, WEIGHT_F32, c->out, c->in, c->taps, bias };
+      SdLayer  layer = { file, offset, TENSOR_F32, c->out, c->in, c->taps, bias };
       SdTensor x = { c->n, c->h, c->w, c->in, values }, y = apply (run, c, &layer, &x), again;
 
       g_assert_no_error (run->error);
@@ -385,7 +385,7 @@ test_cancel (void)
   g_autofree float *weights = new_values (64, 1, 1);
   gsize             offset;
   g_autoptr (TensorFile) file = new_weights_file (weights, 64, &offset);
-  SdLayer  layer = { file, offset, WEIGHT_F32, 8, 8, 1, NULL };
+  SdLayer  layer = { file, offset, TENSOR_F32, 8, 8, 1, NULL };
   SdTensor x = { 1, 1, 8, 8, weights }, y;
 
   g_cancellable_cancel (cancellable);

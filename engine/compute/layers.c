@@ -65,11 +65,11 @@ single_to_f32 (gsize count, const guint8 *weights, float *values)
 }
 
 void
-weights_to_f32 (WeightType type, gsize count, const void *weights, float *values)
+weights_to_f32 (TensorType type, gsize count, const void *weights, float *values)
 {
-  if (type == WEIGHT_F16)
+  if (type == TENSOR_F16)
     half_to_f32 (count, weights, values);
-  else if (type == WEIGHT_BF16)
+  else if (type == TENSOR_BF16)
     brain_to_f32 (count, weights, values);
   else
     single_to_f32 (count, weights, values);
@@ -79,7 +79,7 @@ weights_to_f32 (WeightType type, gsize count, const void *weights, float *values
 #define CONVERTED_AT_ONCE 2048
 
 void
-weights_to_bf16 (WeightType type, gsize count, const void *weights, guint16 *values)
+weights_to_bf16 (TensorType type, gsize count, const void *weights, guint16 *values)
 {
   float exact[CONVERTED_AT_ONCE];
 
@@ -120,11 +120,11 @@ finite_32 (gsize count, const guint8 *weights)
 }
 
 gboolean
-weights_are_finite (WeightType type, gsize count, const void *weights)
+weights_are_finite (TensorType type, gsize count, const void *weights)
 {
-  if (type == WEIGHT_F32)
+  if (type == TENSOR_F32)
     return finite_32 (count, weights);
-  return finite_16 (count, weights, type == WEIGHT_F16 ? 0x7C00 : 0x7F80);
+  return finite_16 (count, weights, type == TENSOR_F16 ? 0x7C00 : 0x7F80);
 }
 
 /* G g G^T of the filters of 16 output channels for one input channel; taps are [9][16], the 36 results `step` apart. */
@@ -219,7 +219,7 @@ transpose_lanes (gsize count, const float *restrict x, float *restrict y)
 #define FILTER_CHANNELS 32
 
 void
-weights_to_winograd (int products, WeightType type, int c_in, const void *weights, int from, int n_in, int first,
+weights_to_winograd (int products, TensorType type, int c_in, const void *weights, int from, int n_in, int first,
                      int n_out, int c_out, float *transformed)
 {
   gsize step = winograd_get_step ((gsize) n_in, c_out);

@@ -10,30 +10,33 @@
 
 /* ---- weights ---- */
 
+/* What files have them in. */
 typedef enum
 {
-  WEIGHT_F32,
-  WEIGHT_F16,
-  WEIGHT_BF16
-} WeightType;
+  TENSOR_F32,
+  TENSOR_F16,
+  TENSOR_BF16,
+  TENSOR_OTHER /* integers and the like, which nothing here reads */
+} TensorType;
 
+/* Here and below: not for TENSOR_OTHER. */
 static inline gsize
-weight_size (WeightType type)
+weight_size (TensorType type)
 {
-  return type == WEIGHT_F32 ? 4 : 2;
+  return type == TENSOR_F32 ? 4 : 2;
 }
 
 /* count little-endian values, perhaps not aligned -> f32 */
-void weights_to_f32 (WeightType type, gsize count, const void *weights, float *values);
+void weights_to_f32 (TensorType type, gsize count, const void *weights, float *values);
 /* -> bf16, rounded to nearest even */
-void weights_to_bf16 (WeightType type, gsize count, const void *weights, guint16 *values);
+void weights_to_bf16 (TensorType type, gsize count, const void *weights, guint16 *values);
 /* No NaN and no infinity among them. */
-gboolean weights_are_finite (WeightType type, gsize count, const void *weights);
+gboolean weights_are_finite (TensorType type, gsize count, const void *weights);
 /* Filters [n_out][c_in][3][3] -> their part of Winograd's weights: matrices [n_in][c_out], winograd_get_step (n_in,
  * c_out) apart, of which they are the columns from `first` on; n_out is a multiple of 16.  Rows are the input channels
  * from `from` on; those that there are not are zeros.  products: WINOGRAD_PRODUCTS for tiles of 4x4 pixels, or
  * WINOGRAD2_PRODUCTS for such of 2x2. */
-void weights_to_winograd (int products, WeightType type, int c_in, const void *weights, int from, int n_in, int first,
+void weights_to_winograd (int products, TensorType type, int c_in, const void *weights, int from, int n_in, int first,
                           int n_out, int c_out, float *transformed);
 
 /* ---- pointwise ---- */

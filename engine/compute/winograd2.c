@@ -37,7 +37,7 @@ transform_filters (int c_in, const float *restrict g, guint16 *restrict out, gsi
 }
 
 gboolean
-winograd2_weights (WeightType type, int count, int c_in, const void *weights, guint16 *transformed, Scratch *scratch,
+winograd2_weights (TensorType type, int count, int c_in, const void *weights, guint16 *transformed, Scratch *scratch,
                    GError **error)
 {
   gsize  values = (gsize) c_in * 9;

@@ -25,7 +25,7 @@ winograd2_count_tiles (int pixels)
 }
 
 /* Filters [count][c_in][3][3] of a file -> [16][count][c_in] in bf16. */
-gboolean winograd2_weights (WeightType type, int count, int c_in, const void *weights, guint16 *transformed,
+gboolean winograd2_weights (TensorType type, int count, int c_in, const void *weights, guint16 *transformed,
                             Scratch *scratch, GError **error);
 /* The picture [height][width][c] with zeros around it -> 16 matrices [tiles][c] of `element`, `step` values apart; c: a
  * multiple of 16. */

@@ -41,27 +41,9 @@ half_from_float (float value)
   return (guint16) (sign | ((bits.i - 0x38000000u) >> 13));
 }
 
-static float
-half_to_float (guint16 half)
-{
-  guint32 exponent = half >> 10 & 0x1Fu, fraction = half & 0x3FFu;
-  union
-  {
-    guint32 i;
-    float   f;
-  } bits;
-
-  if (exponent == 0)
-    bits.f = (float) fraction * 0x1p-24f;
-  else
-    bits.i = (exponent == 0x1F ? 0xFFu : exponent + 112u) << 23 | fraction << 13;
-  return half & 0x8000u ? -bits.f : bits.f;
-}
-
 /* ---- writing ---- */
 
 static const char *const type_names[] = { [TENSOR_F32] = "F32", [TENSOR_F16] = "F16", [TENSOR_BF16] = "BF16" };
-static const gsize       type_sizes[] = { [TENSOR_F32] = 4, [TENSOR_F16] = 2, [TENSOR_BF16] = 2 };
 
 static char *
 make_header (const TensorEntry *entries, int n_entries, GHashTable *metadata)
@@ -99,7 +81,7 @@ make_header (const TensorEntry *entries, int n_entries, GHashTable *metadata)
       json_builder_set_member_name (builder, "data_offsets");
       json_builder_begin_array (builder);
       json_builder_add_int_value (builder, (gint64) offset);
-      offset += entries[i].count * type_sizes[entries[i].type];
+      offset += entries[i].count * weight_size (entries[i].type);
       json_builder_add_int_value (builder, (gint64) offset);
       json_builder_end_array (builder);
       json_builder_end_object (builder);
@@ -322,7 +304,7 @@ parse_tensor (JsonNode *node, gsize data_size)
   info->begin = (gsize) begin;
   info->end = (gsize) end;
   if (info->type != TENSOR_OTHER
-      && (info->count > data_size || info->end - info->begin != info->count * type_sizes[info->type]))
+      && (info->count > data_size || info->end - info->begin != info->count * weight_size (info->type)))
     return NULL;
   return g_steal_pointer (&info);
 }
@@ -602,27 +584,6 @@ tensor_file_check_shape (const TensorFile *file, const char *name, const int *di
   return refuse (error, file->path, reason);
 }
 
-static float
-convert (TensorType type, const char *data)
-{
-  union
-  {
-    guint32 i;
-    float   f;
-  } bits;
-  guint16 half;
-
-  if (type == TENSOR_F32)
-    {
-      memcpy (&bits.i, data, sizeof bits);
-      bits.i = GUINT32_FROM_LE (bits.i);
-      return bits.f;
-    }
-  memcpy (&half, data, sizeof half);
-  half = GUINT16_FROM_LE (half);
-  return type == TENSOR_F16 ? half_to_float (half) : load_bf16 (half);
-}
-
 gboolean
 tensor_file_read (const TensorFile *file, const char *name, const int *dims, int n_dims, float *values, GError **error)
 {
@@ -633,7 +594,7 @@ tensor_file_read (const TensorFile *file, const char *name, const int *dims, int
 
   if (! tensor_file_check_shape (file, name, dims, n_dims, error))
     return FALSE;
-  size = type_sizes[info->type];
+  size = weight_size (info->type);
   most = sizeof piece / size;
   for (gsize first = 0; first < info->count; first += most)
     {
@@ -641,16 +602,13 @@ tensor_file_read (const TensorFile *file, const char *name, const int *dims, int
 
       if (! tensor_file_fetch (file, info->begin + first * size, count * size, piece, error))
         return FALSE;
-      for (gsize i = 0; i < count; i++)
+      if (! weights_are_finite (info->type, count, piece))
         {
-          values[first + i] = convert (info->type, piece + i * size);
-          if (! isfinite (values[first + i]))
-            {
-              reason = g_strdup_printf (C_ ("reason", "its tensor %s has values that are no numbers (NaN or infinity)"),
-                                        name);
-              return refuse (error, file->path, reason);
-            }
+          reason = g_strdup_printf (C_ ("reason", "its tensor %s has values that are no numbers (NaN or infinity)"),
+                                    name);
+          return refuse (error, file->path, reason);
         }
+      weights_to_f32 (info->type, count, piece, values + first);
     }
   return TRUE;
 }

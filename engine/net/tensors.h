@@ -5,15 +5,7 @@
  */
 #pragma once
 
-#include "core/core.h"
-
-typedef enum
-{
-  TENSOR_F32,
-  TENSOR_F16,
-  TENSOR_BF16,
-  TENSOR_OTHER /* integers and the like, which nothing here reads */
-} TensorType;
+#include "compute/layers.h"
 
 /* ---- writing ---- */
 

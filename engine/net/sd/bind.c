@@ -57,14 +57,8 @@ find (SdBinder *binder, const char *name, TensorView *view)
   return ! binder->error;
 }
 
-WeightType
-sd_weight_type (TensorType type)
-{
-  return type == TENSOR_F32 ? WEIGHT_F32 : type == TENSOR_F16 ? WEIGHT_F16 : WEIGHT_BF16;
-}
-
 gboolean
-sd_fetch_weights (const TensorFile *file, WeightType type, gsize offset, gsize count, float *values, GError **error)
+sd_fetch_weights (const TensorFile *file, TensorType type, gsize offset, gsize count, float *values, GError **error)
 {
   gsize size = weight_size (type);
   char  piece[16384];
@@ -98,9 +92,8 @@ bind_values (SdBinder *binder, int first, int count, int total, const char *name
   if (values)
     {
       g_ptr_array_add (binder->owned, values);
-      sd_fetch_weights (binder->file, sd_weight_type (view.type),
-                        view.offset + (gsize) first * weight_size (sd_weight_type (view.type)), (gsize) count, values,
-                        &binder->error);
+      sd_fetch_weights (binder->file, view.type, view.offset + (gsize) first * weight_size (view.type), (gsize) count,
+                        values, &binder->error);
     }
   return values;
 }
@@ -118,7 +111,7 @@ sd_bind_weights (SdBinder *binder, SdLayer *layer, int out, int in, int taps, co
   else if ((out != SD_ANY && view.dims[0] != out) || (in != SD_ANY && view.dims[1] != in) || view.dims[0] < 1
            || view.dims[1] < 1)
     refuse (binder, C_ ("reason", "its tensor %s has another shape than its neighbours make it"), name);
-  *layer = (SdLayer){ binder->file, view.offset, sd_weight_type (view.type), view.dims[0], view.dims[1], taps, NULL };
+  *layer = (SdLayer){ binder->file, view.offset, view.type, view.dims[0], view.dims[1], taps, NULL };
 }
 
 void

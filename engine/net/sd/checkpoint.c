@@ -46,22 +46,21 @@ scan_tensor (int task, int thread, gpointer data)
   GError    **error = &scan->errors[thread];
   char        piece[65536];
   TensorView  view;
-  WeightType  type;
-  gsize       most;
+  gsize       size, most;
 
   if (*error || ! tensor_file_view (scan->file, name, &view) || view.type == TENSOR_OTHER)
     return;
-  type = sd_weight_type (view.type);
-  most = sizeof piece / weight_size (type);
+  size = weight_size (view.type);
+  most = sizeof piece / size;
   scan->counts[thread] += view.count;
   for (gsize first = 0;
        first < view.count && ! *error && ! g_cancellable_set_error_if_cancelled (scan->cancellable, error);
        first += most)
     {
-      gsize count = MIN (most, view.count - first), size = weight_size (type);
+      gsize count = MIN (most, view.count - first);
 
       if (tensor_file_fetch (scan->file, view.offset + first * size, count * size, piece, error)
-          && ! weights_are_finite (type, count, piece))
+          && ! weights_are_finite (view.type, count, piece))
         g_set_error (
             error, DIFFUSION_ERROR, DIFFUSION_ERROR_MODEL,
             C_ ("error",

@@ -266,7 +266,7 @@ transform_outputs (int task, int thread, gpointer data)
         return;
       weights_to_f32 (layer->type, (gsize) count * filter, raw, padded);
     }
-  weights_to_winograd (WINOGRAD_PRODUCTS, padded ? WEIGHT_F32 : layer->type, layer->in,
+  weights_to_winograd (WINOGRAD_PRODUCTS, padded ? TENSOR_F32 : layer->type, layer->in,
                        padded ? (const void *) padded : raw, 0, p->c_in, first, WINOGRAD_LANES, p->c_out,
                        (float *) p->weights);
   core_free (padded);

@@ -17,7 +17,7 @@ typedef struct
 {
   const TensorFile *file;   /* NULL: there is no such layer */
   gsize             offset; /* of its weights, [out][in] or [out][in][3][3], in the file */
-  WeightType        type;
+  TensorType        type;
   int               out, in, taps; /* taps: 1 or 9 */
   float            *bias;          /* NULL: none */
 } SdLayer;
@@ -55,10 +55,8 @@ void sd_bind_norm (SdBinder *binder, SdNorm *norm, int channels, const char *nam
 /* The same for one whose channels are split into groups: refuses numbers that these do not divide. */
 void     sd_bind_group_norm (SdBinder *binder, SdNorm *norm, int channels, const char *name, ...) G_GNUC_PRINTF (4, 5);
 gboolean sd_has (const TensorFile *file, const char *name, ...) G_GNUC_PRINTF (2, 3);
-/* Not for TENSOR_OTHER. */
-WeightType sd_weight_type (TensorType type);
 /* Weights from an offset of the file on, converted. */
-gboolean sd_fetch_weights (const TensorFile *file, WeightType type, gsize offset, gsize count, float *values,
+gboolean sd_fetch_weights (const TensorFile *file, TensorType type, gsize offset, gsize count, float *values,
                            GError **error);
 /* Size of a tensor's dimension; 0: no such tensor, or it has fewer dimensions. */
 int sd_get_dim (const TensorFile *file, const char *name, int dim);
