@@ -295,7 +295,7 @@ test_functions (void)
     }
   layer_gelu (COUNT, gelu);
   layer_quick_gelu (COUNT, quick);
-  layer_silu (COUNT, silu);
+  pointwise_silu (ELEMENT_F32, COUNT, silu, silu);
   layer_geglu (1, COUNT, x, gated);
   for (int i = 0; i < COUNT; i++)
     {

@@ -1,6 +1,6 @@
 /* Convolutions in f32 on OpenBLAS: Winograd for 3x3 where the channel counts allow, else a matrix product for each tap.
  * SPDX-License-Identifier: GPL-3.0-or-later */
-#include "compute.h"
+#include "layers.h"
 #include "rows.h"
 #include "vector.h"
 #include "winograd.h"
@@ -62,22 +62,6 @@ kernel_set (Kernel *kernel, const float *weights)
     memcpy (kernel->taps, weights, conv_shape_count_weights (&kernel->shape) * sizeof (float));
 }
 
-/* y += bias, or y = bias. */
-MULTIVERSION static void
-start_rows (float *restrict y, gsize pixels, int channels, const float *restrict bias, gboolean add)
-{
-  for (gsize p = 0; p < pixels; p++, y += channels)
-    for (int c = 0; c < channels; c++)
-      y[c] = (add ? y[c] : 0.0f) + (bias ? bias[c] : 0.0f);
-}
-
-MULTIVERSION static void
-silu_rows (float *y, gsize count)
-{
-  for (gsize i = 0; i < count; i++)
-    y[i] *= sigmoid (y[i]);
-}
-
 /* The last rows, fewer than a group: as a group of their own, filled up with zeros. */
 static void
 multiply_add_rest (gsize m, gsize group, int n, int k, const float *a, int a_step, const float *b, float *c, int c_step)
@@ -120,7 +104,7 @@ kernel_forward_2x2 (const Kernel *kernel, const float *bias, const ConvPiece *pi
   gsize    width = (gsize) piece->width, rows = (gsize) piece->n * (gsize) piece->rows;
   gsize    pixels = rows * width * (down ? 1 : 4);
 
-  start_rows (y, pixels, c_out, bias, epilogue == EPILOGUE_ADD);
+  layer_start (pixels, c_out, (gsize) c_out, bias, epilogue == EPILOGUE_ADD, y);
   for (gsize r = 0; r < rows; r++)
     for (gsize p = 0; p < 2; p++)
       for (gsize q = 0; q < 2; q++)
@@ -134,7 +118,7 @@ kernel_forward_2x2 (const Kernel *kernel, const float *bias, const ConvPiece *pi
             multiply_add (width, c_out, c_in, x + coarse * (gsize) c_in, c_in, w, y + fine * (gsize) c_out, 2 * c_out);
         }
   if (epilogue == EPILOGUE_SILU)
-    silu_rows (y, pixels * (gsize) c_out);
+    pointwise_silu (ELEMENT_F32, pixels * (gsize) c_out, y, y);
 }
 
 /* The four fine pixels under each coarse one beside each other: [pixels][2][2][channels]. */
@@ -182,7 +166,7 @@ kernel_forward_corners (const Kernel *kernel, const float *bias, const ConvPiece
 
   if (! corners)
     return FALSE;
-  start_rows (y, outputs, c_out, bias, epilogue == EPILOGUE_ADD);
+  layer_start (outputs, c_out, (gsize) c_out, bias, epilogue == EPILOGUE_ADD, y);
   if (down)
     {
       gather_corners (piece, x, c_in, corners);
@@ -198,7 +182,7 @@ kernel_forward_corners (const Kernel *kernel, const float *bias, const ConvPiece
       add_corners (piece, corners, c_out, y);
     }
   if (epilogue == EPILOGUE_SILU)
-    silu_rows (y, outputs * (gsize) c_out);
+    pointwise_silu (ELEMENT_F32, outputs * (gsize) c_out, y, y);
   return TRUE;
 }
 
@@ -234,7 +218,7 @@ multiply_block_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *pi
 
   pad_rows (x + ((gsize) n * (gsize) rows_in + (gsize) from) * (gsize) piece->width * (gsize) c_in, c_in, piece->width,
             pitch, to - from, top, bottom, padded);
-  start_rows (out, (gsize) rows * pitch, c_out, bias, FALSE);
+  layer_start ((gsize) rows * pitch, c_out, (gsize) c_out, bias, FALSE, out);
   for (gsize p = 0; p < 3; p++)
     for (gsize q = 0; q < 3; q++)
       multiply_add ((gsize) rows * pitch - 2, c_out, c_in, padded + (p * pitch + q) * (gsize) c_in, c_in,
@@ -262,7 +246,7 @@ kernel_forward_3x3 (const Kernel *kernel, const float *bias, const ConvPiece *pi
 
         multiply_block_3x3 (kernel, bias, piece, x, n, first, rows, padded, out);
         if (epilogue == EPILOGUE_SILU)
-          silu_rows (out, (gsize) rows * pitch * (gsize) c_out);
+          pointwise_silu (ELEMENT_F32, (gsize) rows * pitch * (gsize) c_out, out, out);
         for (int r = 0; r < rows; r++)
           {
             float *to = y + ((gsize) n * (gsize) piece->rows + (gsize) (first + r)) * row,

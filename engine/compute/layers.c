@@ -127,50 +127,7 @@ weights_are_finite (TensorType type, gsize count, const void *weights)
   return finite_16 (count, weights, type == TENSOR_F16 ? 0x7C00 : 0x7F80);
 }
 
-/* G g G^T of the filters of 16 output channels for one input channel; taps are [9][16], the 36 results `step` apart. */
-MULTIVERSION static void
-transform_filters_4x4 (const float *restrict taps, float *restrict out, gsize step)
-{
-  float half[6][3][LANES];
-
-  for (int q = 0; q < 3; q++)
-    {
-      const float *g0 = taps + q * LANES, *g1 = taps + (3 + q) * LANES, *g2 = taps + (6 + q) * LANES;
-
-      for (int l = 0; l < LANES; l++)
-        {
-          float even = g0[l] + g2[l], wide = g0[l] + 4.0f * g2[l];
-
-          half[0][q][l] = 0.25f * g0[l];
-          half[1][q][l] = (-1.0f / 6) * (even + g1[l]);
-          half[2][q][l] = (-1.0f / 6) * (even - g1[l]);
-          half[3][q][l] = (1.0f / 24) * (wide + 2.0f * g1[l]);
-          half[4][q][l] = (1.0f / 24) * (wide - 2.0f * g1[l]);
-          half[5][q][l] = g2[l];
-        }
-    }
-  for (gsize a = 0; a < 6; a++)
-    {
-      float row[6][LANES]; /* compilers do not make vectors of stores that are `step` apart */
-
-      for (int l = 0; l < LANES; l++)
-        {
-          float g0 = half[a][0][l], g1 = half[a][1][l], g2 = half[a][2][l];
-          float even = g0 + g2, wide = g0 + 4.0f * g2;
-
-          row[0][l] = 0.25f * g0;
-          row[1][l] = (-1.0f / 6) * (even + g1);
-          row[2][l] = (-1.0f / 6) * (even - g1);
-          row[3][l] = (1.0f / 24) * (wide + 2.0f * g1);
-          row[4][l] = (1.0f / 24) * (wide - 2.0f * g1);
-          row[5][l] = g2;
-        }
-      for (gsize b = 0; b < 6; b++)
-        memcpy (out + (a * 6 + b) * step, row[b], sizeof row[b]);
-    }
-}
-
-/* The same for tiles of 2x2 pixels: 16 results. */
+/* As winograd_transform_filters (), for tiles of 2x2 pixels: 16 results; taps are [9][16]. */
 MULTIVERSION static void
 transform_filters_2x2 (const float *restrict taps, float *restrict out, gsize step)
 {
@@ -190,7 +147,7 @@ transform_filters_2x2 (const float *restrict taps, float *restrict out, gsize st
     }
   for (gsize a = 0; a < 4; a++)
     {
-      float row[4][LANES]; /* as above */
+      float row[4][LANES]; /* as there */
 
       for (int l = 0; l < LANES; l++)
         {
@@ -242,7 +199,7 @@ weights_to_winograd (int products, TensorType type, int c_in, const void *weight
             float *out = transformed + ((gsize) i + j) * (gsize) c_out + (gsize) (first + o);
 
             if (products == WINOGRAD_PRODUCTS)
-              transform_filters_4x4 (taps + j * 9 * LANES, out, step);
+              winograd_transform_filters (taps + j * 9 * LANES, LANES, out, step);
             else
               transform_filters_2x2 (taps + j * 9 * LANES, out, step);
           }
@@ -357,32 +314,13 @@ layer_quick_gelu (gsize count, float *x)
 }
 
 MULTIVERSION void
-layer_silu (gsize count, float *x)
-{
-  for (gsize i = 0; i < count; i++)
-    x[i] *= sigmoid (x[i]);
-}
-
-MULTIVERSION void
-layer_add (gsize count, const float *restrict x, float *restrict y)
-{
-  for (gsize i = 0; i < count; i++)
-    y[i] += x[i];
-}
-
-MULTIVERSION void
-layer_start (gsize rows, int channels, gsize pitch, const float *bias, gboolean add, float *y)
+layer_start (gsize rows, int channels, gsize pitch, const float *restrict bias, gboolean add, float *restrict y)
 {
   if (add && ! bias)
     return;
   for (gsize r = 0; r < rows; r++, y += pitch)
-    if (! bias)
-      memset (y, 0, (gsize) channels * sizeof (float));
-    else if (add)
-      for (int c = 0; c < channels; c++)
-        y[c] += bias[c];
-    else
-      memcpy (y, bias, (gsize) channels * sizeof (float));
+    for (int c = 0; c < channels; c++)
+      y[c] = (add ? y[c] : 0.0f) + (bias ? bias[c] : 0.0f);
 }
 
 /* One pixel's patch: pixels[9] are its neighbours' channels. */

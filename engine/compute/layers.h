@@ -57,10 +57,6 @@ void layer_geglu (gsize rows, int n, const float *x, float *y);
 /* x * Phi (x), the exact form, in place; and x * sigmoid (1.702 x). */
 void layer_gelu (gsize count, float *x);
 void layer_quick_gelu (gsize count, float *x);
-/* x * sigmoid (x), in place */
-void layer_silu (gsize count, float *x);
-/* y += x */
-void layer_add (gsize count, const float *x, float *y);
 /* y[row][c] = (add ? y : 0) + bias[c]; bias may be NULL */
 void layer_start (gsize rows, int channels, gsize pitch, const float *bias, gboolean add, float *y);
 /* Rows [first, first + rows) of the patches of a 3x3 convolution whose padding is zeros: [rows * width_out][c][3][3].

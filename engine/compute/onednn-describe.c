@@ -23,11 +23,15 @@ onednn_desc_init_strides (OwnedDesc *desc, int dims, const dnnl_dims_t sizes, dn
 }
 
 dnnl_status_t
-onednn_attributes_set_epilogue (dnnl_primitive_attr_t attributes, ConvEpilogue epilogue)
+onednn_attributes_create (dnnl_primitive_attr_t *attributes, ConvEpilogue epilogue)
 {
   dnnl_post_ops_t operations = NULL;
-  dnnl_status_t   status = dnnl_post_ops_create (&operations);
+  dnnl_status_t   status = dnnl_primitive_attr_create (attributes);
 
+  if (status == dnnl_success)
+    status = dnnl_primitive_attr_set_scratchpad_mode (*attributes, dnnl_scratchpad_mode_user);
+  if (status == dnnl_success)
+    status = dnnl_post_ops_create (&operations);
 #if DNNL_VERSION_MAJOR >= 3
   if (status == dnnl_success && epilogue == EPILOGUE_SILU)
     status = dnnl_post_ops_append_eltwise (operations, dnnl_eltwise_swish, 1.0f, 0.0f);
@@ -40,7 +44,7 @@ onednn_attributes_set_epilogue (dnnl_primitive_attr_t attributes, ConvEpilogue e
     status = dnnl_post_ops_append_sum (operations, 1.0f);
 #endif
   if (status == dnnl_success)
-    status = dnnl_primitive_attr_set_post_ops (attributes, operations);
+    status = dnnl_primitive_attr_set_post_ops (*attributes, operations);
   dnnl_post_ops_destroy (operations);
   return status;
 }

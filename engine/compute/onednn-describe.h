@@ -47,7 +47,8 @@ dnnl_status_t onednn_desc_init (OwnedDesc *desc, int dims, const dnnl_dims_t siz
                                 dnnl_format_tag_t tag);
 dnnl_status_t onednn_desc_init_strides (OwnedDesc *desc, int dims, const dnnl_dims_t sizes, dnnl_data_type_t type,
                                         const dnnl_dims_t strides);
-dnnl_status_t onednn_attributes_set_epilogue (dnnl_primitive_attr_t attributes, ConvEpilogue epilogue);
+/* Working memory from the caller, and the epilogue. */
+dnnl_status_t onednn_attributes_create (dnnl_primitive_attr_t *attributes, ConvEpilogue epilogue);
 
 /* Convolutions; hint: the same problem as a forward pass. */
 dnnl_status_t onednn_desc_create_forward (dnnl_primitive_desc_t *desc, Problem *p, dnnl_prop_kind_t kind,

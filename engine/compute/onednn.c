@@ -303,15 +303,9 @@ plan_create_desc (Plan *plan, const ConvShape *of_conv)
   dnnl_status_t         status = problem_init (&problem, &shape, &plan->key.piece, has_bias, by_weights);
 
   if (status == dnnl_success)
-    status = dnnl_primitive_attr_create (&attributes);
-  if (status == dnnl_success)
-    status = dnnl_primitive_attr_set_scratchpad_mode (attributes, dnnl_scratchpad_mode_user);
+    status = onednn_attributes_create (&attributes, plan->key.epilogue);
   if (status == dnnl_success && pass == PASS_FORWARD)
-    {
-      status = onednn_attributes_set_epilogue (attributes, plan->key.epilogue);
-      if (status == dnnl_success)
-        status = onednn_desc_create_forward (&plan->desc, &problem, dnnl_forward_inference, attributes, get_engine ());
-    }
+    status = onednn_desc_create_forward (&plan->desc, &problem, dnnl_forward_inference, attributes, get_engine ());
   else if (status == dnnl_success)
     {
       Problem forward;
@@ -650,16 +644,6 @@ kernel_finish (Kernel *kernel, dnnl_status_t status, Problem *problem, dnnl_prim
   return check (status, NC_ ("oneDNN could not", "plan a product"), error);
 }
 
-static dnnl_status_t
-create_attributes (ConvEpilogue epilogue, dnnl_primitive_attr_t *attributes)
-{
-  dnnl_status_t status = dnnl_primitive_attr_create (attributes);
-
-  if (status == dnnl_success)
-    status = dnnl_primitive_attr_set_scratchpad_mode (*attributes, dnnl_scratchpad_mode_user);
-  return status == dnnl_success ? onednn_attributes_set_epilogue (*attributes, epilogue) : status;
-}
-
 static void
 onednn_filter_free (Filter *filter)
 {
@@ -686,7 +670,7 @@ onednn_filter_new (const FilterShape *shape, GError **error)
   if (status == dnnl_success)
     status = onednn_desc_init (&problem.weights, 4, weights, dnnl_bf16, dnnl_format_tag_any);
   if (status == dnnl_success)
-    status = create_attributes (EPILOGUE_NONE, &attributes);
+    status = onednn_attributes_create (&attributes, EPILOGUE_NONE);
   if (status == dnnl_success)
     status
         = onednn_desc_create_forward (&self->kernel.desc, &problem, dnnl_forward_inference, attributes, get_engine ());
@@ -804,7 +788,7 @@ product_new (const ProductShape *shape, GError **error)
   if (status == dnnl_success)
     status = onednn_desc_init (&problem.y, 2, c, dnnl_f32, dnnl_ab);
   if (status == dnnl_success)
-    status = create_attributes (shape->add ? EPILOGUE_ADD : EPILOGUE_NONE, &attributes);
+    status = onednn_attributes_create (&attributes, shape->add ? EPILOGUE_ADD : EPILOGUE_NONE);
   if (status == dnnl_success)
     status = onednn_desc_create_product (&product->kernel.desc, &problem, attributes, get_engine ());
   if (kernel_finish (&product->kernel, status, &problem, attributes, error))

@@ -26,41 +26,56 @@ winograd_get_step (gsize rows, int channels)
  * testing whether they overlap, and makes no vectors. */
 #define NO_OVERLAP _Pragma ("GCC ivdep")
 
-/* out = G g for one column of a filter's taps or of a half-transformed filter; values are `step` apart. */
-static inline void
-transform_filter_column (const float *restrict g, gsize step, float *restrict out, gsize out_step)
+/* U = G g G^T */
+MULTIVERSION void
+winograd_transform_filters (const float *restrict taps, gsize tap_step, float *restrict transformed, gsize step)
 {
-  NO_OVERLAP
-  for (gsize l = 0; l < LANES; l++)
-    {
-      float g0 = g[l], g1 = g[step + l], g2 = g[2 * step + l];
-      float even = (g0 + g2) * (1.0f / 6), odd = g1 * (1.0f / 6);
-      float wide = g0 * (1.0f / 24) + g2 * (1.0f / 6), middle = g1 * (1.0f / 12);
+  float half[6][3][LANES];
 
-      out[l] = g0 * 0.25f;
-      out[out_step + l] = -even - odd;
-      out[2 * out_step + l] = odd - even;
-      out[3 * out_step + l] = wide + middle;
-      out[4 * out_step + l] = wide - middle;
-      out[5 * out_step + l] = g2;
+  for (gsize q = 0; q < 3; q++)
+    {
+      const float *g0 = taps + q * tap_step, *g1 = taps + (3 + q) * tap_step, *g2 = taps + (6 + q) * tap_step;
+
+      for (int l = 0; l < LANES; l++)
+        {
+          float even = g0[l] + g2[l], wide = g0[l] + 4.0f * g2[l];
+
+          half[0][q][l] = 0.25f * g0[l];
+          half[1][q][l] = (-1.0f / 6) * (even + g1[l]);
+          half[2][q][l] = (-1.0f / 6) * (even - g1[l]);
+          half[3][q][l] = (1.0f / 24) * (wide + 2.0f * g1[l]);
+          half[4][q][l] = (1.0f / 24) * (wide - 2.0f * g1[l]);
+          half[5][q][l] = g2[l];
+        }
+    }
+  for (gsize a = 0; a < 6; a++)
+    {
+      float row[6][LANES]; /* compilers do not make vectors of stores that are `step` apart */
+
+      for (int l = 0; l < LANES; l++)
+        {
+          float g0 = half[a][0][l], g1 = half[a][1][l], g2 = half[a][2][l];
+          float even = g0 + g2, wide = g0 + 4.0f * g2;
+
+          row[0][l] = 0.25f * g0;
+          row[1][l] = (-1.0f / 6) * (even + g1);
+          row[2][l] = (-1.0f / 6) * (even - g1);
+          row[3][l] = (1.0f / 24) * (wide + 2.0f * g1);
+          row[4][l] = (1.0f / 24) * (wide - 2.0f * g1);
+          row[5][l] = g2;
+        }
+      for (gsize b = 0; b < 6; b++)
+        memcpy (transformed + (a * 6 + b) * step, row[b], sizeof row[b]);
     }
 }
 
-/* U = G g G^T for each pair of channels. */
-MULTIVERSION void
+void
 winograd_transform_weights (const float *weights, int c_in, int c_out, float *transformed)
 {
   gsize pairs = (gsize) c_in * (gsize) c_out, step = winograd_get_step ((gsize) c_in, c_out);
 
   for (gsize i = 0; i < pairs; i += LANES)
-    {
-      float half[3][6][LANES];
-
-      for (gsize q = 0; q < 3; q++)
-        transform_filter_column (weights + q * pairs + i, 3 * pairs, half[q][0], LANES);
-      for (gsize a = 0; a < 6; a++)
-        transform_filter_column (half[0][a], 6 * LANES, transformed + a * 6 * step + i, step);
-    }
+    winograd_transform_filters (weights + i, pairs, transformed + i, step);
 }
 
 /* V = B^T d B of one 6x6 patch: pixels[36] point to its pixels' channels, v to this tile's row of matrix 0; matrices

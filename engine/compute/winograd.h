@@ -22,6 +22,8 @@ winograd_can (int c_in, int c_out)
  * are, or some of them, all these rows would compete for the same few lines of the cache. */
 gsize winograd_get_step (gsize rows, int channels);
 
+/* The filters of 16 pairs of channels: 9 rows of taps, `tap_step` floats apart -> 36 rows of results, `step` apart. */
+void winograd_transform_filters (const float *taps, gsize tap_step, float *transformed, gsize step);
 /* weights [3][3][c_in][c_out] -> transformed: 36 matrices [c_in][c_out], winograd_get_step (c_in, c_out) apart */
 void winograd_transform_weights (const float *weights, int c_in, int c_out, float *transformed);
 

@@ -1,5 +1,6 @@
 /* From a layer to a checkpoint's own size and back.  SPDX-License-Identifier: GPL-3.0-or-later */
 #include "checkpoint.h"
+#include "fill.h"
 
 #include <math.h>
 #include <string.h>
@@ -125,19 +126,6 @@ diffusion_model_get_reach (const DiffusionModel *model, int width, int height, c
 }
 
 /* ---- pixels in and out ---- */
-
-static DiffusionPicture *
-cut (const DiffusionPicture *picture, DiffusionBox box, GError **error)
-{
-  DiffusionPicture *crop = diffusion_picture_new (box.width, box.height, picture->channels, error);
-  gsize             channels = (gsize) picture->channels;
-
-  for (gsize y = 0; crop && y < (gsize) box.height; y++)
-    memcpy (crop->data + y * (gsize) box.width * channels,
-            picture->data + (((gsize) box.y + y) * (gsize) picture->width + (gsize) box.x) * channels,
-            (gsize) box.width * channels * sizeof (float));
-  return crop;
-}
 
 static inline int
 mirror (int i, int size)
@@ -350,7 +338,7 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   GCancellable         *cancellable = session->run->cancellable;
   core_autofree float  *share = NULL;
   core_autofree guint8 *covered = NULL;
-  g_autoptr (DiffusionPicture) crop = cut (picture, box, error);
+  g_autoptr (DiffusionPicture) crop = fill_cut (picture, box, error);
   g_autoptr (DiffusionPicture) seen = NULL, work = NULL, content = NULL, result = NULL;
   CheckpointJob job = { .strength = edit->strength, .fresh = edit->fresh, .seed = session->options->seed ^ edit->seed };
 
@@ -382,7 +370,7 @@ edit_box (CheckpointSession *session, DiffusionPicture *picture, const Edit *edi
   job.box = box;
   job.origin_x = (int) floor ((session->options->origin_x + box.x) * scale / LATENT_PIXELS);
   job.origin_y = (int) floor ((session->options->origin_y + box.y) * scale / LATENT_PIXELS);
-  if (! checkpoint_run (session, &job, error) || ! (content = cut (work, job.content, error)))
+  if (! checkpoint_run (session, &job, error) || ! (content = fill_cut (work, job.content, error)))
     return FALSE;
   g_clear_pointer (&work, diffusion_picture_free);
   g_clear_pointer (&covered, core_free);
@@ -497,7 +485,7 @@ checkpoint_regenerate (SdCheckpoint *checkpoint, DiffusionPicture *picture, cons
       Edit edit = { .strength = strength };
 
       box = mask ? checkpoint_choose_box (picture->width, picture->height, box, session.size) : box;
-      edit.cover = cover = mask ? cut (mask, box, error) : NULL;
+      edit.cover = cover = mask ? fill_cut (mask, box, error) : NULL;
       success
           = (cover || ! mask) && edit_box (&session, picture, &edit, box, scale_for_tiles (box, session.size), error);
     }

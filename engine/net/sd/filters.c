@@ -316,7 +316,7 @@ put (const Work *w, const float *from, gsize pixels, float *to)
 
   for (gsize p = 0; p < pixels; p++, from += slice, to += w->layer->out)
     if (w->add)
-      layer_add (slice, from, to);
+      pointwise_add (ELEMENT_F32, slice, from, to);
     else
       memcpy (to, from, slice * sizeof (float));
 }

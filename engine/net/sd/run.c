@@ -427,7 +427,7 @@ activate_piece (int task, int thread, gpointer data)
   else if (r->activation == SD_QUICK_GELU)
     layer_quick_gelu (count, r->y + first);
   else
-    layer_silu (count, r->y + first);
+    pointwise_silu (ELEMENT_F32, count, r->y + first, r->y + first);
 }
 
 void
@@ -467,7 +467,7 @@ add_piece (int task, int thread, gpointer data)
   Rows *r = data;
   gsize first, count = split_get (&r->split, task, &first);
 
-  layer_add (count, r->values + first, r->y + first);
+  pointwise_add (ELEMENT_F32, count, r->values + first, r->y + first);
 }
 
 void

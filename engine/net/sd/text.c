@@ -206,7 +206,7 @@ embed (SdRun *run, const SdText *text, const Prompt *prompts, SdTensor *x)
 
           if (! look_up (&text->tokens, prompts[n].ids[i], to, &run->error))
             return;
-          layer_add ((gsize) text->width, position, to);
+          pointwise_add (ELEMENT_F32, (gsize) text->width, position, to);
         }
     }
 }
