@@ -193,15 +193,15 @@ void compute_begin_planning (void);
 void compute_end_planning (void);
 
 /* ---- pointwise layers ----
- * Each works on `pixels` x `channels` values and is the same for every back end but for the element type.  x and y may
- * be the same memory. */
+ * Each works on `pixels` x `channels` values and is the same for every back end but for the element type.  Arrays are
+ * apart, unless it says otherwise. */
 
 /* y = x / sqrt (mean over channels of x^2 + 1e-4) * gain: the RMS norm over the channels of each pixel. */
 void pointwise_norm (Element element, gsize pixels, int channels, const void *x, const float *gain, void *y);
 /* dx += the gradient by x; d_gain (f32) += the gradient by the gain. */
 void pointwise_norm_backward (Element element, gsize pixels, int channels, const void *x, const float *gain,
                               const void *dy, void *dx, float *d_gain);
-/* y = x * sigmoid (x) */
+/* y = x * sigmoid (x); y may be x */
 void pointwise_silu (Element element, gsize count, const void *x, void *y);
 /* dx = dy * silu' (x); dx may be dy */
 void pointwise_silu_backward (Element element, gsize count, const void *x, const void *dy, void *dx);
