@@ -626,13 +626,14 @@ run_read (Run *run, GError **error)
 /* Computes one result after the other, each from the picture that was read and with a seed of its own, and makes a
  * layer of each. */
 static gboolean
-run_layers (Run *run, const Filter *filter, GArray *layers, GError **error)
+run_layers (Run *run, GArray *layers, GError **error)
 {
-  Job        *job = run->job;
-  Region     *region = job->region;
-  const int   n = MAX (job->settings.variants, 1);
-  const int   first = job->settings.seed;
-  const gsize bytes = (gsize) region->outer.width * region->outer.height * 3 * sizeof (float);
+  const Filter *filter = run->filter;
+  Job          *job = run->job;
+  Region       *region = job->region;
+  const int     n = MAX (job->settings.variants, 1);
+  const int     first = job->settings.seed;
+  const gsize   bytes = (gsize) region->outer.width * region->outer.height * 3 * sizeof (float);
   g_autoptr (DiffusionPicture) original = NULL;
 
   if (n > 1 && ! (original = diffusion_picture_copy (region->picture, error)))
@@ -667,12 +668,12 @@ run_layers (Run *run, const Filter *filter, GArray *layers, GError **error)
 }
 
 static gboolean
-run_as_layers (Run *run, const Filter *filter, GError **error)
+run_as_layers (Run *run, GError **error)
 {
   g_autoptr (GArray) layers = g_array_new (FALSE, FALSE, sizeof (HostLayer));
 
   /* Nothing is in the image before all is there.  The masks are made of what is selected at that moment. */
-  if (! run_layers (run, filter, layers, error)
+  if (! run_layers (run, layers, error)
       || ! region_check_pixels (run->job->region, run->job->region->strips, run_tick, run, error)
       || ! region_check_unchanged (run->job->region, error)
       || ! region_check_lock (run->job->region->drawable, TRUE, error))
@@ -682,7 +683,7 @@ run_as_layers (Run *run, const Filter *filter, GError **error)
       return FALSE;
     }
   return layers_insert (run->job->region, (HostLayer *) (void *) layers->data, layers->len,
-                        get_reach (filter->kind, &run->job->settings), error);
+                        get_reach (run->filter->kind, &run->job->settings), error);
 }
 
 /* The record belongs to the same undo step. */
@@ -849,7 +850,7 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
   run.job = job = job_new (filter, config, region, model, noise);
 
   if (! run_read (&run, error)
-      || ! (makes_layers (&settings) ? run_as_layers (&run, filter, error) : run_in_place (&run, error)))
+      || ! (makes_layers (&settings) ? run_as_layers (&run, error) : run_in_place (&run, error)))
     return FALSE;
   *noise_used = job->noise.sigma * EIGHT_BIT;
   return TRUE;

@@ -236,9 +236,10 @@ test_operations (void)
       CheckpointJob job = { .picture = picture, .strength = 0.5 };
 
       g_assert_true (checkpoint_session_open (&session, model_get_checkpoint (model), &options, NULL, &error));
-      foretold = checkpoint_count_run (&session, sizes[i].width, sizes[i].height, FALSE,
-                                       latent_count_tiles (sd_checkpoint_get_unet (session.checkpoint),
-                                                           sizes[i].width / 8, sizes[i].height / 8, 16));
+      foretold = checkpoint_count_run (
+          &session, sizes[i].width, sizes[i].height, FALSE,
+          latent_count_tiles (sd_checkpoint_get_unet (session.checkpoint), sizes[i].width / 8, sizes[i].height / 8, 16,
+                              (DiffusionBox){ 0, 0, sizes[i].width / 8, sizes[i].height / 8 }));
       before = session.run->flops;
       g_assert_true (checkpoint_run (&session, &job, &error));
       g_assert_cmpfloat_with_epsilon ((session.run->flops - before) / foretold, 1, 1e-6);

@@ -762,6 +762,12 @@ test_levels (void)
   networks_close (&networks);
 }
 
+static int
+count_tiles (const SdUnet *unet, int width, int height, int wanted)
+{
+  return latent_count_tiles (unet, width, height, wanted, (DiffusionBox){ 0, 0, width, height });
+}
+
 /* Tiles overlap by a quarter at least, also small ones, of which a granule of 8 latents is half. */
 static void
 test_tiles (void)
@@ -771,13 +777,16 @@ test_tiles (void)
   if (! networks_open (&networks, &plain1))
     return;
   g_assert_cmpint (sd_unet_get_multiple (networks.unet), ==, 8);
-  g_assert_cmpint (latent_count_tiles (networks.unet, 64, 64, 64), ==, 1);
-  g_assert_cmpint (latent_count_tiles (networks.unet, 112, 64, 64), ==, 2);
-  g_assert_cmpint (latent_count_tiles (networks.unet, 120, 160, 64), ==, 2 * 3);
-  g_assert_cmpint (latent_count_tiles (networks.unet, 40, 8, 16), ==, 4);
-  g_assert_cmpint (latent_count_tiles (networks.unet, 40, 8, 24), ==, 2);
-  g_assert_cmpint (latent_count_tiles (networks.unet, 40, 8, 8), ==, 4);
-  g_assert_cmpint (latent_count_tiles (networks.unet, 16, 16, 8), ==, 1);
+  g_assert_cmpint (count_tiles (networks.unet, 64, 64, 64), ==, 1);
+  g_assert_cmpint (count_tiles (networks.unet, 112, 64, 64), ==, 2);
+  g_assert_cmpint (count_tiles (networks.unet, 120, 160, 64), ==, 2 * 3);
+  g_assert_cmpint (count_tiles (networks.unet, 40, 8, 16), ==, 4);
+  g_assert_cmpint (count_tiles (networks.unet, 40, 8, 24), ==, 2);
+  g_assert_cmpint (count_tiles (networks.unet, 40, 8, 8), ==, 4);
+  g_assert_cmpint (count_tiles (networks.unet, 16, 16, 8), ==, 1);
+  /* The first tile is 64 wide, and the second begins at 48. */
+  g_assert_cmpint (latent_count_tiles (networks.unet, 112, 64, 64, (DiffusionBox){ 0, 0, 48, 64 }), ==, 1);
+  g_assert_cmpint (latent_count_tiles (networks.unet, 112, 64, 64, (DiffusionBox){ 40, 8, 9, 1 }), ==, 2);
   networks_close (&networks);
 }
 

@@ -96,14 +96,6 @@ latent_get_tiles (const SdUnet *unet, int width, int height, int wanted)
                         count_along (height, down, granule) };
 }
 
-int
-latent_count_tiles (const SdUnet *unet, int width, int height, int wanted)
-{
-  LatentTiles tiles = latent_get_tiles (unet, width, height, wanted);
-
-  return tiles.across * tiles.down;
-}
-
 /* A tile's weight falls towards its edges, unless they are the latent's. */
 static float
 weigh (int at, int size, int first, int whole)
@@ -131,7 +123,7 @@ place_tile (const SdUnet *unet, int width, int height, const LatentTiles *tiles,
 }
 
 int
-latent_count_tiles_of (const SdUnet *unet, int width, int height, int wanted, DiffusionBox part)
+latent_count_tiles (const SdUnet *unet, int width, int height, int wanted, DiffusionBox part)
 {
   LatentTiles tiles = latent_get_tiles (unet, width, height, wanted);
   int         count = 0;

@@ -60,10 +60,8 @@ gboolean latent_fits_tile (int width, int height, int tile);
 /* Tiles whose edge is wanted so large, and never too small to overlap; along a side they are up to a quarter larger
  * where that saves work. */
 LatentTiles latent_get_tiles (const SdUnet *unet, int width, int height, int wanted);
-/* How often the network runs for one step on a latent of this size. */
-int latent_count_tiles (const SdUnet *unet, int width, int height, int wanted);
-/* The same where only a part changes. */
-int latent_count_tiles_of (const SdUnet *unet, int width, int height, int wanted, DiffusionBox part);
+/* How often the network runs for one step on a latent of this size of which a part changes. */
+int latent_count_tiles (const SdUnet *unet, int width, int height, int wanted, DiffusionBox part);
 
 /* ---- reverse process ---- */
 

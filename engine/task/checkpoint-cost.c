@@ -225,8 +225,8 @@ count_region (Count *count, DiffusionBox region)
     {
       int            width = passes[i].width, height = passes[i].height;
       CheckpointWork work = find_work (count, width, height);
-      int            tiles = latent_count_tiles_of (sd_checkpoint_get_unet (count->checkpoint), width / LATENT_PIXELS,
-                                                    height / LATENT_PIXELS, count->size / LATENT_PIXELS, passes[i].region);
+      int            tiles = latent_count_tiles (sd_checkpoint_get_unet (count->checkpoint), width / LATENT_PIXELS,
+                                                 height / LATENT_PIXELS, count->size / LATENT_PIXELS, passes[i].region);
 
       /* A file for inpainting also wants a latent of what is known. */
       flops += work.call * count->options->steps * tiles + work.encode * (info->inpainting ? 2 : 1) + work.decode;

@@ -409,9 +409,9 @@ static double
 count_run (const CheckpointSession *session, DiffusionBox box, DiffusionBox covered, double scale, gboolean fresh)
 {
   Plan plan = make_plan (box, scale);
-  int  tiles = latent_count_tiles_of (sd_checkpoint_get_unet (session->checkpoint), plan.work_width / LATENT_PIXELS,
-                                      plan.work_height / LATENT_PIXELS, session->size / LATENT_PIXELS,
-                                      find_latents (&plan, covered));
+  int  tiles = latent_count_tiles (sd_checkpoint_get_unet (session->checkpoint), plan.work_width / LATENT_PIXELS,
+                                   plan.work_height / LATENT_PIXELS, session->size / LATENT_PIXELS,
+                                   find_latents (&plan, covered));
 
   return checkpoint_count_run (session, plan.work_width, plan.work_height, fresh, tiles);
 }

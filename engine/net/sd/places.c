@@ -8,32 +8,29 @@
 
 static const char SUFFIX[] = ".safetensors";
 
-/* Below the home folder, where widely used programs keep checkpoints unless they are told otherwise, and how many
- * levels of folders are looked through: people sort their files into some. */
-static const struct
-{
-  const char *folder;
-  int         depth;
-} usual_folders[] = {
-  { "stable-diffusion-webui/models/Stable-diffusion", 3 },
-  { "stable-diffusion-webui-forge/models/Stable-diffusion", 3 },
-  { "ComfyUI/models/checkpoints", 3 },
-  { "Documents/ComfyUI/models/checkpoints", 3 },
-  { "comfy/ComfyUI/models/checkpoints", 3 },
-  /* FAMILY/main/NAME, or in newer versions KEY/NAME. */
-  { "invokeai/models", 3 },
-  { "SwarmUI/Models/Stable-Diffusion", 3 },
-  { "StabilityMatrix/Data/Models/StableDiffusion", 3 },
-  { "EasyDiffusion/models/stable-diffusion", 3 },
-  { "easy-diffusion/models/stable-diffusion", 3 },
-  { ".local/share/krita/ai_diffusion/server/ComfyUI/models/checkpoints", 3 },
-  { ".local/share/krita/ai_diffusion/server/models/checkpoints", 3 },
-  { ".local/share/krita-ai-diffusion/server/ComfyUI/models/checkpoints", 3 },
-  { ".var/app/org.kde.krita/data/krita/ai_diffusion/server/ComfyUI/models/checkpoints", 3 },
-};
-
+/* Levels of folders that are looked through: people sort their files into some. */
+#define DEPTH 3
 /* models--OWNER--NAME/snapshots/REVISION/FILE */
 #define HUB_DEPTH 4
+
+/* Below the home folder, where widely used programs keep checkpoints unless they are told otherwise. */
+static const char *const usual_folders[] = {
+  "stable-diffusion-webui/models/Stable-diffusion",
+  "stable-diffusion-webui-forge/models/Stable-diffusion",
+  "ComfyUI/models/checkpoints",
+  "Documents/ComfyUI/models/checkpoints",
+  "comfy/ComfyUI/models/checkpoints",
+  /* FAMILY/main/NAME, or in newer versions KEY/NAME. */
+  "invokeai/models",
+  "SwarmUI/Models/Stable-Diffusion",
+  "StabilityMatrix/Data/Models/StableDiffusion",
+  "EasyDiffusion/models/stable-diffusion",
+  "easy-diffusion/models/stable-diffusion",
+  ".local/share/krita/ai_diffusion/server/ComfyUI/models/checkpoints",
+  ".local/share/krita/ai_diffusion/server/models/checkpoints",
+  ".local/share/krita-ai-diffusion/server/ComfyUI/models/checkpoints",
+  ".var/app/org.kde.krita/data/krita/ai_diffusion/server/ComfyUI/models/checkpoints",
+};
 
 typedef struct
 {
@@ -65,7 +62,7 @@ list_folder (Places *places, const char *folder, int depth)
     }
 }
 
-/* A folder that an environment variable names, or else one below another; NULL if there is no such variable. */
+/* What is below a folder that an environment variable names, if it does. */
 static void
 list_named (Places *places, const char *variable, const char *below, int depth)
 {
@@ -104,15 +101,15 @@ diffusion_checkpoint_list (void)
   g_autofree char *hub = g_build_filename (g_get_user_cache_dir (), "huggingface", "hub", NULL);
   Places           places = { paths, 0 };
 
-  list_named (&places, "DIFFUSION_MODELS", "", 3);
-  list_folder (&places, own, 3);
+  list_named (&places, "DIFFUSION_MODELS", "", DEPTH);
+  list_folder (&places, own, DEPTH);
   for (gsize i = 0; i < G_N_ELEMENTS (usual_folders); i++)
     {
-      g_autofree char *folder = g_build_filename (g_get_home_dir (), usual_folders[i].folder, NULL);
+      g_autofree char *folder = g_build_filename (g_get_home_dir (), usual_folders[i], NULL);
 
-      list_folder (&places, folder, usual_folders[i].depth);
+      list_folder (&places, folder, DEPTH);
     }
-  list_named (&places, "INVOKEAI_ROOT", "models", 3);
+  list_named (&places, "INVOKEAI_ROOT", "models", DEPTH);
   list_named (&places, "HF_HUB_CACHE", "", HUB_DEPTH);
   list_named (&places, "HF_HOME", "hub", HUB_DEPTH);
   list_folder (&places, hub, HUB_DEPTH);

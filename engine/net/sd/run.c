@@ -26,7 +26,6 @@ sd_run_new (int threads, const ComputeBackend *backend, GCancellable *cancellabl
   run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
   if (! backend && ! (backend = compute_get_default (COMPUTE_FILTERS, error)))
     return NULL;
-  run->keep = KEEP;
   /* OpenBLAS is to use the calling thread alone. */
   if (! compute_get ("blas", error) || ! (run->pool = pool_new (threads, error)))
     return NULL;
@@ -46,7 +45,6 @@ sd_run_new_dry (const ComputeBackend *backend)
 
   run->filters = sd_filters_new (backend);
   run->dry = TRUE;
-  run->keep = KEEP;
   run->buffers = g_array_new (FALSE, FALSE, sizeof (Buffer));
   run->threads = 1;
   run->scratch = g_new0 (Scratch, 1);
@@ -177,7 +175,7 @@ sd_tensor_new (SdRun *run, int n, int h, int w, int c)
     }
   if (! best)
     {
-      trim (run, run->keep > size ? run->keep - size : 0);
+      trim (run, KEEP > size ? KEEP - size : 0);
       fresh = (Buffer){ alloc_buffer (run, size, &run->error), size, FALSE };
       if (! fresh.memory && sd_run_make_room (run))
         fresh.memory = alloc_buffer (run, size, &run->error);
@@ -285,7 +283,6 @@ split_get (const Split *split, int task, gsize *first)
 
 typedef struct
 {
-  SdRun          *run;
   Split           split;
   const SdTensor *x;
   const float    *values, *gain, *bias;
@@ -359,8 +356,7 @@ SdTensor
 sd_group_norm (SdRun *run, const SdNorm *norm, float epsilon, gboolean silu, const SdTensor *x)
 {
   SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, x->c);
-  Rows     r = { .run = run,
-                 .split = split_sums ((gsize) x->h * (gsize) x->w),
+  Rows     r = { .split = split_sums ((gsize) x->h * (gsize) x->w),
                  .x = x,
                  .values = x->data,
                  .y = y.data,
@@ -400,8 +396,7 @@ SdTensor
 sd_layer_norm (SdRun *run, const SdNorm *norm, const SdTensor *x)
 {
   SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, x->c);
-  Rows     r = { .run = run,
-                 .split = split_rows (run, sd_tensor_rows (x), (gsize) x->c),
+  Rows     r = { .split = split_rows (run, sd_tensor_rows (x), (gsize) x->c),
                  .x = x,
                  .values = x->data,
                  .gain = norm->gain,
@@ -433,7 +428,7 @@ activate_piece (int task, int thread, gpointer data)
 void
 sd_activate (SdRun *run, SdActivation activation, SdTensor *x)
 {
-  Rows r = { .run = run, .split = split_rows (run, sd_tensor_count (x), 1), .y = x->data, .activation = activation };
+  Rows r = { .split = split_rows (run, sd_tensor_count (x), 1), .y = x->data, .activation = activation };
 
   if (! sd_run_is_idle (run))
     sd_run_tasks (run, split_count (&r.split), activate_piece, &r);
@@ -452,9 +447,7 @@ SdTensor
 sd_geglu (SdRun *run, const SdTensor *x)
 {
   SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, x->c / 2);
-  Rows     r = {
-        .run = run, .split = split_rows (run, sd_tensor_rows (x), (gsize) x->c), .x = x, .values = x->data, .y = y.data
-  };
+  Rows     r = { .split = split_rows (run, sd_tensor_rows (x), (gsize) x->c), .x = x, .values = x->data, .y = y.data };
 
   if (! sd_run_is_idle (run))
     sd_run_tasks (run, split_count (&r.split), geglu_piece, &r);
@@ -473,7 +466,7 @@ add_piece (int task, int thread, gpointer data)
 void
 sd_add (SdRun *run, const SdTensor *x, SdTensor *y)
 {
-  Rows r = { .run = run, .split = split_rows (run, sd_tensor_count (x), 1), .values = x->data, .y = y->data };
+  Rows r = { .split = split_rows (run, sd_tensor_count (x), 1), .values = x->data, .y = y->data };
 
   if (! sd_run_is_idle (run))
     sd_run_tasks (run, split_count (&r.split), add_piece, &r);
@@ -483,24 +476,18 @@ static void
 add_channels_piece (int task, int thread, gpointer data)
 {
   Rows *r = data;
-  int   pieces = split_count (&r->split), sample = task / pieces;
-  gsize first, count = split_get (&r->split, task % pieces, &first), channels = (gsize) r->x->c;
+  gsize first, count = split_get (&r->split, task, &first), channels = (gsize) r->x->c;
 
-  layer_start (count, r->x->c, channels, r->values + (gsize) sample * channels, TRUE,
-               r->y + ((gsize) sample * r->split.rows + first) * channels);
+  layer_start (count, r->x->c, channels, r->values, TRUE, r->y + first * channels);
 }
 
 void
 sd_add_channels (SdRun *run, const SdTensor *x, SdTensor *y)
 {
-  Rows r = { .run = run,
-             .split = split_rows (run, (gsize) y->h * (gsize) y->w, (gsize) y->c),
-             .x = x,
-             .values = x->data,
-             .y = y->data };
+  Rows r = { .split = split_rows (run, sd_tensor_rows (y), (gsize) y->c), .x = x, .values = x->data, .y = y->data };
 
   if (! sd_run_is_idle (run))
-    sd_run_tasks (run, y->n * split_count (&r.split), add_channels_piece, &r);
+    sd_run_tasks (run, split_count (&r.split), add_channels_piece, &r);
 }
 
 /* ---- copying ---- */
@@ -628,7 +615,7 @@ static SdTensor
 convert (SdRun *run, const SdTensor *x)
 {
   SdTensor y = sd_tensor_new (run, x->n, x->h, x->w, (x->c + 1) / 2);
-  Rows     r = { .run = run, .split = split_rows (run, sd_tensor_count (x), 1), .values = x->data, .y = y.data };
+  Rows     r = { .split = split_rows (run, sd_tensor_count (x), 1), .values = x->data, .y = y.data };
 
   if (! sd_run_is_idle (run))
     sd_run_tasks (run, split_count (&r.split), convert_piece, &r);

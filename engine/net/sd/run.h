@@ -98,7 +98,6 @@ typedef struct
   Scratch       shared;  /* converted weights */
   SdFilters    *filters; /* products run through these; NULL: in f32, on OpenBLAS */
   GArray       *buffers; /* memory of tensors, kept for the next of their size */
-  gsize         keep;    /* bytes of it that may lie idle */
   gsize         bytes;   /* of it, idle or not; and the most of them so far */
   gsize         peak;
   GCancellable *cancellable;
@@ -184,5 +183,5 @@ SdTensor sd_concatenate (SdRun *run, const SdTensor *a, const SdTensor *b);
 SdTensor sd_upsample (SdRun *run, const SdTensor *x);
 /* y += x */
 void sd_add (SdRun *run, const SdTensor *x, SdTensor *y);
-/* y[sample][pixel][c] += x[sample][c] */
+/* y[row][c] += x[c] */
 void sd_add_channels (SdRun *run, const SdTensor *x, SdTensor *y);

@@ -324,13 +324,7 @@ run_res (SdRun *run, const Module *m, const SdTensor *x, const SdTensor *time)
   SdTensor normal = sd_group_norm (run, &m->norm1, RES_EPSILON, TRUE, x);
   SdTensor hidden = sd_conv3 (run, &m->conv1, &normal), shift = sd_linear (run, &m->time, time), y;
 
-  for (int i = 0; i < hidden.n && ! sd_run_is_idle (run); i++)
-    {
-      gsize    pixels = (gsize) hidden.h * (gsize) hidden.w;
-      SdTensor sample = { 1, hidden.h, hidden.w, hidden.c, hidden.data + (gsize) i * pixels * (gsize) hidden.c };
-
-      sd_add_channels (run, &shift, &sample);
-    }
+  sd_add_channels (run, &shift, &hidden);
   sd_tensor_free (run, &normal);
   normal = sd_group_norm (run, &m->norm2, RES_EPSILON, TRUE, &hidden);
   sd_tensor_free (run, &hidden);
