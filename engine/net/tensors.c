@@ -604,8 +604,8 @@ tensor_file_read (const TensorFile *file, const char *name, const int *dims, int
         return FALSE;
       if (! weights_are_finite (info->type, count, piece))
         {
-          reason = g_strdup_printf (C_ ("reason", "its tensor %s has values that are no numbers (NaN or infinity)"),
-                                    name);
+          reason
+              = g_strdup_printf (C_ ("reason", "its tensor %s has values that are no numbers (NaN or infinity)"), name);
           return refuse (error, file->path, reason);
         }
       weights_to_f32 (info->type, count, piece, values + first);
