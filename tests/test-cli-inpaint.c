@@ -3,6 +3,9 @@
  */
 #include "cli-run.h"
 
+#include <glib/gstdio.h>
+#include <unistd.h>
+
 #define WIDTH  90
 #define HEIGHT 70
 
@@ -134,6 +137,40 @@ test_inpaint_refused (void)
   g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
 }
 
+/* The names of further variants are made up: none may be that of a file that is read, and all are looked at before the
+ * model is. */
+static void
+test_inpaint_variants (void)
+{
+  static const char *const wrong[][3] = { { "v-2.png", "v-mask.png", "v-2.png" },
+                                          { "v-in.png", "v-3.png", "v-3.png" },
+                                          { "v-in.png", "v-link-2.png", "v-link-2.png" } };
+  g_autofree char         *in = make_png ("v-in.png", WIDTH, HEIGHT, 3, 8, 3),
+                  *mask = make_mask ("v-mask.png", 30, 20, 9, FALSE);
+  g_autofree char *in_2 = make_png ("v-2.png", WIDTH, HEIGHT, 3, 8, 3),
+                  *mask_3 = make_mask ("v-3.png", 30, 20, 9, FALSE);
+  g_autofree char *link_2 = in_folder ("v-link-2.png"), *folder_2 = in_folder ("v-folder-2.png");
+  g_autofree char *folder_out = in_folder ("v-folder.png");
+
+  g_assert_cmpint (symlink ("v-3.png", link_2), ==, 0);
+  g_assert_cmpint (g_mkdir (folder_2, 0700), ==, 0);
+  for (gsize i = 0; i < G_N_ELEMENTS (wrong); i++)
+    {
+      g_autofree char *first = in_folder (wrong[i][0]), *second = in_folder (wrong[i][1]);
+      g_autofree char *out = in_folder (i == 2 ? "v-link.png" : "v.png");
+      g_autoptr (GBytes) before = NULL, after = NULL;
+      g_autofree char *kept = in_folder (wrong[i][2]);
+
+      before = file_load (kept);
+      REFUSED (wrong[i][2], "inpaint", first, second, out, "--variants", "3", "--model", "no-model.safetensors");
+      after = file_load (kept);
+      g_assert_true (g_bytes_equal (before, after));
+      g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
+    }
+  REFUSED ("v-folder-2.png", "inpaint", in, mask, folder_out, "--variants", "2", "--model", "no-model.safetensors");
+  FINE ("inpaint", in_2, mask_3, in_2, "--variants", "1", QUICK); /* which OUT alone says */
+}
+
 /* Unchanged at strength 0, and further away the stronger. */
 static void
 test_regenerate_strength (void)
@@ -192,6 +229,7 @@ main (int argc, char **argv)
     { "inpaint/grow", test_inpaint_grow },
     { "inpaint/options", test_inpaint_options },
     { "inpaint/refused", test_inpaint_refused },
+    { "inpaint/variants", test_inpaint_variants },
     { "regenerate/strength", test_regenerate_strength },
     { "regenerate/options", test_regenerate_options },
   };

@@ -4,6 +4,8 @@
 #include "picture-io.h"
 #include "run.h"
 
+#include <glib/gstdio.h>
+
 #define LEVELS        255.0 /* the user's unit of noise is one level of 8 bits */
 #define PIXELS_MOST   256
 #define CONTEXT_MOST  4096
@@ -31,6 +33,36 @@ name_variant (const char *path, int variant)
     return g_strdup (path);
   return g_strdup_printf ("%.*s-%d%s", (int) (dot ? dot - path : (gssize) strlen (path)), path, variant + 1,
                           dot ? dot : "");
+}
+
+static gboolean
+is_same_file (const char *a, const char *b)
+{
+  GStatBuf first, second;
+
+  return g_stat (a, &first) == 0 && g_stat (b, &second) == 0 && first.st_dev == second.st_dev
+         && first.st_ino == second.st_ino;
+}
+
+/* Who names OUT knows what it replaces, be it IN; the names that are made from it must not do so unasked. */
+static gboolean
+check_variants (char **files, int variants, GError **error)
+{
+  for (int i = 0; i < variants; i++)
+    {
+      g_autofree char *name = name_variant (files[2], i);
+
+      if (! raster_check_target (name, NULL, error))
+        return FALSE;
+      if (i > 0 && (is_same_file (name, files[0]) || is_same_file (name, files[1])))
+        {
+          g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_ARGUMENT,
+                       "Variant %d would overwrite \"%s\", which is read here: choose another name than \"%s\"", i + 1,
+                       name, files[2]);
+          return FALSE;
+        }
+    }
+  return TRUE;
 }
 
 /* Fills, and writes, variants with seeds from options->seed on. */
@@ -94,9 +126,9 @@ command_inpaint (const Command *self, char **argv, GError **error)
   options.sampler = DIFFUSION_INPAINT_SAMPLER;
   if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
       || ! parse_or_auto ("texture", texture, 0, 1, &inpaint.texture, error)
-      || ! parse_or_auto ("noise", noise, 0, LEVELS, &inpaint.noise, error)
-      || ! raster_check_target (files[2], NULL, error) || ! (model = run_options_apply (&run, &options, error))
-      || ! (photo = photo_read (files[0], error)) || ! raster_check_target (files[2], photo->raster, error)
+      || ! parse_or_auto ("noise", noise, 0, LEVELS, &inpaint.noise, error) || ! check_variants (files, variants, error)
+      || ! (model = run_options_apply (&run, &options, error)) || ! (photo = photo_read (files[0], error))
+      || ! raster_check_target (files[2], photo->raster, error)
       || ! (mask = mask_read (files[1], photo->picture, error)))
     return FALSE;
   if (inpaint.noise >= 0)
