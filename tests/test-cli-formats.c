@@ -70,6 +70,65 @@ test_float_tiff (void)
     }
 }
 
+/* A TIFF file of as many small grey pictures as kinds, which are what each says of itself. */
+static void
+write_pages (const char *path, const guint32 *kinds, int count, gboolean dng)
+{
+  static const guint8 version[] = { 1, 4, 0, 0 };
+  guint8              row[8] = { 0, 30, 60, 90, 120, 150, 180, 210 };
+  TIFF               *tiff = TIFFOpen (path, "w");
+
+  g_assert_nonnull (tiff);
+  for (int i = 0; i < count; i++)
+    {
+      TIFFSetField (tiff, TIFFTAG_SUBFILETYPE, kinds[i]);
+      TIFFSetField (tiff, TIFFTAG_IMAGEWIDTH, 8);
+      TIFFSetField (tiff, TIFFTAG_IMAGELENGTH, 1);
+      TIFFSetField (tiff, TIFFTAG_BITSPERSAMPLE, 8);
+      TIFFSetField (tiff, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_MINISBLACK);
+      if (dng)
+        TIFFSetField (tiff, TIFFTAG_DNGVERSION, version);
+      g_assert_cmpint (TIFFWriteScanline (tiff, row, 0, 0), ==, 1);
+      g_assert_cmpint (TIFFWriteDirectory (tiff), ==, 1);
+    }
+  TIFFClose (tiff);
+}
+
+/* Of a file of several pictures the first is not taken for all that there is, nor the small one of a raw file for the
+ * photograph; a small one beside a photograph does no harm. */
+static void
+test_tiff_pages (void)
+{
+  static const guint32 small[] = { FILETYPE_REDUCEDIMAGE, 0 }, two[] = { 0, 0 },
+                       paged[] = { FILETYPE_PAGE, FILETYPE_PAGE }, listed[] = { 0, FILETYPE_REDUCEDIMAGE },
+                       last[] = { 0, FILETYPE_REDUCEDIMAGE, 0 };
+  g_autofree char *in = in_folder ("pages.tif"), *out = in_folder ("pages-out.png");
+  g_autoptr (Image) image = NULL;
+
+#define IN_TO_OUT "denoise", in, out, "--noise", "0", "--model", get_model ()
+  write_pages (in, small, 1, FALSE);
+  REFUSED ("raw file", IN_TO_OUT);
+  write_pages (in, small, 2, FALSE);
+  REFUSED ("raw file", IN_TO_OUT);
+  write_pages (in, two, 1, TRUE);
+  REFUSED ("raw file", IN_TO_OUT);
+  write_pages (in, two, 2, FALSE);
+  REFUSED ("several pages", IN_TO_OUT);
+  write_pages (in, paged, 2, FALSE);
+  REFUSED ("several pages", IN_TO_OUT);
+  write_pages (in, last, 3, FALSE);
+  REFUSED ("several pages", IN_TO_OUT);
+  g_assert_false (g_file_test (out, G_FILE_TEST_EXISTS));
+  write_pages (in, paged, 1, FALSE);
+  FINE (IN_TO_OUT);
+  write_pages (in, listed, 2, FALSE);
+  FINE (IN_TO_OUT);
+  image = image_read_png (out);
+  g_assert_cmpint (image->width, ==, 8);
+  for (int i = 0; i < 8; i++)
+    g_assert_cmpint (image->data[i], ==, 30 * i);
+}
+
 /* 12 x 5 pixels of (20 x, 50 y, 255 - 20 x), compressed without loss. */
 static const guint8 webp[] = { 0x52, 0x49, 0x46, 0x46, 0x32, 0x00, 0x00, 0x00, 0x57, 0x45, 0x42, 0x50, 0x56, 0x50, 0x38,
                                0x4c, 0x26, 0x00, 0x00, 0x00, 0x2f, 0x0b, 0x00, 0x01, 0x00, 0x99, 0x8c, 0xe8, 0x7f, 0x6c,
@@ -161,6 +220,7 @@ main (int argc, char **argv)
 {
   static const CliTest tests[] = {
     { "formats/float-tiff", test_float_tiff },
+    { "formats/tiff-pages", test_tiff_pages },
     { "formats/webp", test_webp },
     { "formats/webp-orientation", test_webp_orientation },
     { "formats/too-wide", test_too_wide },

@@ -224,13 +224,49 @@ read_notes (TIFF *tiff, Raster *raster)
     }
 }
 
+/* A camera's raw file is a TIFF file, too, whose first picture is a small one to show in lists. */
+static gboolean
+is_raw (TIFF *tiff)
+{
+  uint32_t kind = 0;
+  void    *version = NULL;
+
+  TIFFGetFieldDefaulted (tiff, TIFFTAG_SUBFILETYPE, &kind);
+  return (kind & FILETYPE_REDUCEDIMAGE) || TIFFGetField (tiff, TIFFTAG_DNGVERSION, &version);
+}
+
+/* Whether pictures follow that are no reduced versions or masks of the first one; leaves the file at that. */
+static gboolean
+has_pages (TIFF *tiff)
+{
+  gboolean found = FALSE;
+
+  while (! found && ! TIFFLastDirectory (tiff) && TIFFReadDirectory (tiff))
+    {
+      uint32_t kind = 0;
+
+      TIFFGetFieldDefaulted (tiff, TIFFTAG_SUBFILETYPE, &kind);
+      found = ! (kind & (FILETYPE_REDUCEDIMAGE | FILETYPE_MASK));
+    }
+  return ! TIFFSetDirectory (tiff, 0) || found;
+}
+
 static Raster *
 decode (TIFF *tiff, Client *client)
 {
   g_autoptr (Raster) raster = NULL;
   Layout   layout;
   gboolean plain, grey, alpha, read;
+  gboolean raw = is_raw (tiff), pages = ! raw && has_pages (tiff);
 
+  g_clear_error (&client->error); /* what was wrong with pages that are not read does not matter */
+  if (raw || pages)
+    {
+      client->error = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                                   raw ? "it is a camera's raw file: develop it first"
+                                       : "it has several pages: save the one that is meant as a file of its own");
+      return NULL;
+    }
   read_layout (tiff, &layout);
   if (layout.width > G_MAXINT || layout.height > G_MAXINT || layout.photometric == PHOTOMETRIC_SEPARATED
       || layout.photometric == PHOTOMETRIC_CIELAB)
