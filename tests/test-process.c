@@ -758,13 +758,14 @@ test_smooth (void)
   g_assert_cmpfloat (last, <, 0.15 * get_roughness (noisy, 15, 20));
 }
 
-/* Values that are no numbers spoil their own pixel alone. */
+/* Values that are no numbers, or whose squares are none, spoil their own pixel alone. */
 static void
 test_smooth_damaged (void)
 {
   g_autoptr (DiffusionPicture) noisy = new_noise (30, 30, 3, 1, 0.3, 0.7), other = new_picture (30, 30, 3, 0.5f);
 
   noisy->data[(5 * 30 + 5) * 3] = NAN;
+  noisy->data[(12 * 30 + 8) * 3 + 2] = 1e20f;
   other->data[(20 * 30 + 20) * 3 + 1] = INFINITY;
   g_assert_true (smooth_towards (noisy, other, 1, NULL, NULL));
   for (int i = 0; i < 30 * 30 * 3; i++)

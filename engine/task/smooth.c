@@ -37,7 +37,8 @@ typedef struct
   double                 *columns; /* their sums by column */
 } Smoothing;
 
-/* Pixels that the second call left alone, as it does at level 0, are no part of any window: they stay as they are. */
+/* Pixels that the second call left alone, as it does at level 0, are no part of any window: they stay as they are.  Nor
+ * are those whose products are no numbers, which would never leave the sums again. */
 static void
 read_moments (const float *a, const float *b, float moments[MOMENTS])
 {
@@ -58,6 +59,8 @@ read_moments (const float *a, const float *b, float moments[MOMENTS])
       moments[PRODUCT] += a[c] * change;
       moments[SQUARE] += change * change;
     }
+  if (! isfinite (moments[PRODUCT]) || ! isfinite (moments[SQUARE]))
+    memset (moments, 0, MOMENTS * sizeof (float));
 }
 
 /* Row y enters the columns' sums, and what was in its place in the ring leaves them.  Beyond the picture nothing
