@@ -351,6 +351,19 @@ gboolean diffusion_generate (const DiffusionModel *model, DiffusionPicture *pict
  * known at all, mid grey.  What a network must not see (pixels without a meaning) is made harmless by it. */
 gboolean diffusion_fill_smooth (DiffusionPicture *picture, GError **error);
 
+/* How a file's or a layer's own pixels go to the engine and back, be they 2 floats (grey) or 4 (R', G', B'), of which
+ * the last is alpha.  seen: what the engine is to be shown, within [DIFFUSION_LOWEST, DIFFUSION_HIGHEST]: noise swings
+ * below black and above white, but the sun in a linear HDR picture is no colour for a network.  FALSE, and NAN for
+ * diffusion_fill_smooth (), where the pixel means nothing: not visible, or not finite. */
+#define DIFFUSION_LOWEST  (-1.0f)
+#define DIFFUSION_HIGHEST 2.0f
+gboolean diffusion_pixel_show (const float *pixel, int components, float seen[3]);
+
+/* Replaces the colours of a pixel that is within those limits by what the engine made of it; FALSE, and nothing, if it
+ * means nothing or the engine left it alone.  What is then to be added to the pixel's own value, which may lie beyond
+ * the limits, is the difference. */
+gboolean diffusion_pixel_change (float *pixel, int components, const float result[3]);
+
 /* Pixels by which a hole is grown at most, unless it is said. */
 #define DIFFUSION_INPAINT_GROWN 2
 

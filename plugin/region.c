@@ -29,13 +29,6 @@ enum
   SAMPLE = 4 * 1000 * 1000
 };
 
-/* The engine must cope with noise that swings below black or above white, but not with the sun in a linear HDR picture:
- * what lies beyond these limits is shown to it as the limit. */
-static const float LOWEST = -1.0f, HIGHEST = 2.0f;
-
-/* Changes this small are rounding of the conversion there and back, not the engine's work: 1/4000 of an 8-bit step. */
-static const float UNCHANGED = 1e-6f;
-
 enum
 {
   GRID = 32 /* pixels: of the lowest level of the networks that are shipped, and of their tiles in it */
@@ -501,16 +494,6 @@ region_free (Region *region)
   g_free (region);
 }
 
-/* A pixel means something if it is visible and finite. */
-static gboolean
-is_meaningful (const float *pixel, int components)
-{
-  for (int c = 0; c < components; c++)
-    if (! isfinite (pixel[c]))
-      return FALSE;
-  return pixel[components - 1] > 0;
-}
-
 /* Remembers what is there before the filter, of what it will write.  (A view is only looked at, and of a sample nothing
  * is written.) */
 static gboolean
@@ -551,27 +534,17 @@ read_pixels (Region *region, const GeglRectangle *rect, gsize start, GError **er
   formats_settle_seen (region->native, seen, n);
   if (region->heeding)
     read_selection (region, region->selection, rect, region->mask->data + start);
-  if (region->weights)
-    {
-      float *weights = region->weights->data + start;
-
-      if (region->masked)
-        read_selection (region, region->selection, rect, weights);
-      for (gsize i = 0; i < n; i++)
-        if (! is_meaningful (seen + i * components, components))
-          weights[i] = 0;
-        else if (! region->masked)
-          weights[i] = 1;
-    }
-
+  if (region->weights && region->masked)
+    read_selection (region, region->selection, rect, region->weights->data + start);
   for (gsize i = 0; i < n; i++)
     {
-      const float   *in = seen + i * components;
-      float         *out = region->picture->data + (start + i) * 3;
-      const gboolean meaningful = is_meaningful (in, components);
+      const gboolean meaningful
+          = diffusion_pixel_show (seen + i * components, components, region->picture->data + (start + i) * 3);
 
-      for (int c = 0; c < 3; c++)
-        out[c] = meaningful ? CLAMP (in[components == 2 ? 0 : c], LOWEST, HIGHEST) : NAN;
+      if (region->weights && ! meaningful)
+        region->weights->data[start + i] = 0;
+      else if (region->weights && ! region->masked)
+        region->weights->data[start + i] = 1;
     }
   return TRUE;
 }
@@ -670,27 +643,6 @@ region_get_reduction (const Region *region)
   return MAX ((int) ceil (sqrt ((double) region->rect.width * region->rect.height / STEP_PIXELS)), 1);
 }
 
-/* What the engine changed in one pixel, added to what is in seen (and clamped there); FALSE if it is nothing. */
-static gboolean
-apply_change (float *seen, const float *result, int components)
-{
-  float    wanted[3];
-  gboolean changed = FALSE;
-
-  if (! is_meaningful (seen, components))
-    return FALSE;
-  if (components == 2)
-    wanted[0] = (result[0] + result[1] + result[2]) / 3;
-  else
-    memcpy (wanted, result, sizeof wanted);
-
-  for (int c = 0; c < components - 1; c++)
-    changed |= fabsf (wanted[c] - CLAMP (seen[c], LOWEST, HIGHEST)) > UNCHANGED;
-  if (changed)
-    memcpy (seen, wanted, sizeof (float) * (components - 1));
-  return changed;
-}
-
 /* strip->native holds rows of the drawable, strip->fresh gets the new ones; rect lies in region->rect.  picture: of
  * region->outer, or a step of region->rect.  With a mask, the change is scaled by it. */
 static void
@@ -714,7 +666,7 @@ convert_rows (const Region *region, const DiffusionPicture *picture, Strip *stri
   /* Both ends of the change take the same way through the conversions: their errors cancel out. */
   for (gsize i = 0; i < n * components; i++)
     if (isfinite (strip->seen[i]))
-      strip->seen[i] = CLAMP (strip->seen[i], LOWEST, HIGHEST);
+      strip->seen[i] = CLAMP (strip->seen[i], DIFFUSION_LOWEST, DIFFUSION_HIGHEST);
   babl_process (babl_fish (region->seen, exact), strip->seen, strip->before, n);
 
   for (gsize i = 0; i < n; i++)
@@ -724,7 +676,7 @@ convert_rows (const Region *region, const DiffusionPicture *picture, Strip *stri
       const float *result = picture->data + ((gsize) (y / by) * picture->width + x / by) * 3;
 
       /* The selection's place is taken from here on by "does this pixel change". */
-      strip->mask[i] = (mask ? mask[i] : 1) * apply_change (strip->seen + i * components, result, components);
+      strip->mask[i] = (mask ? mask[i] : 1) * diffusion_pixel_change (strip->seen + i * components, components, result);
     }
   babl_process (babl_fish (region->seen, exact), strip->seen, strip->after, n);
 

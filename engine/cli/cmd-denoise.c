@@ -28,14 +28,15 @@ parse_noise (const char *text, double *level, GError **error)
   return FALSE;
 }
 
-/* What is measured is what the mask selects, or all where that has no spot that tells: as in GIMP. */
+/* What is measured is what the mask selects, or all where that has no spot that tells: as in GIMP.  What is not visible
+ * tells nothing. */
 static gboolean
 choose_noise (double level, const Photo *photo, const DiffusionPicture *mask, DiffusionNoise *noise, GError **error)
 {
   if (level >= 0)
     diffusion_noise_set_uniform (noise, level / LEVELS);
-  else if (! diffusion_estimate_noise (photo->picture, mask, noise, error)
-           || (noise->spots == 0 && ! diffusion_estimate_noise (photo->picture, NULL, noise, error)))
+  else if (! photo_estimate_noise (photo, mask, noise, error)
+           || (noise->spots == 0 && ! photo_estimate_noise (photo, NULL, noise, error)))
     return FALSE;
   printf ("noise: %.1f (%s)\n", noise->sigma * LEVELS, level >= 0 ? "given" : "estimated");
   return TRUE;
@@ -112,7 +113,7 @@ command_estimate (const Command *self, char **argv, GError **error)
       || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error))))
     return FALSE;
   start = g_get_monotonic_time ();
-  if (! diffusion_estimate_noise (photo->picture, mask, &noise, error))
+  if (! photo_estimate_noise (photo, mask, &noise, error))
     return FALSE;
   printf ("sigma: %.3f\nluma: %.3f\nchroma: %.3f\ncurve:", noise.sigma * LEVELS, noise.luma * LEVELS,
           noise.chroma * LEVELS);

@@ -65,13 +65,32 @@ check_variants (char **files, int variants, GError **error)
   return TRUE;
 }
 
+/* The engine measures what is not selected, and would take what is not visible for something without noise. */
+static gboolean
+choose_noise (const Photo *photo, const DiffusionPicture *mask, double *sigma, GError **error)
+{
+  const gsize count = (gsize) mask->width * mask->height;
+  g_autoptr (DiffusionPicture) known = NULL;
+  DiffusionNoise noise;
+
+  if (*sigma >= 0 || ! photo->hidden)
+    return TRUE;
+  known = diffusion_picture_new (mask->width, mask->height, 1, error);
+  for (gsize i = 0; known && i < count; i++)
+    known->data[i] = ! (mask->data[i] > 0);
+  if (! known || ! photo_estimate_noise (photo, known, &noise, error))
+    return FALSE;
+  if (noise.spots > 0)
+    *sigma = MIN (noise.sigma, 1);
+  return TRUE;
+}
+
 /* Fills, and writes, variants with seeds from options->seed on. */
 static gboolean
 make_variants (const DiffusionModel *model, Photo *photo, const DiffusionPicture *mask, const char *path, int variants,
                const DiffusionInpaintOptions *inpaint, DiffusionOptions *options, GError **error)
 {
-  g_autoptr (DiffusionPicture) original = variants > 1 ? diffusion_picture_copy (photo->picture, error) : NULL;
-  gsize  bytes = (gsize) photo->picture->width * photo->picture->height * 3 * sizeof (float);
+  g_autoptr (Photo) original = variants > 1 ? photo_copy (photo, error) : NULL;
   gint64 start = g_get_monotonic_time ();
 
   if (variants > 1 && ! original)
@@ -82,7 +101,7 @@ make_variants (const DiffusionModel *model, Photo *photo, const DiffusionPicture
       gboolean         done;
 
       if (i > 0)
-        memcpy (photo->picture->data, original->data, bytes);
+        photo_restore (photo, original);
       done = diffusion_inpaint (model, photo->picture, mask, inpaint, options, run_get_cancellable (), error);
       run_finish_progress ();
       if (! done || ! photo_write (photo, name, error))
@@ -133,6 +152,8 @@ command_inpaint (const Command *self, char **argv, GError **error)
     return FALSE;
   if (inpaint.noise >= 0)
     inpaint.noise /= LEVELS;
+  if (! choose_noise (photo, mask, &inpaint.noise, error))
+    return FALSE;
   return make_variants (model, photo, mask, files[2], variants, &inpaint, &options, error);
 }
 

@@ -124,6 +124,19 @@ raster_copy_notes (Raster *to, const Raster *from)
   to->png_colour = from->png_colour;
 }
 
+Raster *
+raster_copy (const Raster *raster, GError **error)
+{
+  Raster *copy = raster_new (raster->width, raster->height, raster->channels, raster->bits, error);
+
+  if (! copy)
+    return NULL;
+  raster_copy_notes (copy, raster);
+  copy->premultiplied = raster->premultiplied;
+  memcpy (copy->data, raster->data, raster_stride (raster) * raster->height);
+  return copy;
+}
+
 gboolean
 raster_orient (Raster *raster, int orientation, GError **error)
 {

@@ -35,6 +35,7 @@ typedef struct
 } Raster;
 
 Raster *raster_new (int width, int height, int channels, int bits, GError **error);
+Raster *raster_copy (const Raster *raster, GError **error);
 /* Says that there is not enough memory for a picture of this size; FALSE. */
 gboolean raster_no_memory (int width, int height, GError **error);
 void     raster_free (Raster *raster); /* NULL is fine */
