@@ -215,6 +215,21 @@ test_too_wide (void)
   REFUSED ("too large", "denoise", in, out, "--noise", "5", "--model", get_model ());
 }
 
+static void
+test_too_wide_for_png (void)
+{
+  static const char header[] = "P5 1000001 1 255\n";
+  const gsize       start = sizeof header - 1;
+  g_autofree char  *in = in_folder ("wide.pgm"), *out = in_folder ("wide.png"), *data = g_malloc0 (start + 1000001);
+
+  memcpy (data, header, start);
+  file_store (in, data, start + 1000001);
+  REFUSED ("choose .tif", "forward", in, out, "--noise", "5");
+  memcpy (data, "P5 1000000", 10);
+  file_store (in, data, start + 1000000);
+  FINE ("forward", in, out, "--noise", "5");
+}
+
 int
 main (int argc, char **argv)
 {
@@ -224,6 +239,7 @@ main (int argc, char **argv)
     { "formats/webp", test_webp },
     { "formats/webp-orientation", test_webp_orientation },
     { "formats/too-wide", test_too_wide },
+    { "formats/too-wide-for-png", test_too_wide_for_png },
   };
 
   return cli_main (argc, argv, tests, G_N_ELEMENTS (tests));

@@ -27,7 +27,8 @@ on_error (png_structp png, png_const_charp message)
   Png *self = png_get_error_ptr (png);
 
   if (! self->error)
-    self->error = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_FILE, "the PNG file is damaged (%s)", message);
+    self->error = g_error_new (DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                               self->file ? "it could not be encoded (%s)" : "the PNG file is damaged (%s)", message);
   png_longjmp (png, 1);
 }
 

@@ -23,11 +23,12 @@ typedef struct
   int most_edge; /* pixels in a row or column */
 } Format;
 
-/* libjpeg's own limit. */
+/* libjpeg's own limit, and libpng's. */
 #define JPEG_MOST 65500
+#define PNG_MOST  1000000
 
 static const Format formats[] = {
-  { { "png" }, 16, TRUE, FALSE, raster_png_encode, G_MAXINT },
+  { { "png" }, 16, TRUE, FALSE, raster_png_encode, PNG_MOST },
   { { "jpg", "jpeg" }, 8, FALSE, FALSE, raster_jpeg_encode, JPEG_MOST },
   { { "tif", "tiff" }, 32, TRUE, TRUE, raster_tiff_encode, G_MAXINT },
   { { "ppm", "pgm", "pnm" }, 16, FALSE, FALSE, raster_pnm_encode, G_MAXINT },
@@ -312,8 +313,9 @@ raster_check_target (const char *path, const Raster *raster, GError **error)
   if (raster && (raster->width > format->most_edge || raster->height > format->most_edge))
     {
       g_set_error (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
-                   "A picture of %d x %d pixels is too large for \"%s\", which holds %d in a row: choose .png or .tif",
-                   raster->width, raster->height, path, format->most_edge);
+                   "A picture of %d x %d pixels is too large for \"%s\", which holds %d in a row: choose %s.tif",
+                   raster->width, raster->height, path, format->most_edge,
+                   MAX (raster->width, raster->height) > PNG_MOST ? "" : ".png or ");
       return FALSE;
     }
   if (! raster || format->alpha || is_opaque (raster))
