@@ -40,6 +40,8 @@ test_help (void)
       g_assert_nonnull (strstr (all, expected[i][0]));
       for (int j = 1; j < 8 && expected[i][j]; j++)
         g_assert_nonnull (strstr (help, expected[i][j]));
+      /* What is not asked about is said of every command that reads a picture. */
+      g_assert_cmpint (strstr (help, "sRGB") != NULL, ==, strstr (help, " IN") != NULL);
     }
 }
 

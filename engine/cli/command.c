@@ -143,6 +143,9 @@ command_parse (const Command *self, char **argv, const Option *options, gsize co
   entries[count].arg_data = &rest;
   g_set_prgname (program);
   g_option_context_set_summary (context, self->summary);
+  if (g_str_has_prefix (self->files, "IN"))
+    g_option_context_set_description (
+        context, "Values are taken as sRGB-coded, whatever a profile says; the filters in GIMP convert linear light.");
   g_option_context_add_main_entries (context, entries, NULL);
   parsed = g_option_context_parse_strv (context, &copy, error);
   for (gsize i = 0; i < count; i++)
