@@ -773,6 +773,44 @@ test_smooth_damaged (void)
       g_assert_true (isfinite (noisy->data[i]));
 }
 
+/* What the engine is shown of a stored pixel, and what comes back into one: nothing into those without a meaning,
+ * nothing for what is rounding. */
+static void
+test_pixels (void)
+{
+  static const float hidden[][4] = {
+    { 0.5f, 0.5f, 0.5f, 0 }, { 0.5f, 0.5f, 0.5f, -1 }, { 0.5f, NAN, 0.5f, 1 }, { INFINITY, 0, 0, 1 }, { 0, 0, 0, NAN }
+  };
+  const float far[4] = { -9, 0.25f, 1e30f, 0.1f }, grey[2] = { 0.25f, 1 }, result[3] = { 0.1f, 0.2f, 0.6f };
+  float       seen[3], pixel[4] = { 0.1f, 0.2f, 0.6f, 0.5f }, grey_pixel[2] = { 0.25f, 1 };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (hidden); i++)
+    {
+      float kept[4];
+
+      memcpy (kept, hidden[i], sizeof kept);
+      g_assert_false (diffusion_pixel_show (hidden[i], 4, seen));
+      g_assert_true (isnan (seen[0]) && isnan (seen[1]) && isnan (seen[2]));
+      g_assert_false (diffusion_pixel_change (kept, 4, result));
+      g_assert_cmpmem (kept, sizeof kept, hidden[i], sizeof kept);
+    }
+  g_assert_true (diffusion_pixel_show (far, 4, seen));
+  g_assert_true (seen[0] == DIFFUSION_LOWEST && seen[1] == 0.25f && seen[2] == DIFFUSION_HIGHEST);
+  g_assert_true (diffusion_pixel_show (grey, 2, seen));
+  g_assert_true (seen[0] == 0.25f && seen[1] == 0.25f && seen[2] == 0.25f);
+
+  g_assert_false (diffusion_pixel_change (pixel, 4, result));
+  pixel[1] += 5e-7f;
+  g_assert_false (diffusion_pixel_change (pixel, 4, result));
+  pixel[1] += 0.1f;
+  g_assert_true (diffusion_pixel_change (pixel, 4, result));
+  g_assert_cmpmem (pixel, sizeof result, result, sizeof result);
+  g_assert_true (pixel[3] == 0.5f);
+  g_assert_true (diffusion_pixel_change (grey_pixel, 2, result));
+  g_assert_cmpfloat_with_epsilon (grey_pixel[0], 0.3, 1e-6);
+  g_assert_true (grey_pixel[1] == 1);
+}
+
 /* Above 1 what is masked out stays, bit for bit; progress runs from 0 to 1 once, over both calls. */
 static void
 test_denoise_more (void)
@@ -933,6 +971,7 @@ main (int argc, char **argv)
   g_test_add_func ("/process/denoise/map", test_denoise_map);
   g_test_add_func ("/process/denoise/nothing", test_denoise_nothing);
   g_test_add_func ("/process/denoise/partly", test_denoise_partly);
+  g_test_add_func ("/process/pixels", test_pixels);
   g_test_add_func ("/process/denoise/more", test_denoise_more);
   g_test_add_func ("/process/smooth/shares", test_smooth);
   g_test_add_func ("/process/smooth/damaged", test_smooth_damaged);
