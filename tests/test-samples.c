@@ -73,7 +73,7 @@ draw_camera (Fixture *f, guint64 seed, guint64 index)
 /* ---- crops ---- */
 
 /* noisy - clean has at each level the variance that the map says, or, of cameras' noise, which counts by another level,
- * more or less; levels are as the mix wants them. */
+ * more or less; each mix has its kinds of levels. */
 static void
 test_samples (Fixture *f, gconstpointer data)
 {
@@ -147,6 +147,111 @@ test_samples (Fixture *f, gconstpointer data)
     }
 }
 
+/* Two thirds of what a denoiser learns from is white noise, and that rather low than high; nearly all else is cameras'
+ * noise, from what is hardly seen to what no photograph has.  Bounds are four standard deviations and more from what is
+ * wanted, but where another is told. */
+static void
+test_levels (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    DRAWS = 400
+  };
+  g_autofree guint8 *rgb = g_malloc (100 * 90 * 3);
+  const float       *clean = f->sample.clean, *noisy = f->sample.noisy, *level = f->sample.level;
+  int                photo = 0, usual = 0, low = 0, camera = 0;
+  Random             random;
+
+  random_init (&random, 1, 2);
+  draw_discs (&random, 100, 90, rgb);
+  fill_corpus (f, 1, 100, 90, rgb);
+  for (int i = 0; i < DRAWS; i++)
+    {
+      double most = 0, square = 0;
+
+      draw (f, FALSE, DIFFUSION_TRAIN_DENOISE, 13, (guint64) i);
+      for (int p = 0; p < SIZE * SIZE; p++)
+        most = fmax (most, (double) level[p]);
+      for (int p = 0; p < SIZE * SIZE * 3; p++)
+        square += pow ((double) noisy[p] - (double) clean[p], 2) / (SIZE * SIZE * 3);
+      if (f->sample.kind == MAP_PHOTO)
+        {
+          photo++;
+          usual += most <= 60.5 / 255;
+          low += most <= 15.0 / 255;
+        }
+      else if (f->sample.kind == MAP_CAMERA)
+        {
+          camera++;
+          /* Asked for are 1.5/255 to 50/255; what is clipped and compressed has a little less or more. */
+          g_assert_cmpfloat (sqrt (square), >, 0.3 / 255);
+          g_assert_cmpfloat (sqrt (square), <, 80.0 / 255);
+        }
+    }
+  g_test_message ("%d photo, of which %d usual and %d low, %d camera", photo, usual, low, camera);
+  /* 66 % and 30 %, with deviations of 2.4 % and 2.3 %. */
+  g_assert_cmpint (photo, >=, DRAWS * 55 / 100);
+  g_assert_cmpint (photo, <=, DRAWS * 77 / 100);
+  g_assert_cmpint (camera, >=, DRAWS * 20 / 100);
+  g_assert_cmpint (camera, <=, DRAWS * 40 / 100);
+  /* 98 % are usual; 41 % are low, with a deviation of 3 %: of levels drawn evenly up to 60/255 it would be 23 %. */
+  g_assert_cmpint (usual * 100, >=, photo * 80);
+  g_assert_cmpint (low * 100, >, photo * 30);
+}
+
+/* Picture i of so many is all of one grey, and the darker the smaller i is. */
+static int
+get_grey (int count, int i)
+{
+  return 20 + 200 / count * i;
+}
+
+/* What is validated on is every so many'th picture, and all of these; what is learned from is all others, and none of
+ * these.  Of a corpus too small to spare any, it is all for both. */
+static void
+test_held_out (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    DRAWS = 1200
+  };
+  const int              count = GPOINTER_TO_INT (data);
+  const int              spacing = count >= 80 ? 40 : count >= 20 ? 10 : 0;
+  g_autofree guint8     *rgb = g_malloc (SIZE * SIZE * 3);
+  DiffusionCorpusWriter *writer = diffusion_corpus_writer_new (f->path, NULL);
+
+  for (int i = 0; i < count; i++)
+    {
+      memset (rgb, get_grey (count, i), SIZE * SIZE * 3);
+      g_assert_true (diffusion_corpus_writer_add (writer, SIZE, SIZE, rgb, NULL));
+    }
+  g_assert_true (diffusion_corpus_writer_finish (writer, NULL));
+  f->corpus = corpus_open (f->path, NULL);
+  for (int held_out = 0; held_out < 2; held_out++)
+    {
+      g_autofree int *seen = g_new0 (int, (gsize) count);
+
+      /* A style's crops keep their brightness. */
+      for (int n = 0; n < DRAWS; n++)
+        {
+          double mean = 0;
+          int    i;
+
+          draw (f, held_out, DIFFUSION_TRAIN_STYLE, 14, (guint64) n);
+          for (int p = 0; p < SIZE * SIZE * 3; p++)
+            mean += (double) f->sample.clean[p] * 255 / (SIZE * SIZE * 3);
+          i = (int) lrint ((mean - get_grey (count, 0)) / (200 / count));
+          g_assert_cmpint (i, >=, 0);
+          g_assert_cmpint (i, <, count);
+          g_assert_cmpfloat_with_epsilon (mean, get_grey (count, i), 0.1);
+          seen[i]++;
+        }
+      /* That one of 78 is never drawn has a chance of 1 in 70,000. */
+      for (int i = 0; i < count; i++)
+        g_assert_cmpint (seen[i] > 0, ==, ! spacing || (i % spacing == 0) == held_out);
+    }
+}
+
 /* How often brightness goes from dark to bright or back along a row of the crop. */
 static int
 count_edges (const float *clean)
@@ -210,7 +315,7 @@ static void
 test_softness (Fixture *f, gconstpointer data)
 {
   g_autofree guint8 *rgb = g_malloc (300 * 300 * 3);
-  int                sharp[2] = { 0 }, soft[2] = { 0 }, softest[2] = { 0 };
+  int                sharp[2] = { 0 }, soft[2] = { 0 }, softest[2] = { 0 }, too_soft[2] = { 0 };
   Random             random;
 
   random_init (&random, 9, 0);
@@ -226,10 +331,13 @@ test_softness (Fixture *f, gconstpointer data)
       sharp[i % 2] += softness < -0.3;
       soft[i % 2] += softness > 0;
       softest[i % 2] += softness > 0.2;
+      too_soft[i % 2] += softness > 0.6;
     }
   g_assert_cmpint (sharp[0], >, 15);
   g_assert_cmpint (soft[0], >, 20);
   g_assert_cmpint (softest[0], >, 5);
+  /* Enlarged twice and softened by 0.9 pixels, white noise has 0.52; by 3 pixels it would have 0.92. */
+  g_assert_cmpint (too_soft[0], ==, 0);
   g_assert_cmpint (sharp[1], ==, 100);
 }
 
@@ -246,7 +354,7 @@ test_colours (Fixture *f, gconstpointer data)
   g_autofree guint8      *rgb = g_malloc (SIDE * SIDE * 3);
   const float            *clean = f->sample.clean;
   const DiffusionTrainMix mixes[] = { DIFFUSION_TRAIN_DENOISE, DIFFUSION_TRAIN_DENOISE, DIFFUSION_TRAIN_STYLE };
-  int                     turned[3] = { 0 }, strong[3] = { 0 };
+  int                     turned[3] = { 0 }, strong[3] = { 0 }, vivid = 0;
 
   /* A red that is not strong, in stripes. */
   for (int i = 0; i < SIDE * SIDE; i++)
@@ -255,7 +363,7 @@ test_colours (Fixture *f, gconstpointer data)
   fill_corpus (f, PICTURES, SIDE, SIDE, rgb);
   for (int i = 0; i < 600; i++)
     {
-      double mean[3] = { 0 };
+      double mean[3] = { 0 }, spread;
 
       draw (f, i % 3 == 1, mixes[i % 3], 8, (guint64) i);
       for (int p = 0; p < SIZE * SIZE * 3; p++)
@@ -264,11 +372,16 @@ test_colours (Fixture *f, gconstpointer data)
           mean[p % 3] += (double) clean[p] / (SIZE * SIZE);
         }
       turned[i % 3] += ! (mean[0] > mean[1] + 0.05 && mean[1] > mean[2]);
-      strong[i % 3] += fmax (mean[0], fmax (mean[1], mean[2])) - fmin (mean[0], fmin (mean[1], mean[2])) > 0.2;
+      spread = fmax (mean[0], fmax (mean[1], mean[2])) - fmin (mean[0], fmin (mean[1], mean[2]));
+      strong[i % 3] += spread > 0.2;
+      vivid += i % 3 == 0 && spread > 0.6;
     }
   g_assert_cmpint (turned[0], >, 40);
   g_assert_cmpint (turned[0], <, 130);
   g_assert_cmpint (strong[0], >, 20);
+  /* Four times the picture's own 0.16 is the most without curves: 7 are beyond 0.6, and ten times as much saturation
+   * would make it 51.  20 is five deviations from both. */
+  g_assert_cmpint (vivid, <, 20);
   for (int i = 1; i < 3; i++)
     {
       g_assert_cmpint (turned[i], ==, 0);
@@ -381,6 +494,10 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add ("/samples/noise", Fixture, NULL, set_up, test_samples, tear_down);
+  g_test_add ("/samples/levels", Fixture, NULL, set_up, test_levels, tear_down);
+  g_test_add ("/samples/held-out/none", Fixture, GINT_TO_POINTER (19), set_up, test_held_out, tear_down);
+  g_test_add ("/samples/held-out/tenth", Fixture, GINT_TO_POINTER (40), set_up, test_held_out, tear_down);
+  g_test_add ("/samples/held-out/fortieth", Fixture, GINT_TO_POINTER (80), set_up, test_held_out, tear_down);
   g_test_add ("/samples/scales", Fixture, NULL, set_up, test_scales, tear_down);
   g_test_add ("/samples/softness", Fixture, NULL, set_up, test_softness, tear_down);
   g_test_add ("/samples/colours", Fixture, NULL, set_up, test_colours, tear_down);
