@@ -159,6 +159,106 @@ test_muon (void)
   muon_free (muon);
 }
 
+/* Two steps against the definition in train.h.  Weights are large and the rate is 1, so that the decay is a hundredth
+ * and shows; gradients are independent, so that each term of the direction does. */
+static void
+test_muon_steps (void)
+{
+  const DiffusionArchitecture architecture = { 1, { 16 }, { 1 } };
+  const float                 mu = 0.95f, scale = 0.5f, rate = 1, decay = 1e-4f;
+  g_autoptr (NetLayout) layout = net_layout_new (&architecture, NULL);
+  g_autoptr (Pool) pool = pool_new (2, NULL);
+  gsize             n = layout->n_parameters;
+  g_autofree float *weights = g_new0 (float, n), *average = g_new0 (float, n), *m = g_new0 (float, n);
+  g_autofree float *v = g_new0 (float, n), *gradient = g_new0 (float, n);
+  g_autofree float *w = g_new0 (float, n), *a = g_new0 (float, n), *mean = g_new0 (float, n);
+  Adam              adam = { n, weights, average, m, v, 0 };
+  Muon             *muon = muon_new (layout, 2, NULL);
+  Random            random;
+
+  g_assert_nonnull (muon);
+  g_assert_cmpint (muon->n_matrices, >, 0);
+  random_init (&random, 7, 0);
+  sample_fill_normal (&random, n, w);
+  for (gsize i = 0; i < n; i++)
+    weights[i] = average[i] = a[i] = w[i] *= 100;
+  for (int step = 0; step < 2; step++)
+    {
+      sample_fill_normal (&random, n, gradient);
+      for (int i = 0; i < muon->n_matrices; i++)
+        {
+          const MuonMatrix *matrix = &muon->matrices[i];
+          gsize             count = (gsize) (matrix->rows * matrix->columns), at = matrix->offset;
+          gsize             square = (gsize) (matrix->columns * matrix->columns);
+          g_autofree float *direction = g_new (float, count), *q = g_new (float, square);
+          g_autofree float *work = g_new (float, POLAR_WORK (matrix->columns));
+
+          for (gsize k = 0; k < count; k++)
+            {
+              mean[at + k] = mu * mean[at + k] + (1 - mu) * scale * gradient[at + k];
+              direction[k] = mu * mean[at + k] + (1 - mu) * scale * gradient[at + k];
+              w[at + k] *= 1 - rate * decay;
+            }
+          g_assert_true (polar_find (direction, matrix->rows, matrix->columns, q, work));
+          polar_apply (direction, matrix->rows, matrix->columns, q, -rate * 0.2f * sqrtf ((float) matrix->rows),
+                       w + at);
+          for (gsize k = 0; k < count; k++)
+            a[at + k] += 0.25f * (w[at + k] - a[at + k]);
+        }
+      muon_step (muon, &adam, pool, gradient, (double) scale, (double) rate, 0.75);
+      /* Weights of some hundreds are rounded to 1.5e-5; a step is of 0.2. */
+      for (gsize i = 0; i < n; i++)
+        {
+          g_assert_cmpfloat_with_epsilon (m[i], mean[i], 1e-6f);
+          g_assert_cmpfloat_with_epsilon (weights[i], w[i], 1e-3f);
+          g_assert_cmpfloat_with_epsilon (average[i], a[i], 1e-3f);
+        }
+    }
+  muon_free (muon);
+}
+
+/* The rate rises by steps or, in a short training, by its share, and falls along a cosine to a thousandth. */
+static void
+test_schedule (void)
+{
+  static const struct
+  {
+    gint64 steps;
+    double fraction, rate;
+  } rates[] = {
+    { 0, 0, 0.001001 },        /* the first of 1000 */
+    { 499, 0, 0.5005 },        /* half of them */
+    { 999, 0, 1.001 },         /* all */
+    { 100000, 0, 1.001 },      /* and no more */
+    { 0, 0.025, 0.4997293 },   /* half of the first twentieth: 0.5 x (0.9984587 + 0.001) */
+    { 0, 0.05, 0.9948442 },    /* all of it: cos (9 degrees) = 0.9876883 */
+    { 999, 0.025, 0.9994587 }, /* the steps end first */
+    { 99, 0.001, 0.1000998 },  /* the share lags behind the steps */
+    { 5000, 0.25, 0.8545534 }, /* cos (45 degrees) = 0.7071068 */
+    { 5000, 0.5, 0.501 },      /* halfway */
+    { 5000, 0.75, 0.1474466 }, /* cos (135 degrees) = -0.7071068 */
+    { 5000, 1, 0.001 },        /* the end */
+    { 5000, 1.5, 0.001 },      /* by the clock a step can begin behind it */
+  };
+  static const struct
+  {
+    gint64 steps;
+    double decay;
+  } decays[] = { { 0, 0.05 },      { 1, 2.0 / 21 },   { 18, 0.5 }, { 170, 0.9 }, { 18979, 18980.0 / 18999 },
+                 { 18980, 0.999 }, { 1000000, 0.999 } };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (rates); i++)
+    for (int large = 0; large < 2; large++)
+      {
+        double rate = large ? 1 : 2e-3;
+
+        g_assert_cmpfloat_with_epsilon (schedule_get_rate (rate, rates[i].steps, rates[i].fraction) / rate,
+                                        rates[i].rate, 1e-7);
+      }
+  for (gsize i = 0; i < G_N_ELEMENTS (decays); i++)
+    g_assert_cmpfloat_with_epsilon (schedule_get_average_decay (decays[i].steps), decays[i].decay, 1e-9);
+}
+
 /* Three steps worked out by hand from the paper's formulas, decay 1e-4. */
 static void
 test_adam (void)
@@ -275,7 +375,9 @@ main (int argc, char **argv)
   g_test_add_func ("/loss/gradient", test_loss_gradient);
   g_test_add_func ("/loss/balance", test_loss_balance);
   g_test_add_func ("/optimizer/polar", test_polar);
-  g_test_add_func ("/optimizer/muon", test_muon);
+  g_test_add_func ("/optimizer/muon/sizes", test_muon);
+  g_test_add_func ("/optimizer/muon/steps", test_muon_steps);
+  g_test_add_func ("/optimizer/schedule", test_schedule);
   g_test_add_func ("/optimizer/adam", test_adam);
   return g_test_run ();
 }

@@ -15,12 +15,9 @@
 #include <glib/gstdio.h>
 #include <math.h>
 
-#define WARM_UP_STEPS 1000 /* or this share of the training, whichever ends first: */
-#define WARM_UP_SHARE 0.05
-#define AVERAGE_DECAY 0.999
-#define OUTLIER       4.0 /* a step whose gradient is this much longer than usual is left out */
-#define CLIP          1.2 /* one this much longer is shortened */
-#define SETTLE_STEPS  50  /* before "usual" means anything */
+#define OUTLIER      4.0 /* a step whose gradient is this much longer than usual is left out */
+#define CLIP         1.2 /* one this much longer is shortened */
+#define SETTLE_STEPS 50  /* before "usual" means anything */
 /* The level (picture units) whose weight is a half.  Below, most of F's target cannot be known, and is hardly seen. */
 #define HALF_LEVEL         (5.0f / 255)
 #define BATCHES_AHEAD      3
@@ -268,9 +265,7 @@ static void
 update_weights (Trainer *trainer, double norm)
 {
   Progress *p = &trainer->progress;
-  double    steps = (double) trainer->adam.steps, fraction = MIN (get_fraction (trainer), 1);
-  double    warm = MIN (1, MAX ((steps + 1) / WARM_UP_STEPS, fraction / WARM_UP_SHARE));
-  double    rate = trainer->options->learning_rate * warm * (0.5 * (1 + cos (G_PI * fraction)) + 1e-3);
+  double    rate = schedule_get_rate (trainer->options->learning_rate, trainer->adam.steps, get_fraction (trainer));
   gboolean  settled = trainer->adam.steps >= SETTLE_STEPS;
 
   if (! isfinite (norm) || (settled && norm > OUTLIER * p->gradient_norm))
@@ -281,8 +276,7 @@ update_weights (Trainer *trainer, double norm)
   else
     {
       double scale = settled ? MIN (1, CLIP * p->gradient_norm / MAX (norm, 1e-30)) : 1;
-      /* The average forgets its start as fast as it can and then settles to its window. */
-      double decay = MIN (AVERAGE_DECAY, (steps + 1) / (steps + 20));
+      double decay = schedule_get_average_decay (trainer->adam.steps);
 
       muon_step (trainer->muon, &trainer->adam, trainer->pool, trainer->gradients[0], scale, rate, decay);
       adam_step (&trainer->adam, trainer->pool, trainer->gradients[0], scale, rate, decay, trainer->muon->rest,

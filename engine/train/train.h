@@ -114,7 +114,14 @@ typedef struct
 /* Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024): a convolution's weights are a
  * matrix, taps and channels in by channels out, and a step goes along the orthogonal factor of the gradient's running
  * mean: as far in directions in which gradients are small as in others.  The first and the last convolution, biases and
- * gains are left to Adam. */
+ * gains are left to Adam.
+ *
+ * With the gradient g, mu = 0.95 and polar (x) the orthogonal factor of x [rows][columns], one step is
+ *
+ *   m = mu m + (1 - mu) g
+ *   w = (1 - rate * 1e-4) w - rate * 0.2 sqrt (rows) * polar (mu m + (1 - mu) g)
+ *
+ * The second sum is Nesterov's look ahead; the paper's m lacks the factor 1 - mu, which polar () takes away. */
 typedef struct
 {
   MuonMatrix *matrices;
@@ -131,6 +138,16 @@ void  muon_free (Muon *muon);
  * not used. */
 void muon_step (Muon *muon, Adam *adam, Pool *pool, float *gradient, double scale, double learning_rate,
                 double average_decay);
+
+/* ---- schedule.c: how fast a training goes, from step to step ---- */
+
+/* The rate of the step that follows `steps` others, with `fraction` of the training done (beyond 1 counts as 1):
+ * learning_rate times half a cosine, which falls from 1 to 0, and a thousandth.  Before that it rises from nothing, in
+ * equal parts, over the first 1000 steps or the first twentieth of the training, whichever ends first. */
+double schedule_get_rate (double learning_rate, gint64 steps, double fraction);
+/* What the weights' average keeps of itself in that step: (steps + 1) / (steps + 20), but at most 0.999.  So it forgets
+ * its start as fast as it can and then settles to its window. */
+double schedule_get_average_decay (gint64 steps);
 
 /* ---- checkpoint.c ---- */
 
