@@ -175,18 +175,30 @@ test_learns (Fixture *f, gconstpointer data)
   g_assert_cmpstr (diffusion_model_get_metadata (model, "license"), ==, "CC0-1.0");
 }
 
+/* Where the checkpoint's training stands; adam's arrays are parts of what is returned, in the order in which it has
+ * them. */
+static float *
+load_state (const Fixture *f, const DiffusionTrainOptions *options, Adam *adam, Progress *progress)
+{
+  g_autoptr (NetLayout) layout = net_layout_new (&options->architecture, NULL);
+  gsize  n = layout->n_parameters;
+  float *weights = g_new (float, n * 4);
+
+  *adam = (Adam){ n, weights, weights + n, weights + 2 * n, weights + 3 * n, 0 };
+  g_assert_true (checkpoint_load (f->checkpoint, layout, adam, progress, NULL));
+  return weights;
+}
+
 /* The weights in full precision, their average and both moments, `count` of each; the model has halves, in which two
  * that hardly differ can be far apart. */
 static float *
 load_weights (const Fixture *f, const DiffusionTrainOptions *options, gsize *count)
 {
-  g_autoptr (NetLayout) layout = net_layout_new (&options->architecture, NULL);
-  gsize    n = *count = layout->n_parameters;
-  float   *weights = g_new (float, n * 4);
-  Adam     adam = { n, weights, weights + n, weights + 2 * n, weights + 3 * n, 0 };
+  Adam     adam;
   Progress progress;
+  float   *weights = load_state (f, options, &adam, &progress);
 
-  g_assert_true (checkpoint_load (f->checkpoint, layout, &adam, &progress, NULL));
+  *count = adam.count;
   return weights;
 }
 
@@ -261,6 +273,204 @@ test_from (Fixture *f, gconstpointer data)
   model = diffusion_model_load (f->model, &error);
   g_assert_cmpmem (diffusion_model_get_architecture (model), sizeof more, &more, sizeof more);
   g_unlink (base);
+}
+
+/* What the first and the second step report of a training that goes on from a model of so many samples, at a rate at
+ * which nothing is learned: the losses are the samples'. */
+static void
+measure_first_steps (const Fixture *f, const char *seen, int batch, double losses[2])
+{
+  DiffusionTrainOptions options = get_options (f, 2 * batch);
+  g_autofree char      *base = g_build_filename (f->folder, "base.safetensors", NULL);
+  g_autoptr (DiffusionModel) from = diffusion_model_new (&options.architecture, 3, NULL);
+  Watch w = { 0 };
+
+  diffusion_model_set_metadata (from, "samples", seen);
+  g_assert_true (diffusion_model_save (from, base, NULL));
+  options.from = base;
+  options.batch = batch;
+  options.learning_rate = 1e-9;
+  options.progress = watch;
+  options.progress_data = &w;
+  g_assert_true (diffusion_train (&options, NULL, NULL));
+  g_unlink (f->checkpoint);
+  g_unlink (base);
+  losses[0] = w.first;
+  losses[1] = (w.last - 0.99 * w.first) / 0.01; /* reports are running means */
+}
+
+/* Each step has other samples than the one before, each sample of a step is another, and a training that goes on from
+ * a model goes on with the samples that come after those which that one has seen. */
+static void
+test_new_samples (Fixture *f, gconstpointer data)
+{
+  double start[2], later[2], alone[2];
+
+  measure_first_steps (f, "0", 8, start);
+  measure_first_steps (f, "8", 8, later);
+  measure_first_steps (f, "0", 1, alone);
+  g_test_message ("losses %.6f, %.6f; later %.6f, %.6f; alone %.6f, %.6f", start[0], start[1], later[0], later[1],
+                  alone[0], alone[1]);
+  g_assert_cmpfloat (fabs (start[0] - start[1]), >, 1e-3);
+  g_assert_cmpfloat (fabs (start[0] - later[0]), >, 1e-3);
+  g_assert_cmpfloat_with_epsilon (start[1], later[0], 1e-6);
+  g_assert_cmpfloat (fabs (alone[0] - start[0]), >, 1e-3);
+  g_assert_cmpfloat (fabs (alone[0] - alone[1]), >, 1e-3);
+}
+
+static void
+keep_weights (const DiffusionModel *model, const DiffusionTrainReport *report, gpointer data)
+{
+  memcpy (data, model_get_weights ((DiffusionModel *) model),
+          diffusion_model_count_parameters (model) * sizeof (float));
+}
+
+/* Steps are as long as the schedule's rate says: of no weight much longer, and for Muon's matrices as its definition
+ * says, once the last convolution is no longer zero and lets gradients through. */
+static void
+assert_lengths (const Muon *muon, int step, double rate, const float *before, const float *after, gsize count)
+{
+  double most = 0;
+
+  for (gsize i = 0; i < count; i++)
+    most = fmax (most, fabs ((double) after[i] - (double) before[i]));
+  /* Adam's first steps are of the rate itself; seen: 0.95 to 1.003. */
+  g_assert_cmpfloat (most / rate, >, 0.7);
+  g_assert_cmpfloat (most / rate, <, 1.4);
+  for (int i = 0; i < muon->n_matrices && step > 2; i++)
+    {
+      const MuonMatrix *matrix = &muon->matrices[i];
+      gsize             values = (gsize) (matrix->rows * matrix->columns);
+      double            square = 0;
+
+      for (gsize k = matrix->offset; k < matrix->offset + values; k++)
+        square += pow ((double) after[k] - (double) before[k], 2) / (double) values;
+      /* The factor's singular values; seen: 0.84 to 0.99. */
+      g_assert_cmpfloat (sqrt (square) / (0.2 * rate), >, 0.68);
+      g_assert_cmpfloat (sqrt (square) / (0.2 * rate), <, 1.21);
+    }
+}
+
+/* After each of a few steps the weights' average has followed them as far as is stated of it, and the steps are as long
+ * as the rate of the schedule; what the training gives is the average. */
+static void
+test_average (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    STEPS = 8
+  };
+  DiffusionTrainOptions options = get_options (f, 8 * STEPS);
+  g_autoptr (NetLayout) layout = net_layout_new (&options.architecture, NULL);
+  gsize             n = layout->n_parameters;
+  g_autofree float *before = g_new (float, n), *average = g_new (float, n), *given = g_new (float, n);
+  Muon             *muon = muon_new (layout, 1, NULL);
+
+  net_layout_init_weights (layout, options.seed, before);
+  memcpy (average, before, n * sizeof (float));
+  options.progress = watch;
+  options.on_stock = keep_weights;
+  options.stock_data = given;
+  for (int step = 1; step <= STEPS; step++)
+    {
+      g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+      Watch             w = { cancellable, 8 * step, 0, 0, 0 };
+      double            keep = step / (step + 19.0), rate, lag = 0;
+      gsize             count;
+      g_autofree float *after = NULL;
+
+      options.progress_data = &w;
+      g_assert_cmpint (diffusion_train (&options, cancellable, NULL), ==, step == STEPS);
+      after = load_weights (f, &options, &count);
+      rate = schedule_get_rate (options.learning_rate, step - 1, (step - 1.0) / STEPS);
+      assert_lengths (muon, step, rate, before, after, n);
+      for (gsize i = 0; i < n; i++)
+        {
+          double wanted = keep * (double) average[i] + (1 - keep) * (double) after[i];
+
+          g_assert_cmpfloat_with_epsilon ((double) after[n + i], wanted, 1e-6);
+          lag = fmax (lag, fabs ((double) after[n + i] - (double) after[i]));
+        }
+      /* Where the rate is not next to nothing, the average is not the weights. */
+      if (step > 1)
+        g_assert_cmpfloat (lag, >, 1e-5);
+      memcpy (before, after, n * sizeof (float));
+      memcpy (average, after + n, n * sizeof (float));
+    }
+  g_assert_cmpmem (given, n * sizeof (float), average, n * sizeof (float));
+  muon_free (muon);
+}
+
+/* Takes one step from the weights of `start`, of whose training so many are said to be done and gradients to be of such
+ * a norm as a rule; no moments are left of them. */
+static float *
+step_from (const Fixture *f, const DiffusionTrainOptions *options, const Adam *start, gint64 steps, double usual,
+           Adam *adam, Progress *progress)
+{
+  g_autoptr (NetLayout) layout = net_layout_new (&options->architecture, NULL);
+  g_autofree float *zero = g_new0 (float, start->count);
+  const Adam        from = { start->count, start->weights, start->average, zero, zero, steps };
+  const Progress    stands = { .samples = options->batch, .loss = 1, .gradient_norm = usual };
+
+  g_assert_true (checkpoint_save (f->checkpoint, layout, &from, &stands, NULL));
+  g_assert_true (diffusion_train (options, NULL, NULL));
+  return load_state (f, options, adam, progress);
+}
+
+/* A step along a gradient that is four times as long as usual is left out, and hardly changes what is usual; one that
+ * is longer than 1.2 times is shortened to that; before fifty steps nothing is usual. */
+static void
+test_outliers (Fixture *f, gconstpointer data)
+{
+  static const struct
+  {
+    gint64   steps;
+    double   length; /* in units of the usual one */
+    gboolean skipped;
+    double   scale;
+  } cases[] = {
+    { 50, 1.1, FALSE, 1 }, { 50, 3.9, FALSE, 1.2 / 3.9 }, { 50, 4.1, TRUE, 0 },
+    { 50, 1000, TRUE, 0 }, { 49, 3.9, FALSE, 1 },         { 49, 1000, FALSE, 1 },
+  };
+  DiffusionTrainOptions options = get_options (f, 16);
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  Watch             w = { cancellable, 8, 0, 0, 0 };
+  Adam              start, free_step;
+  Progress          progress;
+  g_autofree float *memory = NULL, *free_memory = NULL;
+  double            norm;
+
+  options.progress = watch;
+  options.progress_data = &w;
+  g_assert_false (diffusion_train (&options, cancellable, NULL));
+  options.progress = NULL;
+  memory = load_state (f, &options, &start, &progress);
+  /* Of what is usual a fiftieth is the step's. */
+  free_memory = step_from (f, &options, &start, 50, 1e3, &free_step, &progress);
+  g_assert_cmpint (progress.skipped, ==, 0);
+  norm = (progress.gradient_norm - 0.98 * 1e3) / 0.02;
+  g_assert_cmpfloat (norm, >, 1e-3);
+  g_assert_cmpfloat (norm, <, 1e3);
+  for (gsize i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      double            usual = norm / cases[i].length, product = 0, square = 0;
+      Adam              adam;
+      g_autofree float *after = step_from (f, &options, &start, cases[i].steps, usual, &adam, &progress);
+
+      g_assert_cmpint (progress.samples, ==, 16);
+      g_assert_cmpint (progress.skipped, ==, cases[i].skipped);
+      g_assert_cmpint (adam.steps, ==, cases[i].steps + ! cases[i].skipped);
+      /* The weights, and with them their average, are what they were only then. */
+      g_assert_cmpint (memcmp (adam.weights, start.weights, start.count * sizeof (float)) == 0, ==, cases[i].skipped);
+      g_assert_cmpint (memcmp (adam.average, start.average, start.count * sizeof (float)) == 0, ==, cases[i].skipped);
+      for (gsize k = 0; k < start.count; k++)
+        {
+          product += (double) adam.m[k] * (double) free_step.m[k];
+          square += (double) free_step.m[k] * (double) free_step.m[k];
+        }
+      g_assert_cmpfloat_with_epsilon (product / square, cases[i].scale, 1e-4);
+      g_assert_cmpfloat_with_epsilon (progress.gradient_norm / usual, 0.98 + 0.02 * MIN (cases[i].length, 1.2), 1e-6);
+    }
 }
 
 /* Stripes: what the discs' model has never seen. */
@@ -534,6 +744,9 @@ main (int argc, char **argv)
   g_test_add ("/train/learns", Fixture, NULL, set_up, test_learns, tear_down);
   g_test_add ("/train/resume", Fixture, NULL, set_up, test_resume, tear_down);
   g_test_add ("/train/from", Fixture, NULL, set_up, test_from, tear_down);
+  g_test_add ("/train/new-samples", Fixture, NULL, set_up, test_new_samples, tear_down);
+  g_test_add ("/train/average", Fixture, NULL, set_up, test_average, tear_down);
+  g_test_add ("/train/outliers", Fixture, NULL, set_up, test_outliers, tear_down);
   g_test_add ("/train/style", Fixture, NULL, set_up, test_style, tear_down);
   g_test_add ("/train/team/whole", Fixture, GINT_TO_POINTER (FALSE), set_up, test_team, tear_down);
   g_test_add ("/train/team/resumed", Fixture, GINT_TO_POINTER (TRUE), set_up, test_team, tear_down);
