@@ -252,11 +252,10 @@ test_schedule (void)
       {
         double rate = large ? 1 : 2e-3;
 
-        g_assert_cmpfloat_with_epsilon (schedule_get_rate (rate, rates[i].steps, rates[i].fraction) / rate,
-                                        rates[i].rate, 1e-7);
+        g_assert_cmpfloat_with_epsilon (rate_get (rate, rates[i].steps, rates[i].fraction) / rate, rates[i].rate, 1e-7);
       }
   for (gsize i = 0; i < G_N_ELEMENTS (decays); i++)
-    g_assert_cmpfloat_with_epsilon (schedule_get_average_decay (decays[i].steps), decays[i].decay, 1e-9);
+    g_assert_cmpfloat_with_epsilon (rate_get_average_decay (decays[i].steps), decays[i].decay, 1e-9);
 }
 
 /* Three steps worked out by hand from the paper's formulas, decay 1e-4. */

@@ -382,7 +382,7 @@ test_average (Fixture *f, gconstpointer data)
       options.progress_data = &w;
       g_assert_cmpint (diffusion_train (&options, cancellable, NULL), ==, step == STEPS);
       after = load_weights (f, &options, &count);
-      rate = schedule_get_rate (options.learning_rate, step - 1, (step - 1.0) / STEPS);
+      rate = rate_get (options.learning_rate, step - 1, (step - 1.0) / STEPS);
       assert_lengths (muon, step, rate, before, after, n);
       for (gsize i = 0; i < n; i++)
         {

@@ -265,7 +265,7 @@ static void
 update_weights (Trainer *trainer, double norm)
 {
   Progress *p = &trainer->progress;
-  double    rate = schedule_get_rate (trainer->options->learning_rate, trainer->adam.steps, get_fraction (trainer));
+  double    rate = rate_get (trainer->options->learning_rate, trainer->adam.steps, get_fraction (trainer));
   gboolean  settled = trainer->adam.steps >= SETTLE_STEPS;
 
   if (! isfinite (norm) || (settled && norm > OUTLIER * p->gradient_norm))
@@ -276,7 +276,7 @@ update_weights (Trainer *trainer, double norm)
   else
     {
       double scale = settled ? MIN (1, CLIP * p->gradient_norm / MAX (norm, 1e-30)) : 1;
-      double decay = schedule_get_average_decay (trainer->adam.steps);
+      double decay = rate_get_average_decay (trainer->adam.steps);
 
       muon_step (trainer->muon, &trainer->adam, trainer->pool, trainer->gradients[0], scale, rate, decay);
       adam_step (&trainer->adam, trainer->pool, trainer->gradients[0], scale, rate, decay, trainer->muon->rest,

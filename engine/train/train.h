@@ -139,15 +139,15 @@ void  muon_free (Muon *muon);
 void muon_step (Muon *muon, Adam *adam, Pool *pool, float *gradient, double scale, double learning_rate,
                 double average_decay);
 
-/* ---- schedule.c: how fast a training goes, from step to step ---- */
+/* ---- rate.c: how fast a training goes, from step to step ---- */
 
 /* The rate of the step that follows `steps` others, with `fraction` of the training done (beyond 1 counts as 1):
  * learning_rate times half a cosine, which falls from 1 to 0, and a thousandth.  Before that it rises from nothing, in
  * equal parts, over the first 1000 steps or the first twentieth of the training, whichever ends first. */
-double schedule_get_rate (double learning_rate, gint64 steps, double fraction);
+double rate_get (double learning_rate, gint64 steps, double fraction);
 /* What the weights' average keeps of itself in that step: (steps + 1) / (steps + 20), but at most 0.999.  So it forgets
  * its start as fast as it can and then settles to its window. */
-double schedule_get_average_decay (gint64 steps);
+double rate_get_average_decay (gint64 steps);
 
 /* ---- checkpoint.c ---- */
 

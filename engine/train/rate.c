@@ -10,7 +10,7 @@
 #define AVERAGE_DECAY 0.999
 
 double
-schedule_get_rate (double learning_rate, gint64 steps, double fraction)
+rate_get (double learning_rate, gint64 steps, double fraction)
 {
   double done = MIN (fraction, 1);
   double warm = MIN (1, MAX ((double) (steps + 1) / WARM_UP_STEPS, done / WARM_UP_SHARE));
@@ -19,7 +19,7 @@ schedule_get_rate (double learning_rate, gint64 steps, double fraction)
 }
 
 double
-schedule_get_average_decay (gint64 steps)
+rate_get_average_decay (gint64 steps)
 {
   return MIN (AVERAGE_DECAY, (double) (steps + 1) / (double) (steps + 20));
 }
