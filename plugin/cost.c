@@ -131,6 +131,12 @@ cost_add_region (Cost *cost, double pixels, gboolean masked, int variants)
 }
 
 void
+cost_add_result (Cost *cost, double pixels, int pixel_bytes)
+{
+  cost->bytes += pixels * pixel_bytes;
+}
+
+void
 cost_estimate_fill (Cost *cost, double pixels, double seconds, double bytes, int variants)
 {
   cost->seconds = RUN_SECONDS + variants * (seconds + pixels * COPY_SECONDS);

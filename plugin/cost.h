@@ -51,6 +51,9 @@ void cost_warm_up (const DiffusionModel *model);
  * is one, and the picture that each variant starts from if there are several. */
 void cost_add_region (Cost *cost, double pixels, gboolean masked, int variants);
 
+/* Adds the new pixels, of so many bytes each, which are all in memory before the layer is written. */
+void cost_add_result (Cost *cost, double pixels, int pixel_bytes);
+
 /* A fill of holes among so many pixels that has once taken these seconds and, at its peak, bytes. */
 void cost_estimate_fill (Cost *cost, double pixels, double seconds, double bytes, int variants);
 

@@ -41,14 +41,14 @@ HostLayer
 layers_make (Region *region, const char *name, RegionTick tick, gpointer data, GError **error)
 {
   const GeglRectangle *rect = &region->rect;
-  const GeglRectangle  own = { 0, 0, rect->width, rect->height };
-  g_autoptr (GeglBuffer) pixels = gegl_buffer_new (rect, region->native);
+  g_autoptr (Pixels) pixels = pixels_new (rect, region->native, error);
   HostImage   image;
   HostLayer   source, layer;
   GeglBuffer *buffer;
 
   /* Users go on working: there may be no such layer any more, which GIMP is not to be asked about. */
-  if (! region_write_buffer (region, pixels, FALSE, tick, data, error) || ! region_check_layer (region, error))
+  if (! pixels || ! region_write_pixels (region, pixels, FALSE, tick, data, error)
+      || ! region_check_layer (region, error))
     return HOST_NONE;
   image = gimp_item_get_image (GIMP_ITEM (region->drawable));
   source = GIMP_LAYER (region->drawable);
@@ -63,7 +63,7 @@ layers_make (Region *region, const char *name, RegionTick tick, gpointer data, G
   gimp_layer_set_composite_space (layer, gimp_layer_get_composite_space (source));
   gimp_layer_set_composite_mode (layer, gimp_layer_get_composite_mode (source));
   buffer = gimp_drawable_get_buffer (GIMP_DRAWABLE (layer));
-  gegl_buffer_copy (pixels, rect, GEGL_ABYSS_NONE, buffer, &own);
+  pixels_write (pixels, buffer, 0, 0);
   g_object_unref (buffer);
   return layer;
 }

@@ -719,8 +719,8 @@ run_in_place (Run *run, GError **error)
     return FALSE;
   run->start = WRITING;
   run->end = 1;
-  result = result_new (region, &region->rect);
-  return result_add (result, region, run_tick, run, error) && write_result (run, result, error);
+  result = result_new (region, &region->rect, error);
+  return result && result_add (result, region, run_tick, run, error) && write_result (run, result, error);
 }
 
 /* ---- large layers ----------------------------------------------------------------------------------------- */
@@ -784,7 +784,9 @@ run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const Diff
 
   if (! whole)
     return FALSE;
-  result = result_new (whole, &whole->rect);
+  result = result_new (whole, &whole->rect, error);
+  if (! result)
+    return FALSE;
   settings_read (&settings, run->filter, run->config);
   if (settings.noise == 0 && given)
     noise = *given;

@@ -699,7 +699,7 @@ convert_rows (const Region *region, const DiffusionPicture *picture, Strip *stri
 /* Fills a part of target, which lies in region->rect, with the drawable's new pixels; source: its old ones. */
 static gboolean
 write_rows (const Region *region, const DiffusionPicture *picture, const GeglRectangle *part, GeglBuffer *source,
-            GeglBuffer *target, gboolean blend, RegionTick tick, gpointer data, GError **error)
+            Pixels *target, gboolean blend, RegionTick tick, gpointer data, GError **error)
 {
   const int           end = part->y + part->height;
   const GeglRectangle layer = get_layer_rect (region->drawable);
@@ -723,7 +723,7 @@ write_rows (const Region *region, const DiffusionPicture *picture, const GeglRec
       if (selection)
         read_selection (region, selection, &rect, strip.mask);
       convert_rows (region, picture, &strip, &rect, selection ? strip.mask : NULL);
-      gegl_buffer_set (target, &rect, 0, region->native, strip.fresh, GEGL_AUTO_ROWSTRIDE);
+      pixels_set (target, &rect, strip.fresh);
       if (tick && ! tick ((double) (y + height - part->y) / part->height, data, error))
         return FALSE;
     }
@@ -799,7 +799,7 @@ region_check_pixels (const Region *region, const GArray *strips, RegionTick tick
 }
 
 gboolean
-region_write_buffer (const Region *region, GeglBuffer *buffer, gboolean mixed, RegionTick tick, gpointer data,
+region_write_pixels (const Region *region, Pixels *pixels, gboolean mixed, RegionTick tick, gpointer data,
                      GError **error)
 {
   g_autoptr (GeglBuffer) source = NULL;
@@ -807,7 +807,7 @@ region_write_buffer (const Region *region, GeglBuffer *buffer, gboolean mixed, R
   if (! region_check_unchanged (region, error))
     return FALSE;
   source = gimp_drawable_get_buffer (region->drawable);
-  return write_rows (region, region->picture, &region->rect, source, buffer, mixed && region->masked, tick, data,
+  return write_rows (region, region->picture, &region->rect, source, pixels, mixed && region->masked, tick, data,
                      error);
 }
 
@@ -838,39 +838,46 @@ screen_open (RegionScreen *screen, GError **error)
 }
 
 static void
-show_pixels (const RegionScreen *screen, GeglBuffer *buffer, const GeglRectangle *part, guchar *shown, gsize stride)
+show_pixels (const RegionScreen *screen, const Pixels *pixels, guchar *shown, gsize stride)
 {
-  const Babl        *own = gegl_buffer_get_format (buffer);
-  const Babl        *fish = babl_fish (formats_get_shown (own, screen->space), screen->format);
-  const gsize        row = (gsize) part->width * babl_format_get_bytes_per_pixel (own);
-  g_autofree guchar *pixels = g_malloc_n (part->height, row);
+  const Babl *fish = babl_fish (formats_get_shown (pixels->format, screen->space), screen->format);
+  const int   width = pixels->rect.width;
+  const gsize row = (gsize) width * babl_format_get_bytes_per_pixel (pixels->format);
 
-  gegl_buffer_get (buffer, part, 1.0, own, pixels, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
-  for (int y = 0; y < part->height; y++)
-    babl_process (fish, pixels + y * row, shown + y * stride, part->width);
+  for (int y = 0; y < pixels->rect.height; y++)
+    babl_process (fish, pixels->data + y * row, shown + y * stride, width);
 }
 
 gboolean
 region_render (Region *region, const DiffusionPicture *picture, const GeglRectangle *part, RegionScreen *screen,
                guchar *shown, gsize stride, GError **error)
 {
-  g_autoptr (GeglBuffer) target = NULL;
+  g_autoptr (Pixels) target = NULL;
 
   if (! region_check_layer (region, error) || ! screen_open (screen, error))
     return FALSE;
-  target = gegl_buffer_new (part, region->native);
-  if (! write_rows (region, picture, part, screen->pixels, target, region->masked && ! region->final, NULL, NULL,
-                    error))
+  target = pixels_new (part, region->native, error);
+  if (! target
+      || ! write_rows (region, picture, part, screen->pixels, target, region->masked && ! region->final, NULL, NULL,
+                       error))
     return FALSE;
-  show_pixels (screen, target, part, shown, stride);
+  show_pixels (screen, target, shown, stride);
   return TRUE;
 }
 
 gboolean
 region_render_original (RegionScreen *screen, const GeglRectangle *part, guchar *shown, gsize stride, GError **error)
 {
+  const Babl *own;
+  g_autoptr (Pixels) pixels = NULL;
+
   if (! screen_open (screen, error))
     return FALSE;
-  show_pixels (screen, screen->pixels, part, shown, stride);
+  own = gegl_buffer_get_format (screen->pixels);
+  pixels = pixels_new (part, own, error);
+  if (! pixels)
+    return FALSE;
+  gegl_buffer_get (screen->pixels, part, 1.0, own, pixels->data, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
+  show_pixels (screen, pixels, shown, stride);
   return TRUE;
 }

@@ -10,6 +10,7 @@
 
 #include "engine/diffusion.h"
 #include "host.h"
+#include "pixels.h"
 #include "selection.h"
 
 G_BEGIN_DECLS
@@ -119,9 +120,9 @@ gboolean region_fail_changed (GError **error);
 /* Sets that of a region for which there is not enough memory; FALSE. */
 gboolean region_fail_memory (GError **error);
 
-/* Fills a buffer, which covers rect, with the drawable's new pixels: mixed with the old ones by the selection, or as
- * they would be without one. */
-gboolean region_write_buffer (const Region *region, GeglBuffer *buffer, gboolean mixed, RegionTick tick, gpointer data,
+/* Sets pixels, which cover rect, to the drawable's new ones: mixed with the old ones by the selection, or as they would
+ * be without one. */
+gboolean region_write_pixels (const Region *region, Pixels *pixels, gboolean mixed, RegionTick tick, gpointer data,
                               GError **error);
 
 /* Starts a thread that finds the conversions between pixel formats that a view of the drawable will want, the shown one

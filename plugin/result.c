@@ -62,19 +62,21 @@ merge_shadow_of_rect (const Region *region, GError **error)
 
 struct _Result
 {
-  GeglRectangle rect;
-  GeglBuffer   *pixels; /* of rect, in the drawable's format */
-  GArray       *strips; /* RegionStrip: what is there before it */
-  gboolean      exact;  /* they are mixed with the old ones by the selection already, and are what is to be there */
+  Pixels  *pixels; /* in the drawable's format */
+  GArray  *strips; /* RegionStrip: what is there before it */
+  gboolean exact;  /* they are mixed with the old ones by the selection already, and are what is to be there */
 };
 
 Result *
-result_new (const Region *like, const GeglRectangle *rect)
+result_new (const Region *like, const GeglRectangle *rect, GError **error)
 {
-  Result *result = g_new0 (Result, 1);
+  Pixels *pixels = pixels_new (rect, like->native, error);
+  Result *result;
 
-  result->rect = *rect;
-  result->pixels = gegl_buffer_new (rect, like->native);
+  if (! pixels)
+    return NULL;
+  result = g_new0 (Result, 1);
+  result->pixels = pixels;
   result->strips = g_array_new (FALSE, FALSE, sizeof (RegionStrip));
   result->exact = all_components_active (like->drawable);
   return result;
@@ -85,7 +87,7 @@ result_free (Result *result)
 {
   if (! result)
     return;
-  g_object_unref (result->pixels);
+  pixels_free (result->pixels);
   g_array_unref (result->strips);
   g_free (result);
 }
@@ -96,7 +98,7 @@ result_add (Result *result, const Region *part, RegionTick tick, gpointer data, 
   g_debug ("run: takes over rows %d to %d", part->rect.y, part->rect.y + part->rect.height);
   if (part->strips)
     g_array_append_vals (result->strips, part->strips->data, part->strips->len);
-  return region_write_buffer (part, result->pixels, result->exact && ! part->final, tick, data, error);
+  return region_write_pixels (part, result->pixels, result->exact && ! part->final, tick, data, error);
 }
 
 gboolean
@@ -114,12 +116,12 @@ result_check (Result *result, const Region *like, RegionTick tick, gpointer data
 gboolean
 result_write (Result *result, const Region *like, GError **error)
 {
-  const GeglRectangle *rect = &result->rect;
+  const GeglRectangle *rect = &result->pixels->rect;
   GeglBuffer          *buffer;
 
   g_debug ("run: hands its result over");
   buffer = gimp_drawable_get_shadow_buffer (like->drawable);
-  gegl_buffer_copy (result->pixels, rect, GEGL_ABYSS_NONE, buffer, rect);
+  pixels_write (result->pixels, buffer, rect->x, rect->y);
   /* Letting go of the shadow sends its pixels to GIMP, which has to come before the merge. */
   g_object_unref (buffer);
   if (! (like->masked && like->final ? merge_shadow_of_rect : merge_shadow) (like, error))
@@ -130,7 +132,7 @@ result_write (Result *result, const Region *like, GError **error)
   if (result->exact)
     {
       buffer = gimp_drawable_get_buffer (like->drawable);
-      gegl_buffer_copy (result->pixels, rect, GEGL_ABYSS_NONE, buffer, rect);
+      pixels_write (result->pixels, buffer, rect->x, rect->y);
       g_object_unref (buffer);
     }
   gimp_drawable_update (like->drawable, rect->x, rect->y, rect->width, rect->height);

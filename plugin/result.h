@@ -13,8 +13,8 @@ G_BEGIN_DECLS
  * the selection, unless the picture is final. */
 typedef struct _Result Result;
 
-/* like: any part of what is to be written.  rect: all of it. */
-Result  *result_new (const Region *like, const GeglRectangle *rect);
+/* like: any part of what is to be written.  rect: all of it.  NULL, with a sentence, without memory for it. */
+Result  *result_new (const Region *like, const GeglRectangle *rect, GError **error);
 gboolean result_add (Result *result, const Region *part, RegionTick tick, gpointer data, GError **error);
 /* FALSE, with a sentence, if the drawable or its selection is not what the result was made of, pixel by pixel: users go
  * on painting while the engine works, and writing would paint that over. */

@@ -80,8 +80,9 @@ estimate_holds (const Session *session, const Selection *now)
          || (selection_equal (now, &session->measured) && sight_holds (&session->sight, session->drawable));
 }
 
+/* Of what the engine does; FALSE if it is not known yet. */
 static gboolean
-get_cost (Session *session, Cost *cost)
+get_work_cost (Session *session, Cost *cost)
 {
   const Settings *settings = &session->settings;
   const int       margin = diffusion_model_get_margin (session->model);
@@ -121,6 +122,21 @@ get_cost (Session *session, Cost *cost)
       process_get_calls (session->filter->kind, settings, session->model, session->estimated ? &session->noise : NULL),
       process_count_floats (session->filter->kind, settings, session->model, selected.any));
   cost->bytes -= session->held;
+  return TRUE;
+}
+
+static gboolean
+get_cost (Session *session, Cost *cost)
+{
+  Selection selected;
+
+  if (! get_work_cost (session, cost))
+    return FALSE;
+  /* A layer that is gone has none. */
+  selected = selection_look (session->drawable);
+  if (selected.bounds.width > 0)
+    cost_add_result (cost, (double) selected.bounds.width * selected.bounds.height,
+                     babl_format_get_bytes_per_pixel (gimp_drawable_get_format (session->drawable)));
   return TRUE;
 }
 

@@ -9,6 +9,7 @@
     cancels  the dialog's Cancel is pressed at random moments, from its opening to the end of the run: how long until the procedure has returned
     runs     many runs in one GIMP: it does not grow
     trace    the system calls of a run, in a dialog and without: no network, nothing written but where GIMP and the plug-in keep their files
+    full     GIMP's swap folder takes nothing: a result that is larger than what GEGL keeps in memory comes into the layer whole
     large    a layer of 10000 x 10000 pixels is denoised: the plug-in's peak memory
 
     tests/gimp/endurance.py --build build [--gimp 3] [--parts kills,runs] [--count N]
@@ -507,6 +508,45 @@ def check_trace(options, tap, model, interactive):
     live.gimp.remove()
 
 
+# ---- a full disk ----------------------------------------------------------------------------------------------------
+
+FULL_SIZE = (2300, 2000)  # in floats with alpha more than the plug-in lets GEGL keep in memory
+NO_FILES = "trap '' XFSZ\nulimit -f 8\nexec %s \"$@\""  # writing more than some kilobytes fails, as it does on a full disk
+
+
+def check_full(options, tap, model):
+    """Regenerating at strength 0 changes nothing: whatever differs afterwards was lost on the way."""
+    width, height = FULL_SIZE
+    live = Live(options, tap, model)
+    put_script(live, NO_FILES % shlex.quote(put_between(live)))
+    before = (np.frombuffer(noise_bytes(width, height, 'RGBA'), 'u1') / np.float32(255)).astype('f4')
+    before[3::4] = 1
+    before.tofile(live.file('in.raw'))
+    live.add('''
+(define image (image-new %d %d RGB 0 4))
+(define layer (layer-add image %d %d RGBA-IMAGE 0 0))
+(pixels layer %s "" "")''' % (2 * FULL_SIZE + (scheme_string(live.file('in.raw')),)))
+    cases = (('place', 0, 'layer'), ('layer', 1, '(car (layers image))'))
+    for name, output, drawable in cases:
+        live.add('(stage "%s" (lambda () %s))' % (name, regenerate_call(strength=0, steps=1, output=output)))
+        dump(live, name, drawable)
+    live.add('(stage "dumped" (lambda () #t))')
+    live.start()
+    try:
+        results = [live.result(name) for name, _, _ in cases]
+        live.result('dumped')
+        for (name, _, _), result in zip(cases, results):
+            after = np.frombuffer(read_dump(live, name)[0], 'f4')
+            lost = int((after != before).reshape(-1, 4).any(axis=1).sum()) if after.size == before.size else before.size
+            tap.check('the swap folder is full, result in %s' % name, None if result and result.startswith('(OK') and not lost else
+                      '%s; %d of %d pixels are not what they were' % (result, lost, width * height))
+    except OSError as error:
+        tap.check('the swap folder is full', '%s: %s' % (error, results))
+    finally:
+        live.stop()
+    live.gimp.remove()
+
+
 # ---- a large layer --------------------------------------------------------------------------------------------------
 
 def check_large(options, tap, model, width=10000, height=10000):
@@ -548,18 +588,18 @@ def check_large(options, tap, model, width=10000, height=10000):
 
 def main():
     options = gimptest.parse_arguments(
-        __doc__, ('--parts', {'help': 'kills, orphans, cancels, runs, trace, large; by commas, or all'}),
+        __doc__, ('--parts', {'help': 'kills, orphans, cancels, runs, trace, full, large; by commas, or all'}),
         ('--count', {'type': int, 'help': 'kills, cancels of each filter, or runs'}), ('--seed', {'type': int, 'default': 1}),
         ('--filters', {'default': ','.join(CANCELS), 'help': 'of the cancels'}))
     gimptest.skip_without_numpy()
     tap = gimptest.Tap()
     rng = random.Random(options.seed)
-    parts = 'kills,orphans,cancels,runs,trace,large' if options.parts == 'all' else options.parts
+    parts = 'kills,orphans,cancels,runs,trace,full,large' if options.parts == 'all' else options.parts
     short = not parts
     counts = {'kills': 3, 'orphans': 3, 'cancels': 2, 'runs': 12} if short else {'kills': 50, 'orphans': 30, 'cancels': 100, 'runs': 200}
     if options.count:
         counts = dict.fromkeys(counts, options.count)
-    parts = (parts or 'kills,orphans,runs,trace').split(',')
+    parts = (parts or 'kills,orphans,runs,trace,full').split(',')
     with_windows = shutil.which('Xvfb') and shutil.which('xdotool')
     with gimptest.test_model(options) as model, gimptest.small_model(options) as small:
         if 'kills' in parts:
@@ -576,6 +616,8 @@ def main():
         if 'cancels' in parts and with_windows:
             for name in options.filters.split(','):
                 check_cancels(options, tap, model, name, counts['cancels'], rng)
+        if 'full' in parts:
+            check_full(options, tap, small)
         if 'large' in parts:
             check_large(options, tap, model)
     return tap.end()

@@ -21,6 +21,19 @@ test_region (void)
   g_assert_cmpfloat (cost.bytes, ==, 1000 + 100 * (12 + 16 + 28));
 }
 
+/* What is to be written is in memory, in the layer's own precision: of RGB in doubles with alpha, 32 bytes. */
+static void
+test_result (void)
+{
+  Cost cost = { .seconds = 7, .bytes = 1000 };
+
+  cost_add_result (&cost, 100, 3);
+  g_assert_cmpfloat (cost.bytes, ==, 1000 + 100 * 3);
+  cost_add_result (&cost, 1e9, 32);
+  g_assert_cmpfloat (cost.bytes, ==, 1000 + 100 * 3 + 32e9);
+  g_assert_cmpfloat (cost.seconds, ==, 7);
+}
+
 /* A panorama too is worked on in bands: of a layer of 30000 x 5000 pixels less than a quarter of it is kept at a time,
  * and what is computed twice takes its time. */
 static void
@@ -81,6 +94,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/cost/region", test_region);
+  g_test_add_func ("/cost/result", test_result);
   g_test_add_func ("/cost/bands", test_bands);
   g_test_add_func ("/cost/pace", test_pace);
   return g_test_run ();
