@@ -803,8 +803,11 @@ run_in_bands (Run *run, HostDrawable drawable, DiffusionModel *model, const Diff
       run->job = job_new (run->filter, run->config, region, model, &noise);
       success = region_check_unchanged (region, error) && region_check_lock (drawable, FALSE, error)
                 && run_band (run, READING + (1 - READING) * y / whole->rect.height,
-                             READING + (1 - READING) * (y + height) / whole->rect.height, result, error)
-                && (y + height < whole->rect.height || write_result (run, result, error));
+                             READING + (1 - READING) * (y + height) / whole->rect.height, result, error);
+      whole->visible |= region->visible;
+      success = success
+                && (y + height < whole->rect.height
+                    || (region_check_visible (whole, error) && write_result (run, result, error)));
       g_clear_pointer (&run->job, job_free);
       if (! success)
         return FALSE;
@@ -851,7 +854,8 @@ process_run (const Filter *filter, HostDrawable drawable, GObject *config, Diffu
     return FALSE;
   run.job = job = job_new (filter, config, region, model, noise);
 
-  if (! run_read (&run, error)
+  /* An undo step without a change would cost the user what can be redone. */
+  if (! run_read (&run, error) || ! region_check_visible (region, error)
       || ! (makes_layers (&settings) ? run_as_layers (&run, error) : run_in_place (&run, error)))
     return FALSE;
   *noise_used = job->noise.sigma * EIGHT_BIT;

@@ -519,6 +519,34 @@ keep_checksum (Region *region, const GeglRectangle *rect, GError **error)
   return TRUE;
 }
 
+/* Looks for a pixel that is selected and not wholly transparent, among those that are to be written, until there is
+ * one. (A view is only looked at.) */
+static gboolean
+look_for_visible (Region *region, const GeglRectangle *rect, const float *seen, int components, GError **error)
+{
+  GeglRectangle     own;
+  g_autofree float *mask = NULL;
+  gsize             n;
+
+  if (region->visible || region->selected.bounds.width == 0 || ! gegl_rectangle_intersect (&own, rect, &region->rect))
+    return TRUE;
+  n = (gsize) own.width * own.height;
+  if (region->masked)
+    {
+      mask = g_try_malloc_n (n, sizeof (float));
+      if (! mask)
+        return region_fail_memory (error);
+      read_selection (region, region->selection, &own, mask);
+    }
+  for (gsize i = 0; i < n && ! region->visible; i++)
+    {
+      const gsize row = own.y - rect->y + i / own.width, column = own.x - rect->x + i % own.width;
+
+      region->visible = (! mask || mask[i] > 0) && seen[(row * rect->width + column) * components + components - 1] > 0;
+    }
+  return TRUE;
+}
+
 /* Pixels, how far each is selected, and which of them tell about the noise; start: where they go. */
 static gboolean
 read_pixels (Region *region, const GeglRectangle *rect, gsize start, GError **error)
@@ -532,6 +560,8 @@ read_pixels (Region *region, const GeglRectangle *rect, gsize start, GError **er
 
   gegl_buffer_get (region->source, rect, 1.0, region->seen, seen, GEGL_AUTO_ROWSTRIDE, GEGL_ABYSS_NONE);
   formats_settle_seen (region->native, seen, n);
+  if (! look_for_visible (region, rect, seen, components, error))
+    return FALSE;
   if (region->heeding)
     read_selection (region, region->selection, rect, region->mask->data + start);
   if (region->weights && region->masked)
@@ -562,7 +592,7 @@ region_read_strip (Region *region, gboolean *done, GError **error)
     return FALSE;
   if (! region->source && ! region->hole)
     region->source = gimp_drawable_get_buffer (region->drawable);
-  if (! region->selection && region->masked && (region->hole || region->heeding || region->weights))
+  if (! region->selection && region->masked)
     region->selection = selection_get_buffer (region->drawable);
 
   if (region->hole)
@@ -728,6 +758,18 @@ write_rows (const Region *region, const DiffusionPicture *picture, const GeglRec
         return FALSE;
     }
   return TRUE;
+}
+
+gboolean
+region_check_visible (const Region *region, GError **error)
+{
+  if (region->visible)
+    return TRUE;
+  g_set_error_literal (error, DIFFUSION_ERROR, DIFFUSION_ERROR_FILE,
+                       C_ ("error", "What is selected is transparent, and transparency stays as it is; choose the "
+                                    "layer with the picture, or remove this one's alpha channel first (Layer > "
+                                    "Transparency > Remove Alpha Channel)."));
+  return FALSE;
 }
 
 /* Users go on working while the engine does. */

@@ -39,11 +39,12 @@ typedef struct
   DiffusionPicture *weights; /* of outer: which pixels tell about the noise; NULL if nobody asked */
   DiffusionPicture *mask;    /* of outer: the selection; NULL: all is selected, or nobody asked */
   gboolean          weighed, heeding; /* weights, or a mask, are asked for */
-  RegionHole       *hole;   /* yet to be found: until then outer is where its mask is read, and there is no picture */
-  int               rows;   /* read so far */
-  GArray           *strips; /* of rect, from its top, as far as it has been read; NULL: it is not to be written */
-  int               apart;  /* of this many strips one is read, and the picture has only these; 1: all */
-  GeglBuffer       *source; /* while reading */
+  RegionHole       *hole;    /* yet to be found: until then outer is where its mask is read, and there is no picture */
+  gboolean          visible; /* of what is selected something is not wholly transparent, as far as it has been read */
+  int               rows;    /* read so far */
+  GArray           *strips;  /* of rect, from its top, as far as it has been read; NULL: it is not to be written */
+  int               apart;   /* of this many strips one is read, and the picture has only these; 1: all */
+  GeglBuffer       *source;  /* while reading */
   GeglBuffer       *selection;
   int               selection_x, selection_y; /* the drawable's place in the image */
 } Region;
@@ -106,6 +107,8 @@ gboolean region_read_strip (Region *region, gboolean *done, GError **error);
  * was not one pixel that means something. */
 gboolean region_prepare (Region *region, gboolean *any, GError **error);
 
+/* FALSE, with a sentence, if all that is selected is transparent; of a region that is to be written, after reading. */
+gboolean region_check_visible (const Region *region, GError **error);
 /* FALSE, with a sentence, if the drawable's size, its format or the selection is not what it was when the region was
  * made. */
 gboolean region_check_unchanged (const Region *region, GError **error);

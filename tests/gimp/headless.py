@@ -321,8 +321,9 @@ def add_transparency(suite):
 
     suite.add('transparent pixels of one colour', layers[0], selected_only)
     suite.add('transparent pixels of another colour', layers[1], check)
-    suite.add('everything transparent', Layer('RGBA', values=[0.3, 0.6, 0.2, 0] * (WIDTH * HEIGHT)), unchanged_success,
+    suite.add('everything transparent', Layer('RGBA', values=[0.3, 0.6, 0.2, 0] * (WIDTH * HEIGHT)), fails_with('transparent', 'Remove Alpha Channel'),
               noise=0)
+    add_transparent_selections(suite)
 
     def only_green(status, text, layer):
         if status != 'OK':
@@ -337,6 +338,23 @@ def add_transparency(suite):
         for kind in ('u8', 'u16'):
             suite.add('grey that is switched off, %s %s' % (layout, kind), Layer(layout, kind), unchanged_success, before=GREY_OFF)
     suite.add('grey that is switched off does not concern a mask', Layer('GRAY'), selected_only, before=MASK + GREY_OFF, drawable='mask', dump='mask')
+
+
+def add_transparent_selections(suite):
+    """Where all that is selected is transparent there is nothing to do: that is said, whatever is beside it."""
+    def cut(right):
+        values = pictures.synthetic(WIDTH, HEIGHT, 'RGBA', SIGMA / 255)
+        for i in range(WIDTH * HEIGHT):
+            values[4 * i + 3] = 0 if i % WIDTH < right and i // WIDTH < 30 else 1
+        return Layer('RGBA', values=values)
+
+    corner = '(gimp-image-select-rectangle image CHANNEL-OP-REPLACE 0 0 30 30)'
+    for name, call in (('denoise', denoise_call), ('inpaint', inpaint_call), ('regenerate', regenerate_call)):
+        for output in (0, 1):
+            suite.add('%s, a transparent corner is selected, in %s' % (name, ['place', 'a new layer'][output]), cut(30), fails_with('transparent'),
+                      before=corner, call=call(output=output))
+        suite.add(name + ', of a selected corner a column is visible', cut(29), reaches_somewhere, before=corner, call=call())
+        suite.add(name + ', a transparent corner is not selected', cut(30), reaches_somewhere, before=SMALL, call=call())
 
 
 # ---- inpaint and regenerate -----------------------------------------------------------------------------------------

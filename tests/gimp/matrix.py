@@ -285,6 +285,8 @@ def expected_error(case, mask):
         return 'in place'
     if p['output'] == 'new layer' and place == 'floating':
         return 'floating selection'
+    if not (case.visible() & (True if mask is None else mask > 0)).any():
+        return 'transparent'
     if inpaint and mask.all():
         # Where all is transparent, or no number as 32-bit floats, there is nothing to do.
         return 'unselected' if (case.visible() & case.finite()).any() else ''
