@@ -397,8 +397,11 @@ gboolean diffusion_mask_widen (DiffusionPicture *mask, int by, GError **error);
 /* Fills holes in place.  mask: 1 channel in [0, 1], the picture's size: 0 is known, anything above is a hole, whose
  * pixels' old values play no part except that they show through where the mask is below 1.  Each connected region is
  * worked on at the picture's own resolution within a crop of its surroundings.  options->steps: network calls per pixel
- * at the finest resolution, at most.  Pixels outside the grown hole come back bit for bit; another seed gives another
- * fill.  Fails with DIFFUSION_ERROR_ARGUMENT if nothing is selected, or nothing is left to learn from. */
+ * at the finest resolution, at most.  Pixels outside the grown hole come back bit for bit (but see NAN); another seed
+ * gives another fill.  A pixel whose first value is NAN is invisible: it tells nothing of the noise, and comes back as
+ * diffusion_fill_smooth () makes it, which is what the fill sees there; such a smooth continuation made before would be
+ * taken for a photograph without noise.  Fails with DIFFUSION_ERROR_ARGUMENT if nothing is selected, or nothing is left
+ * to learn from. */
 gboolean diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const DiffusionPicture *mask,
                             const DiffusionInpaintOptions *inpaint, const DiffusionOptions *options,
                             GCancellable *cancellable, GError **error);

@@ -393,7 +393,7 @@ job_compute (Job *job, GCancellable *cancellable, GError **error)
   DiffusionInpaintOptions inpaint;
   gboolean                any;
 
-  if (! region_prepare (job->region, &any, error))
+  if (! region_prepare (job->region, job->kind != FILTER_INPAINT, &any, error))
     return FALSE;
   if (! any)
     return TRUE;
@@ -435,7 +435,7 @@ process_estimate (Region *region, DiffusionNoise *noise, GError **error)
   gboolean any;
 
   diffusion_noise_set_uniform (noise, 0);
-  if (! region_prepare (region, &any, error))
+  if (! region_prepare (region, TRUE, &any, error))
     return FALSE;
   return ! any || measure_noise (region, noise, error);
 }

@@ -608,7 +608,7 @@ region_read_strip (Region *region, gboolean *done, GError **error)
 }
 
 gboolean
-region_prepare (Region *region, gboolean *any, GError **error)
+region_prepare (Region *region, gboolean smooth, gboolean *any, GError **error)
 {
   const gsize n = (gsize) region->outer.width * region->outer.height;
 
@@ -631,7 +631,7 @@ region_prepare (Region *region, gboolean *any, GError **error)
     }
   if (region->mask)
     *any = *any && ! is_empty_mask (region->mask);
-  return diffusion_fill_smooth (region->picture, error);
+  return ! smooth || diffusion_fill_smooth (region->picture, error);
 }
 
 enum

@@ -103,9 +103,10 @@ gboolean region_find (Region *region, GCancellable *cancellable, gboolean *more,
 /* Reads the next strip of rows; *done tells whether it was the last. */
 gboolean region_read_strip (Region *region, gboolean *done, GError **error);
 
-/* After reading, on any thread: gives meaningless pixels a continuation of their surroundings.  *any is FALSE if there
- * was not one pixel that means something. */
-gboolean region_prepare (Region *region, gboolean *any, GError **error);
+/* After reading, on any thread; *any is FALSE if there is not one pixel that means something.  smooth: gives
+ * meaningless pixels a continuation of their surroundings; else they stay NAN, for what can tell them from the others.
+ */
+gboolean region_prepare (Region *region, gboolean smooth, gboolean *any, GError **error);
 
 /* FALSE, with a sentence, if all that is selected is transparent; of a region that is to be written, after reading. */
 gboolean region_check_visible (const Region *region, GError **error);

@@ -137,6 +137,60 @@ test_bright (void)
   g_assert_cmpfloat (get_error (picture, after, mask), <, 0.12);
 }
 
+/* How far the values in a box, green, are from the means of their neighbours. */
+static double
+get_grain (const DiffusionPicture *picture, int x0, int y0, int width, int height)
+{
+  const int row = picture->width * 3;
+  double    sum = 0;
+
+  for (int y = y0; y < y0 + height; y++)
+    for (int x = x0; x < x0 + width; x++)
+      {
+        const float *value = picture->data + y * row + x * 3 + 1;
+        double       off = (double) value[0] - (double) (value[-3] + value[3] + value[-row] + value[row]) / 4;
+
+        sum += off * off;
+      }
+  return sqrt (sum / (width * height));
+}
+
+/* Beside invisible pixels, which would be smooth if they were anything, a scratch gets the photograph's grain. */
+static void
+test_invisible (void)
+{
+  const int width = 320, height = 200, edge = 150, kept = 20;
+  g_autoptr (DiffusionPicture) picture = diffusion_picture_new (width, height, 3, NULL), opaque = NULL, cut = NULL;
+  g_autoptr (DiffusionPicture) mask = diffusion_picture_new (width, height, 1, NULL),
+                               level = diffusion_picture_new (width, height, 1, NULL);
+  DiffusionInpaintOptions inpaint = DIFFUSION_INPAINT_OPTIONS_INIT;
+  DiffusionOptions        options = make_options (2, 1);
+  double                  whole, beside;
+
+  for (int i = 0; i < width * height * 3; i++)
+    picture->data[i] = 0.5f + 0.0005f * (float) (i / 3 % width);
+  for (int i = 0; i < width * height; i++)
+    level->data[i] = 10 / 255.0f;
+  g_assert_true (diffusion_forward (picture, level, 0, 1, 3, 0, 0, 0, NULL));
+  set_box (mask, edge - kept - 6, 50, 6, 90, 1);
+  opaque = fill (picture, mask, &inpaint, &options);
+  for (int i = 0; i < width * height; i++)
+    for (int c = 0; i % width >= edge && c < 3; c++)
+      picture->data[i * 3 + c] = NAN;
+  cut = fill (picture, mask, &inpaint, &options);
+
+  whole = get_grain (opaque, edge - kept - 5, 51, 4, 88);
+  beside = get_grain (cut, edge - kept - 5, 51, 4, 88);
+  g_test_message ("grain %.1f of 255, beside invisible pixels %.1f", whole * 255, beside * 255);
+  g_assert_cmpfloat (whole, >, 6 / 255.0);
+  g_assert_cmpfloat (beside, >, 0.8 * whole);
+  for (int i = 0; i < width * height; i++)
+    if (i % width >= edge)
+      g_assert_true (isfinite (cut->data[i * 3]) && isfinite (cut->data[i * 3 + 2]));
+    else if (mask->data[i] == 0)
+      g_assert_cmpmem (picture->data + i * 3, 12, cut->data + i * 3, 12);
+}
+
 /* Two regions at once give what each alone gives, when they are far apart. */
 static void
 test_regions (void)
@@ -243,15 +297,18 @@ test_boxes (void)
 
   /* What reaches into a view, with all of it; the rest is left out. */
   set_box (mask, 4, 40, 6, 6, 1);
-  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 0, 20, 47, 30 }, &changed, &seen, NULL, NULL));
+  g_assert_true (
+      diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 0, 20, 47, 30 }, &changed, &seen, NULL, NULL));
   g_assert_cmpint (changed.x, ==, 1);
   g_assert_cmpint (changed.y, ==, 37);
   g_assert_cmpint (changed.width, ==, 12);
   g_assert_cmpint (seen.width, ==, 22);
-  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 72, 3, 9, 9 }, &changed, &seen, NULL, NULL));
+  g_assert_true (
+      diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 72, 3, 9, 9 }, &changed, &seen, NULL, NULL));
   g_assert_cmpint (changed.x, ==, 47);
   g_assert_cmpint (changed.width, ==, 26);
-  g_assert_true (diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 73, 3, 9, 9 }, &changed, &seen, NULL, NULL));
+  g_assert_true (
+      diffusion_inpaint_get_boxes (mask, &inpaint, &(DiffusionBox){ 73, 3, 9, 9 }, &changed, &seen, NULL, NULL));
   g_assert_cmpint (changed.width, ==, 0);
   g_assert_cmpint (seen.width, ==, 0);
 }
@@ -771,6 +828,7 @@ main (int argc, char **argv)
   g_test_add_func ("/inpaint/hatch", test_hatch);
   g_test_add_func ("/inpaint/holes", test_holes);
   g_test_add_func ("/inpaint/bright", test_bright);
+  g_test_add_func ("/inpaint/invisible", test_invisible);
   g_test_add_func ("/inpaint/regions", test_regions);
   g_test_add_func ("/inpaint/soft", test_soft);
   g_test_add_func ("/inpaint/specks", test_specks);

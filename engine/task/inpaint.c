@@ -127,7 +127,8 @@ check_arguments (const DiffusionPicture *picture, const DiffusionPicture *mask, 
   return ! wrong;
 }
 
-/* The noise of what is not selected: given, or estimated once for the whole picture, since a crop may be all texture.
+/* The noise of what is visible and not selected: given, or estimated once for the whole picture, since a crop may be
+ * all texture.
  */
 static gboolean
 find_noise (const DiffusionPicture *picture, const DiffusionPicture *mask, double given, DiffusionNoise *noise,
@@ -141,7 +142,7 @@ find_noise (const DiffusionPicture *picture, const DiffusionPicture *mask, doubl
     return TRUE;
   known = diffusion_picture_new (mask->width, mask->height, 1, error);
   for (gsize i = 0; known && i < pixels; i++)
-    known->data[i] = ! (mask->data[i] > 0);
+    known->data[i] = ! (mask->data[i] > 0) && ! isnan (picture->data[3 * i]);
   return known && diffusion_estimate_noise (picture, known, noise, error);
 }
 
@@ -155,8 +156,10 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
   guint                   labels = 0;
   double                  work = 0, done = 0;
   DiffusionNoise          noise;
-  gboolean                success
-      = check_arguments (picture, mask, inpaint, error) && regions_find (mask, inpaint, &regions, cancellable, error);
+  gboolean                success = check_arguments (picture, mask, inpaint, error)
+                     && regions_find (mask, inpaint, &regions, cancellable, error)
+                     && (model_get_checkpoint (model) || find_noise (picture, mask, inpaint->noise, &noise, error))
+                     && diffusion_fill_smooth (picture, error);
 
   if (success && model_get_checkpoint (model))
     {
@@ -164,7 +167,6 @@ diffusion_inpaint (const DiffusionModel *model, DiffusionPicture *picture, const
       regions_clear (&regions);
       return success;
     }
-  success = success && find_noise (picture, mask, inpaint->noise, &noise, error);
   for (int i = 0; i < regions.count; i++)
     {
       labels = MAX (labels, regions.regions[i].group);
