@@ -38,6 +38,8 @@ typedef gint32 HostMask;
 
 #define HOST_PDB_ERROR() gimp_get_pdb_error ()
 
+#define gimp_item_get_lock_visibility(id) FALSE /* there is no such lock */
+
 #define GIMP_ITEM(id)             (id)
 #define GIMP_DRAWABLE(id)         (id)
 #define GIMP_LAYER(id)            (id)

@@ -7,6 +7,41 @@
 
 #include "layers.h"
 
+/* The filtered layer's own mask, or none if it has none or does not apply it. */
+static HostMask
+get_applied_mask (HostDrawable drawable)
+{
+  const HostLayer source = GIMP_LAYER (drawable);
+  const HostMask  mask = gimp_layer_get_mask (source);
+
+  return mask != HOST_NONE && gimp_layer_get_apply_mask (source) ? mask : HOST_NONE;
+}
+
+/* A layer that lets what is below it shine through, or that is mixed with it, counts twice when the new one lies above
+ * it with the same alpha, mask, opacity and mode.  Where the new one is all of it, it can take its place; where it is
+ * only what was selected, the rest has to be seen. */
+static gboolean
+is_replaced (HostDrawable drawable, gboolean masked)
+{
+  const HostLayer     source = GIMP_LAYER (drawable);
+  const GimpLayerMode mode = gimp_layer_get_mode (source);
+
+  return ! masked
+         && (gimp_layer_get_opacity (source) < 100 || gimp_drawable_has_alpha (drawable)
+             || get_applied_mask (drawable) != HOST_NONE
+             || (mode != GIMP_LAYER_MODE_NORMAL && mode != GIMP_LAYER_MODE_NORMAL_LEGACY));
+}
+
+/* Whether the user would have to see both. */
+static gboolean
+is_kept_visible (HostDrawable drawable)
+{
+  const HostItem item = GIMP_ITEM (drawable);
+
+  return gimp_item_get_lock_visibility (item) && gimp_item_get_visible (item)
+         && is_replaced (drawable, ! gimp_selection_is_empty (gimp_item_get_image (item)));
+}
+
 gboolean
 layers_check (HostDrawable drawable, gboolean several, GError **error)
 {
@@ -22,6 +57,9 @@ layers_check (HostDrawable drawable, gboolean several, GError **error)
               "Only a layer can have its result in a new layer; choose the result in place for a mask or a channel.");
   else if (gimp_layer_is_floating_sel (GIMP_LAYER (drawable)))
     sentence = C_ ("error", "A floating selection can have no layer above it; anchor it first (Layer > Anchor Layer).");
+  else if (is_kept_visible (drawable))
+    sentence = C_ ("error", "The new layer would take the place of this one, whose visibility is locked; unlock it in "
+                            "the Layers dialog first, or choose the result in place.");
 
   if (! sentence)
     return TRUE;
@@ -125,16 +163,6 @@ show_changes (const Region *region, HostLayer layer, HostMask layer_mask, const 
     }
 }
 
-/* The filtered layer's own mask, or none if it has none or does not apply it. */
-static HostMask
-get_applied_mask (const Region *region)
-{
-  const HostLayer source = GIMP_LAYER (region->drawable);
-  const HostMask  mask = gimp_layer_get_mask (source);
-
-  return mask != HOST_NONE && gimp_layer_get_apply_mask (source) ? mask : HOST_NONE;
-}
-
 /* What the filtered layer's mask hides stays hidden. */
 static void
 multiply_mask (const Region *region, HostMask layer_mask, HostMask own_mask)
@@ -177,7 +205,7 @@ insert (const Region *region, HostLayer layer, int position, gboolean visible, G
 static gboolean
 add_mask (const Region *region, HostLayer layer, int reach, DiffusionPicture **widest, GError **error)
 {
-  const HostMask own_mask = get_applied_mask (region);
+  const HostMask own_mask = get_applied_mask (region->drawable);
   HostMask       mask;
 
   if (! region->masked && own_mask == HOST_NONE)
@@ -202,21 +230,6 @@ add_mask (const Region *region, HostLayer layer, int reach, DiffusionPicture **w
   return TRUE;
 }
 
-/* A layer that lets what is below it shine through, or that is mixed with it, counts twice when the new one lies above
- * it with the same alpha, mask, opacity and mode.  Where the new one is all of it, it can take its place; where it is
- * only what was selected, the rest has to be seen. */
-static gboolean
-is_replaced (const Region *region)
-{
-  const HostLayer     source = GIMP_LAYER (region->drawable);
-  const GimpLayerMode mode = gimp_layer_get_mode (source);
-
-  return ! region->masked
-         && (gimp_layer_get_opacity (source) < 100 || gimp_drawable_has_alpha (region->drawable)
-             || get_applied_mask (region) != HOST_NONE
-             || (mode != GIMP_LAYER_MODE_NORMAL && mode != GIMP_LAYER_MODE_NORMAL_LEGACY));
-}
-
 gboolean
 layers_insert (const Region *region, const HostLayer *layers, guint n, int reach, GError **error)
 {
@@ -238,7 +251,7 @@ layers_insert (const Region *region, const HostLayer *layers, guint n, int reach
       layers_discard (layers[i]);
     else
       gimp_image_remove_layer (image, layers[i]);
-  if (success && is_replaced (region))
+  if (success && is_replaced (region->drawable, region->masked))
     gimp_item_set_visible (GIMP_ITEM (region->drawable), FALSE);
   gimp_image_undo_group_end (image);
   return success;

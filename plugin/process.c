@@ -676,7 +676,8 @@ run_as_layers (Run *run, GError **error)
   if (! run_layers (run, layers, error)
       || ! region_check_pixels (run->job->region, run->job->region->strips, run_tick, run, error)
       || ! region_check_unchanged (run->job->region, error)
-      || ! region_check_lock (run->job->region->drawable, TRUE, error))
+      || ! region_check_lock (run->job->region->drawable, TRUE, error)
+      || ! layers_check (run->job->region->drawable, layers->len > 1, error))
     {
       for (guint i = 0; i < layers->len; i++)
         layers_discard (g_array_index (layers, HostLayer, i));

@@ -546,6 +546,12 @@ def add_layers_in_place_of_others(suite):
               call='(begin %s (describe image))' % denoise_call(output=1))
     suite.add('a new layer above a mixed one that is partly selected', Layer('RGB'), says('((Denoised 1 1) (layer 1 0) ', unchanged_success),
               before=MIXED + RECTANGLE, call='(begin %s (describe image))' % denoise_call(output=1))
+    if suite.gimp.major == '3':
+        shown = '(gimp-item-set-lock-visibility layer TRUE)'
+        suite.add('a new layer in place of a mixed one whose visibility is locked', Layer('RGB'), fails_with('visibility'), before=MIXED + shown,
+                  call=denoise_call(output=1))
+        suite.add('a new layer above one whose visibility is locked', Layer('RGB'), says('((Denoised 1 0) (layer 1 0))', unchanged_success), before=shown,
+                  call='(begin %s (describe image))' % denoise_call(output=1))
     suite.add('a new layer has the opacity and mode of the one below', Layer('RGB'), says('(#t #t)', unchanged_success), before=MIXED + RECTANGLE,
               call='(begin %s (let ((top (car (layers image)))) (list (< 39.9 (car (gimp-layer-get-opacity top)) 40.1)'
                    ' (= (car (gimp-layer-get-mode top)) LAYER-MODE-MULTIPLY))))' % denoise_call(output=1))
