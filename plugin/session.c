@@ -925,6 +925,9 @@ session_run (const Filter *filter, GimpRunMode mode, HostDrawable drawable, GObj
   g_autoptr (DiffusionModel) model = NULL;
   GThread *warm_up;
 
+  /* What a dialog would do as it opens. */
+  if (mode == GIMP_RUN_WITH_LAST_VALS)
+    ui_dialog_renew_seed (config, filter->procedure, "seed");
   /* Where the result goes is not known before the dialog. */
   if (mode == GIMP_RUN_INTERACTIVE ? ! region_check (drawable, error)
                                          || ! selection_check (drawable, filter->kind == FILTER_INPAINT, NULL, error)

@@ -308,16 +308,31 @@ ui_dialog_set_estimate (UiDialog *dialog, double level)
 
 /* ---- other fields ----------------------------------------------------------------------------------------- */
 
+static const char KEEP_SEED[] = "keep-seed";
+
+static void
+draw_seed (GObject *config, const char *property)
+{
+  const GParamSpec *pspec = g_object_class_find_property (G_OBJECT_GET_CLASS (config), property);
+
+  g_object_set (config, property, g_random_int_range (0, G_PARAM_SPEC_INT (pspec)->maximum), NULL);
+}
+
+void
+ui_dialog_renew_seed (GObject *config, const char *group, const char *property)
+{
+  UiPresets *presets = ui_presets_new (config, group, NULL);
+
+  if (! ui_presets_get_switch (presets, KEEP_SEED, TRUE))
+    draw_seed (config, property);
+  ui_presets_free (presets);
+}
+
 static void
 seed_clicked (GtkButton *button, UiDialog *dialog)
 {
-  const char *property = g_object_get_data (G_OBJECT (button), "property");
-  GParamSpec *pspec = find_property (dialog, property);
-
-  g_object_set (dialog->config, property, g_random_int_range (0, G_PARAM_SPEC_INT (pspec)->maximum), NULL);
+  draw_seed (dialog->config, g_object_get_data (G_OBJECT (button), "property"));
 }
-
-static const char KEEP_SEED[] = "keep-seed";
 
 static void
 keep_toggled (GtkToggleButton *button, UiDialog *dialog)

@@ -20,6 +20,11 @@ typedef struct _UiDialog UiDialog;
 UiDialog *ui_dialog_new (GObject *config, const char *group, const UiPreset *presets, GtkWidget *preview);
 void      ui_dialog_free (UiDialog *dialog); /* after its widgets are gone */
 
+/* For a run without the dialog, in its place: draws a new seed, which this property is, if the user wants one each
+ * time.
+ */
+void ui_dialog_renew_seed (GObject *config, const char *group, const char *property);
+
 /* Shows a property, with one of the list's choices if it is one; its label and tooltip are the property's nick and
  * blurb. */
 void ui_dialog_add_field (UiDialog *dialog, const char *property, const UiField *field, const UiChoice *choices);

@@ -635,6 +635,28 @@ def add_regenerate(suite):
     suite.add('regenerate, more strength changes more', Layer('RGB'), distance, call=regenerate_call(strength=0.6))
 
 
+def write_switch(suite, keep):
+    """What the dialogs of inpainting and regenerating would write."""
+    folder = suite.file('.config/gimp-diffusion')
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, 'presets.ini'), 'w') as f:
+        for name in ('inpaint', 'regenerate'):
+            f.write('[plug-in-diffusion-%s]\nkeep-seed=%s\n' % (name, keep))
+
+
+def add_repeats(suite, keep):
+    """Repeating a filter draws a new seed where the dialog would: only if the user has switched "Keep" off, and in no call that says its seed."""
+    for name, call in both_calls():
+        first, said = Layer('RGB'), Layer('RGB')
+        for number, layer in enumerate((first, Layer('RGB'))):
+            check = succeeded if not number else same_as(first) if keep else differs_from(first)
+            suite.add('%s repeated, the seed %s: run %d' % (name, ['drawn', 'kept'][keep], number + 1), layer, check, before=RECTANGLE,
+                      call=call(mode='RUN-WITH-LAST-VALS'))
+        suite.add('%s by a script, the seed %s by users' % (name, ['drawn', 'kept'][keep]), said, succeeded, before=RECTANGLE, call=call())
+        suite.add('%s by a script, the seed %s by users: the same' % (name, ['drawn', 'kept'][keep]), Layer('RGB'), same_as(said), before=RECTANGLE,
+                  call=call())
+
+
 def add_usual_models(suite):
     """Without a name, photographs get one model, fills another if it is there: here one that cannot be used."""
     with open(os.path.join(suite.gimp.models, 'inpaint.safetensors'), 'w') as file:
@@ -724,6 +746,10 @@ def main():
     for name, call in (('denoise', denoise_call), ('inpaint', inpaint_call), ('regenerate', regenerate_call)):
         add_locks(suite, name, call)
     suite.run()
+    for keep in (False, True):
+        write_switch(suite, str(keep).lower())
+        add_repeats(suite, keep)
+        suite.run()
     add_usual_models(suite)
     suite.run()
     suite.end()
