@@ -247,13 +247,12 @@ vary_colours (Random *random, int pixels, float *clean)
 
 /* ---- level maps ---- */
 
-/* Fifteen of sixteen where most noisy photographs are, and there rather low than high, as theirs is: two thirds in the
- * lower half.  The others by the logarithm. */
+/* Seven of eight evenly where most noisy photographs are, the others by the logarithm. */
 static double
 draw_photo_level (Random *random, double most)
 {
-  if (random_double (random) < 0.9375)
-    return PHOTO_USUAL_MIN + pow (random_double (random), 1.7) * (MIN (PHOTO_USUAL_MAX, most) - PHOTO_USUAL_MIN);
+  if (random_double (random) < 0.875)
+    return random_range (random, PHOTO_USUAL_MIN, MIN (PHOTO_USUAL_MAX, most));
   return exp (random_range (random, log (PHOTO_MIN), log (most)));
 }
 
