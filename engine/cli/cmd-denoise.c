@@ -87,7 +87,7 @@ command_denoise (const Command *self, char **argv, GError **error)
 
   if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
       || ! parse_noise (noise_text, &level, error) || ! raster_check_target (files[1], NULL, error)
-      || ! (model = run_options_apply (&run, &options, error)) || ! (photo = photo_read (files[0], error))
+      || ! (model = run_options_apply (&run, &options, error)) || ! (photo = photo_read (files[0], TRUE, error))
       || ! raster_check_target (files[1], photo->raster, error)
       || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error)))
       || ! choose_noise (level, photo, mask, &noise, error))
@@ -109,7 +109,7 @@ command_estimate (const Command *self, char **argv, GError **error)
   const Option   table[] = { OPTION_MASK (&mask_path) };
 
   if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
-      || ! (photo = photo_read (files[0], error))
+      || ! (photo = photo_read (files[0], TRUE, error))
       || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error))))
     return FALSE;
   start = g_get_monotonic_time ();
@@ -140,7 +140,7 @@ command_forward (const Command *self, char **argv, GError **error)
   };
 
   if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
-      || ! raster_check_target (files[1], NULL, error) || ! (photo = photo_read (files[0], error))
+      || ! raster_check_target (files[1], NULL, error) || ! (photo = photo_read (files[0], TRUE, error))
       || ! raster_check_target (files[1], photo->raster, error)
       || ! (level = diffusion_picture_new (photo->picture->width, photo->picture->height, 1, error)))
     return FALSE;

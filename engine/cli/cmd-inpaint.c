@@ -65,26 +65,6 @@ check_variants (char **files, int variants, GError **error)
   return TRUE;
 }
 
-/* The engine measures what is not selected, and would take what is not visible for something without noise. */
-static gboolean
-choose_noise (const Photo *photo, const DiffusionPicture *mask, double *sigma, GError **error)
-{
-  const gsize count = (gsize) mask->width * mask->height;
-  g_autoptr (DiffusionPicture) known = NULL;
-  DiffusionNoise noise;
-
-  if (*sigma >= 0 || ! photo->hidden)
-    return TRUE;
-  known = diffusion_picture_new (mask->width, mask->height, 1, error);
-  for (gsize i = 0; known && i < count; i++)
-    known->data[i] = ! (mask->data[i] > 0);
-  if (! known || ! photo_estimate_noise (photo, known, &noise, error))
-    return FALSE;
-  if (noise.spots > 0)
-    *sigma = MIN (noise.sigma, 1);
-  return TRUE;
-}
-
 /* Fills, and writes, variants with seeds from options->seed on. */
 static gboolean
 make_variants (const DiffusionModel *model, Photo *photo, const DiffusionPicture *mask, const char *path, int variants,
@@ -146,14 +126,12 @@ command_inpaint (const Command *self, char **argv, GError **error)
   if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
       || ! parse_or_auto ("texture", texture, 0, 1, &inpaint.texture, error)
       || ! parse_or_auto ("noise", noise, 0, LEVELS, &inpaint.noise, error) || ! check_variants (files, variants, error)
-      || ! (model = run_options_apply (&run, &options, error)) || ! (photo = photo_read (files[0], error))
+      || ! (model = run_options_apply (&run, &options, error)) || ! (photo = photo_read (files[0], FALSE, error))
       || ! raster_check_target (files[2], photo->raster, error)
       || ! (mask = mask_read (files[1], photo->picture, error)))
     return FALSE;
   if (inpaint.noise >= 0)
     inpaint.noise /= LEVELS;
-  if (! choose_noise (photo, mask, &inpaint.noise, error))
-    return FALSE;
   return make_variants (model, photo, mask, files[2], variants, &inpaint, &options, error);
 }
 
@@ -183,7 +161,7 @@ command_regenerate (const Command *self, char **argv, GError **error)
   options.sampler = DIFFUSION_REGENERATE_SAMPLER;
   if (! command_parse (self, argv, table, G_N_ELEMENTS (table), &files, error)
       || ! raster_check_target (files[1], NULL, error) || ! (model = run_options_apply (&run, &options, error))
-      || ! (photo = photo_read (files[0], error)) || ! raster_check_target (files[1], photo->raster, error)
+      || ! (photo = photo_read (files[0], TRUE, error)) || ! raster_check_target (files[1], photo->raster, error)
       || (mask_path && ! (mask = mask_read (mask_path, photo->picture, error))))
     return FALSE;
   start = g_get_monotonic_time ();

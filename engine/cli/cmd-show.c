@@ -449,7 +449,7 @@ command_show (const Command *self, char **argv, GError **error)
       return FALSE;
     }
   show.steps = run.steps;
-  if (! raster_check_target (files[1], NULL, error) || ! (photo = photo_read (files[0], error))
+  if (! raster_check_target (files[1], NULL, error) || ! (photo = photo_read (files[0], TRUE, error))
       || ! (show.clean = canvas_reduce (photo->picture, files[0], size, error))
       || ! (model = run_options_apply (&run, &options, error)))
     return FALSE;

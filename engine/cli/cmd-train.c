@@ -260,7 +260,7 @@ prepare_journal (Journal *journal, const TrainTexts *texts, const DiffusionTrain
 {
   const gboolean   folder = g_file_test (texts->data, G_FILE_TEST_IS_DIR);
   g_autofree char *path = texts->try ? g_strdup (texts->try) : folder ? pack_find_first (texts->data) : NULL;
-  g_autoptr (Photo) photo = path ? photo_read (path, error) : NULL;
+  g_autoptr (Photo) photo = path ? photo_read (path, TRUE, error) : NULL;
 
   return (photo || ! path) && journal_init (journal, options, photo ? photo->picture : NULL, path, cancellable, error);
 }

@@ -73,7 +73,7 @@ get_pixel (const Raster *raster, gsize i, float pixel[4])
 }
 
 Photo *
-photo_read (const char *path, GError **error)
+photo_read (const char *path, gboolean smooth, GError **error)
 {
   g_autoptr (Photo) photo = photo_take (raster_read (path, error), error);
   gsize count;
@@ -89,7 +89,7 @@ photo_read (const char *path, GError **error)
       if (! diffusion_pixel_show (pixel, components, photo->picture->data + 3 * i))
         photo->hidden = TRUE;
     }
-  return diffusion_fill_smooth (photo->picture, error) ? g_steal_pointer (&photo) : NULL;
+  return ! smooth || diffusion_fill_smooth (photo->picture, error) ? g_steal_pointer (&photo) : NULL;
 }
 
 /* What is stored keeps what the engine was not shown of it. */

@@ -9,8 +9,8 @@
 G_BEGIN_DECLS
 
 /* A file and its colours as the engine wants them: as GIMP's filters show them to it, not multiplied by alpha, within
- * limits, and with a smooth continuation of what is visible where nothing is.  What else the file holds (alpha, depth,
- * profile) stays in the raster. */
+ * limits, and NAN or a smooth continuation of what is visible where nothing is.  What else the file holds (alpha,
+ * depth, profile) stays in the raster. */
 typedef struct
 {
   Raster           *raster;
@@ -18,7 +18,8 @@ typedef struct
   gboolean          hidden;  /* it has pixels that are not visible */
 } Photo;
 
-Photo *photo_read (const char *path, GError **error);
+/* smooth: with that continuation, which all but diffusion_inpaint () wants. */
+Photo *photo_read (const char *path, gboolean smooth, GError **error);
 /* Adds what was changed in the picture to the raster, whose depth, greyness and alpha it takes on, and writes that; no
  * second time, unless all is restored from a copy. */
 gboolean photo_write (Photo *photo, const char *path, GError **error);
